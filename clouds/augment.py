@@ -1,0 +1,327 @@
+"""Keras layers that move a batch at random, images and masks by one draw.
+
+Images are uint8 or float [B, H, W, 3], of 0 to 255; masks uint8 [B, H, W, C], of
+0 and 1. Both leave with the dtype they came with, whatever the precision policy:
+coordinates are float32. Every image has draws of its own. Outside of training
+nothing moves.
+"""
+
+import functools
+import inspect
+
+import keras
+import numpy as np
+from keras import ops
+
+from clouds import warp
+from clouds.errors import InputError
+
+PHOTOMETRIC = (
+    "AutoContrast",
+    "ContrastLimitedAdaptiveHistogramEqualization",
+    "Equalization",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomErasing",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPosterization",
+    "RandomSaturation",
+    "RandomSharpness",
+    "Solarization",
+)
+"""Keras layers that change images only."""
+
+GEOMETRIC = (
+    "RandAugment",
+    "RandomFlip",
+    "RandomPerspective",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
+)
+"""Keras layers that move masks with their images."""
+
+MIXING = ("CutMix",)
+"""Keras layers that copy pixels between images."""
+
+WITHOUT_XLA = tuple(name for name in GEOMETRIC if name != "RandomFlip")
+"""Keras layers that XLA can't compile on TensorFlow (ImageProjectiveTransformV3)."""
+
+
+@keras.saving.register_keras_serializable(package="clouds")
+class RandomGeometry(keras.layers.Layer):
+    """The notebook's flips, GridDistortion and ElasticTransform (albumentations).
+
+    Args:
+      horizontal_flip: chance of a flip left to right.
+      vertical_flip: chance of a flip upside down.
+      grid_distortion: chance of a grid distortion.
+      grid_steps: its cells along each axis.
+      grid_limit: a cell is stretched by a factor of 1 - limit to 1 + limit.
+      elastic: chance of an elastic distortion.
+      elastic_alpha: factor of its smoothed noise.
+      elastic_sigma: pixels, of the gaussian that smooths the noise.
+      elastic_affine: pixels by which three corners move at most, along each axis.
+      seed: of the draws.
+      **kwargs: of `keras.layers.Layer`.
+
+    Raises:
+      InputError: a chance outside of 0 to 1, or an impossible option.
+    """
+
+    def __init__(
+        self,
+        *,
+        horizontal_flip=0.5,
+        vertical_flip=0.5,
+        grid_distortion=0.2,
+        grid_steps=5,
+        grid_limit=0.3,
+        elastic=0.2,
+        elastic_alpha=1.0,
+        elastic_sigma=50.0,
+        elastic_affine=50.0,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
+        self.chances = {
+            "horizontal_flip": horizontal_flip,
+            "vertical_flip": vertical_flip,
+            "grid_distortion": grid_distortion,
+            "elastic": elastic,
+        }
+        for name, chance in self.chances.items():
+            _within(name, chance, 0, 1)
+        _within("grid_limit", grid_limit, 0, 1)
+        _within("elastic_sigma", elastic_sigma, 0.01, 1e4)
+        self.grid_steps = grid_steps
+        self.grid_limit = grid_limit
+        self.elastic_alpha = elastic_alpha
+        self.elastic_sigma = elastic_sigma
+        self.elastic_affine = elastic_affine
+        self.seed = seed
+        self.generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def draw(self, count, size):
+        """Draws what happens to each image.
+
+        The noise of albumentations is uniform in [-1, 1], so its variance is 1/3;
+        the waves are orthonormal, so the noise's amplitudes on them have that
+        variance too, are uncorrelated, and as sums over all pixels are normal.
+
+        Args:
+          count: B, number of images.
+          size: (H, W) of the images.
+
+        Returns:
+          A dict: bool[B] under the name of each chance; `factors` float32[B, 2,
+          steps + 1] for x and for y, `jitters` float32[B, 3, 2] and `amplitudes`
+          float32[B, 2, K, L], see `warp.grid_lines` and `warp.elastic`.
+        """
+        options = {"seed": self.generator, "dtype": "float32"}
+        chosen = keras.random.uniform((count, len(self.chances)), **options)
+        chosen = chosen < np.array(list(self.chances.values()), "float32")
+        shape = (count, 2, self.grid_steps + 1)
+        factors = keras.random.uniform(shape, -1.0, 1.0, **options)
+        jitters = keras.random.uniform((count, 3, 2), -1.0, 1.0, **options)
+        lengths = (warp.waves(n, self.elastic_sigma)[1].size for n in size)
+        shape = (count, 2, *lengths)
+        return {
+            **{name: chosen[:, k] for k, name in enumerate(self.chances)},
+            "factors": 1.0 + self.grid_limit * factors,
+            "jitters": self.elastic_affine * jitters,
+            "amplitudes": keras.random.normal(shape, stddev=3**-0.5, **options),
+        }
+
+    def move(self, images, masks, drawn):
+        """Moves images and masks by what was drawn, see `draw`.
+
+        One image after the other: only a third of them are distorted, and to find
+        and blend pixels costs far more than the loop.
+
+        Args:
+          images: uint8 or float [B, H, W, 3].
+          masks: uint8[B, H, W, C].
+          drawn: what `draw` returns.
+
+        Returns:
+          Images and masks, of the same shapes and dtypes.
+        """
+        return ops.map(self._move_one, {"image": images, "mask": masks, **drawn})
+
+    def call(self, inputs, training=None):
+        """Moves a batch `(images, masks)`, in training only."""
+        images, masks = inputs
+        if not training:
+            return images, masks
+        drawn = self.draw(ops.shape(images)[0], tuple(images.shape[1:3]))
+        return self.move(images, masks, drawn)
+
+    def get_config(self):
+        """Returns the arguments that make this layer."""
+        names = "grid_steps grid_limit elastic_alpha elastic_sigma elastic_affine seed"
+        options = {name: getattr(self, name) for name in names.split()}
+        return {**super().get_config(), **self.chances, **options}
+
+    def _move_one(self, drawn):
+        pair = drawn["image"], drawn["mask"]
+        for axis, name in ((1, "horizontal_flip"), (0, "vertical_flip")):
+            pair = _if(drawn[name], functools.partial(_mirror, axis=axis), pair)
+        distorted = ops.logical_or(drawn["grid_distortion"], drawn["elastic"])
+        return _if(distorted, functools.partial(self._distort, drawn=drawn), pair)
+
+    def _distort(self, pair, drawn):
+        image, mask = (values[None] for values in pair)
+        size = image.shape[1:3]
+        coordinates = [np.arange(n, dtype="float32") for n in size]
+        coordinates = coordinates[0][None, :, None], coordinates[1][None, None]
+        if self.chances["elastic"]:
+            jitters, amplitudes = drawn["jitters"][None], drawn["amplitudes"][None]
+            options = size, self.elastic_alpha, self.elastic_sigma
+            moved = warp.elastic(jitters, amplitudes, *options)
+            coordinates = [
+                ops.where(drawn["elastic"], new, old)
+                for new, old in zip(moved, coordinates, strict=True)
+            ]
+        if self.chances["grid_distortion"]:
+            coordinates = [
+                self._follow_grid(drawn, positions, 1 - axis, size[axis])
+                for axis, positions in enumerate(coordinates)
+            ]
+        image = warp.sample(image, coordinates)
+        return image[0], warp.sample(mask, coordinates, "nearest")[0]
+
+    def _follow_grid(self, drawn, positions, which, length):
+        lines = warp.grid_lines(drawn["factors"][None, which], length, self.grid_steps)
+        plain = np.arange(length, dtype="float32")
+        lines = ops.where(drawn["grid_distortion"], lines, plain)
+        return warp.follow(lines, positions)
+
+
+@keras.saving.register_keras_serializable(package="clouds")
+class Augmentation(keras.layers.Layer):
+    """The notebook's geometry, then Keras's own layers. Made by `build`.
+
+    Args:
+      extra: dicts, each with the `name` of a Keras layer and its arguments.
+      seed: of all draws.
+      geometry: dict, options of `RandomGeometry`.
+      **kwargs: of `keras.layers.Layer`.
+
+    Raises:
+      InputError: an unknown or unfit layer, or arguments that it refuses.
+    """
+
+    def __init__(self, *, extra=(), seed=0, geometry=None, **kwargs):
+        super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
+        self.settings = {
+            "extra": [dict(spec) for spec in extra],
+            "seed": seed,
+            "geometry": dict(geometry or {}),
+        }
+        self.geometry = RandomGeometry(seed=seed, **self.settings["geometry"])
+        self.names = [str(spec.get("name")) for spec in extra]
+        self.layers = [
+            _make(spec, None if seed is None else seed + 1 + position)
+            for position, spec in enumerate(self.settings["extra"])
+        ]
+        if keras.backend.backend() == "tensorflow":
+            self.supports_jit = not set(self.names) & set(WITHOUT_XLA)
+        self.built = True
+
+    def call(self, inputs, training=None):
+        """Changes a batch `(images, masks)`, in training only."""
+        images, masks = self.geometry(inputs, training=training)
+        if not training or not self.layers:
+            return images, masks
+        dtypes = images.dtype, masks.dtype
+        images = ops.cast(images, "float32")
+        for name, layer in zip(self.names, self.layers, strict=True):
+            images, masks = _apply(name, layer, images, masks)
+        if "int" in keras.backend.standardize_dtype(dtypes[0]):
+            images = ops.round(ops.clip(images, 0.0, 255.0))
+        return ops.cast(images, dtypes[0]), ops.cast(masks, dtypes[1])
+
+    def get_config(self):
+        """Returns the arguments that make this layer."""
+        return {**super().get_config(), **self.settings}
+
+
+def build(*, extra=(), seed=0, **geometry):
+    """Makes the augmentation: the notebook's, unless options say otherwise.
+
+    Args:
+      extra: dicts, each with the `name` of a Keras layer in `PHOTOMETRIC`,
+        `GEOMETRIC` or `MIXING`, and its arguments, in the order to apply:
+        `[{"name": "RandomContrast", "factor": 0.2}]`.
+      seed: of all draws.
+      **geometry: options of `RandomGeometry`.
+
+    Returns:
+      A layer: `layer((images, masks), training=True)` -> (images, masks). Keras
+      layers in `WITHOUT_XLA` turn off its `supports_jit` on TensorFlow.
+
+    Raises:
+      InputError: an unknown or unfit layer, or arguments that it refuses.
+    """
+    return Augmentation(extra=extra, seed=seed, geometry=geometry)
+
+
+def _make(spec, seed):
+    arguments = dict(spec)
+    name = str(arguments.pop("name", None))
+    known = PHOTOMETRIC + GEOMETRIC + MIXING
+    kind = getattr(keras.layers, name, None) if name in known else None
+    if kind is None:
+        raise InputError(
+            f"An augmentation layer must be one of {', '.join(sorted(known))}, and in "
+            f"Keras {keras.__version__}. Received: {name!r}. Others of Keras's change "
+            "the size, mix masks, or fail on masks of several labels."
+        )
+    if "seed" in inspect.signature(kind).parameters:
+        arguments.setdefault("seed", seed)
+    try:
+        return kind(**{"dtype": "float32", **arguments})
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"keras.layers.{name} refuses its arguments: {reason} "
+            f"Received: {spec}. See keras.io/api/layers/preprocessing_layers."
+        ) from error
+
+
+def _apply(name, layer, images, masks):
+    if name in PHOTOMETRIC:
+        return layer(images, training=True), masks
+    if name in GEOMETRIC:
+        moved = {"images": images, "segmentation_masks": masks}
+        moved = layer(moved, training=True)
+        return moved["images"], moved["segmentation_masks"]
+    # CutMix repeats its mask for the images' channels, and so fails on masks of
+    # another number of labels; as one stack of channels both move alike.
+    stack = ops.concatenate([images, ops.cast(masks, "float32")], axis=-1)
+    stack = layer(stack, training=True)
+    return stack[..., : images.shape[-1]], stack[..., images.shape[-1] :]
+
+
+def _if(chosen, change, pair):
+    return ops.cond(chosen, lambda: change(pair), lambda: pair)
+
+
+def _mirror(pair, axis):
+    return tuple(ops.flip(values, axis) for values in pair)
+
+
+def _within(name, value, least, most):
+    if not least <= value <= most:
+        raise InputError(
+            f"{name} must lie between {least} and {most}. Received: {value}."
+        )

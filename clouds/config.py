@@ -1,0 +1,190 @@
+"""The settings of each command: frozen, checked, and the source of its flags.
+
+A field's metadata holds its help text; `clouds.cli` makes a flag of every
+field. Sizes are (height, width) in pixels.
+"""
+
+import os
+from dataclasses import MISSING, dataclass, field
+from typing import Literal
+
+from clouds import schema
+from clouds.errors import InputError
+
+Size = tuple[int, int]
+Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Split = Literal["train", "val"]
+
+
+def _flag(help_text: str, default=MISSING):
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """Makes TFRecords of a csv of run-length codes and a folder of images.
+
+    Example:
+      bin/make_tfrecords --csv train.csv --images train_images --out tfrecords/clouds
+    """
+
+    csv: str = _flag("csv with the columns Image_Label,EncodedPixels")
+    images: str = _flag("folder of the images that the csv names")
+    out: str = _flag("folder for the records")
+    size: Size = _flag("height x width of the records' images", schema.NETWORK_SIZE)
+    grid: Size = _flag("height x width that the csv's runs count on", schema.GRID)
+    val_fraction: float = _flag("share of the images held out for validation", 0.2)
+    seed: int = _flag("of the split and of the order", 0)
+    shards: int = _flag("train shards; 0 for files of about 100 MB", 0)
+    workers: int = _flag("processes that convert", os.cpu_count() or 1)
+    overwrite: bool = _flag("replace the records in the folder", False)
+
+    def __post_init__(self):
+        """Refuses values out of range."""
+        _positive(self, "size", "grid", "workers")
+        _not_negative(self, "shards", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Trains a U-Net with a ResNet34 encoder on records.
+
+    Example:
+      bin/train --records tfrecords/clouds --run runs/first
+    """
+
+    records: str = _flag("folder of records")
+    run: str = _flag("folder for weights, history and configuration")
+    size: Size | None = _flag(
+        "height x width to train at; the records' if not given", None
+    )
+    epochs: int = _flag("passes over the training images at most", 15)
+    batch_size: int = _flag("images a step", 32)
+    learning_rate: float = _flag("of Adam", 3e-4)
+    stop_patience: int = _flag("epochs without a better val_loss before it stops", 5)
+    plateau_patience: int = _flag(
+        "epochs without a better val_loss before the learning rate falls", 3
+    )
+    plateau_factor: float = _flag("by which the learning rate falls", 0.5)
+    min_learning_rate: float = _flag("below which it does not fall", 1e-6)
+    precision: Precision = _flag("auto takes what the device is fast at", "auto")
+    preprocess: Literal["unit", "raw"] = _flag("pixels as 0..1 or as 0..255", "unit")
+    horizontal_flip: float = _flag("chance that an image is flipped left-right", 0.5)
+    vertical_flip: float = _flag("chance that an image is flipped up-down", 0.5)
+    grid_distortion: float = _flag("chance of a grid distortion", 0.2)
+    elastic: float = _flag("chance of an elastic transform", 0.2)
+    seed: int = _flag("of weights, order and augmentation", 0)
+    overwrite: bool = _flag("replace the run in the folder", False)
+
+    def __post_init__(self):
+        """Refuses values out of range."""
+        _positive(self, "epochs", "batch_size", "learning_rate")
+        _positive(self, "stop_patience", "plateau_patience")
+        _not_negative(self, "min_learning_rate", "seed")
+        _within_one(self, "horizontal_flip", "vertical_flip", "plateau_factor")
+        _within_one(self, "grid_distortion", "elastic")
+        if self.size is not None:
+            _positive(self, "size")
+            _multiple_of_32(self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Measures a run on labelled records, beside predictions that need no network.
+
+    Example:
+      bin/evaluate --records tfrecords/clouds --run runs/first
+    """
+
+    records: str = _flag("folder of records")
+    run: str = _flag("folder of a run")
+    split: Split = _flag("images to measure on", "val")
+    batch_size: int = _flag("images a step", 16)
+    threshold: float = _flag("probability above which a pixel is of the label", 0.5)
+    min_size: int = _flag(
+        "pixels of 350x525; post-processing keeps larger components", 10000
+    )
+
+    def __post_init__(self):
+        """Refuses values out of range."""
+        _positive(self, "batch_size")
+        _not_negative(self, "min_size")
+        _within_one(self, "threshold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Predicts masks of images and writes both submissions.
+
+    Example:
+      bin/predict --run runs/first --images test_images --out runs/first/test
+    """
+
+    run: str = _flag("folder of a run")
+    images: str = _flag("folder of images")
+    out: str = _flag("folder for submission.csv and submission_post.csv")
+    sample_submission: str | None = _flag(
+        "csv that tells which images, in which order", None
+    )
+    batch_size: int = _flag("images a step", 16)
+    threshold: float = _flag("probability above which a pixel is of the label", 0.5)
+    min_size: int = _flag(
+        "pixels of 350x525; post-processing keeps larger components", 10000
+    )
+
+    def __post_init__(self):
+        """Refuses values out of range."""
+        _positive(self, "batch_size")
+        _not_negative(self, "min_size")
+        _within_one(self, "threshold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Draws procedural cloud scenes with their csv, to try everything on.
+
+    Example:
+      bin/make_scenes --out runs/scenes --train 200 --test 8
+    """
+
+    out: str = _flag("folder for train.csv, train_images, test_images, …")
+    train: int = _flag("labelled scenes", 200)
+    test: int = _flag("scenes without labels", 8)
+    size: Size = _flag("height x width of the images", schema.SUBMISSION_SIZE)
+    seed: int = _flag("of the first scene", 0)
+
+    def __post_init__(self):
+        """Refuses values out of range."""
+        _positive(self, "train", "size")
+        _not_negative(self, "test", "seed")
+
+
+def _positive(config, *names: str) -> None:
+    _check(config, names, "must be above 0", lambda value: value > 0)
+
+
+def _not_negative(config, *names: str) -> None:
+    _check(config, names, "must be 0 or more", lambda value: value >= 0)
+
+
+def _within_one(config, *names: str) -> None:
+    _check(config, names, "must be from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+def _check(config, names: tuple[str, ...], expected: str, holds) -> None:
+    for name in names:
+        value = getattr(config, name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(map(holds, numbers)):
+            flag = name.replace("_", "-")
+            received = "x".join(map(str, numbers))
+            raise InputError(f"--{flag} {expected}. Received: {received}.")
+
+
+def _multiple_of_32(size: Size) -> None:
+    if size[0] % 32 or size[1] % 32:
+        nearest = "x".join(str(max(32, round(side / 32) * 32)) for side in size)
+        raise InputError(
+            "--size must be of multiples of 32, since the network halves five times. "
+            f"Received: {size[0]}x{size[1]}. The nearest is {nearest}."
+        )

@@ -1,0 +1,121 @@
+"""Measures a run on labelled records, beside predictions that need no network."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tqdm import tqdm
+
+from clouds import config, data, manifest, metrics, postprocess, run, schema
+
+METRICS = "metrics.json"
+
+_LEVELS = np.arange(0.05, 1, 0.05, dtype=np.float32)
+
+
+def evaluate(settings: config.Evaluation) -> pd.DataFrame:
+    """Measures the competition's Dice at 350x525 and the notebook's at the network's.
+
+    Args:
+      settings: what to measure on, and with which post-process.
+
+    Returns:
+      A row a label and one for their mean; columns network (thresholded),
+      post-processed, all empty, all full, best constant: the competition's Dice
+      of each. The best constant is the mask that, predicted for every image of
+      this same split, would score highest among empty, full, and the places where
+      the label is more frequent than a level. All is printed, and written to
+      `metrics.json` in the run.
+
+    Raises:
+      InputError: records or run cannot be read.
+    """
+    records = manifest.read(settings.records)
+    network = run.load(settings.run)
+    size = network.input_shape[1:3]
+    network_dice, cleaned_dice, soft_dice, frequency = _measure(
+        settings, records, network, size
+    )
+    table = pd.DataFrame(
+        {
+            "network": network_dice,
+            "post-processed": cleaned_dice,
+            **_baselines(settings, records, frequency),
+        },
+        index=list(schema.LABELS),
+    )
+    table.loc["mean"] = table.mean()
+    images = records.examples(settings.split)
+    print(f"Competition Dice on {images} images of the {settings.split} split:")
+    print(table.to_string(float_format="{:.4f}".format))
+    print(f"The notebook's dice_coef: {soft_dice:.4f}")
+    run.write_json(
+        Path(settings.run, METRICS),
+        {
+            "split": settings.split,
+            "images": images,
+            "threshold": settings.threshold,
+            "min_size": settings.min_size,
+            "dice_coef": soft_dice,
+            "mean_dice": table.to_dict(),
+        },
+    )
+    return table
+
+
+def _measure(settings, records, network: keras.Model, size):
+    """Sums over one pass: Dice by label, soft Dice, how often a pixel is labelled."""
+
+    @tf.function(reduce_retracing=True)
+    def judge(probabilities, truth):
+        probabilities = postprocess.resize(probabilities, records.truth_size)
+        cleaned = postprocess.clean(
+            probabilities, settings.threshold, settings.min_size
+        )
+        drawn = metrics.dice(truth, probabilities > settings.threshold)
+        return tf.reduce_sum(drawn, 0), tf.reduce_sum(metrics.dice(truth, cleaned), 0)
+
+    batches = data.evaluation_batches(
+        settings.records, records, settings.split, settings.batch_size, size=size
+    )
+    sums, soft = np.zeros((2, len(schema.LABELS))), []
+    frequency = np.zeros((*records.truth_size, len(schema.LABELS)), np.int64)
+    images = records.examples(settings.split)
+    with tqdm(total=images, unit="image", disable=None, desc="evaluate") as bar:
+        for batch in batches:
+            probabilities = network.predict_on_batch(batch["image"])
+            sums += np.array(judge(probabilities, batch["truth"]))
+            soft.append(float(metrics.dice_coef(batch["masks"], probabilities)))
+            frequency += batch["truth"].numpy().sum(0, np.int64)
+            bar.update(len(probabilities))
+    return *(sums / images), float(np.mean(soft)), frequency / images
+
+
+def _baselines(settings, records, frequency: np.ndarray) -> dict[str, np.ndarray]:
+    empty, full = np.zeros_like(frequency), np.ones_like(frequency)
+    candidates = np.stack([empty, full, *(frequency > level for level in _LEVELS)])
+
+    @tf.function(reduce_retracing=True)
+    def judge(truth):
+        # [K, B, …]: every candidate against every image.
+        intersections = tf.einsum("bhwc,khwc->kbc", truth, constants)
+        totals = (
+            tf.reduce_sum(truth, (1, 2)) + tf.reduce_sum(constants, (1, 2))[:, None]
+        )
+        return tf.reduce_sum(
+            tf.where(totals > 0, 2 * intersections / tf.maximum(totals, 1), 1.0), 1
+        )
+
+    constants = tf.constant(candidates, tf.float32)
+    batches = data.truth_batches(
+        settings.records, records, settings.split, settings.batch_size
+    )
+    scores = sum(judge(tf.cast(truth, tf.float32)).numpy() for truth in batches)
+    scores = scores / records.examples(settings.split)
+    return {
+        "all empty": scores[0],
+        "all full": scores[1],
+        "best constant": scores.max(0),
+    }

@@ -1,0 +1,171 @@
+"""A folder of records: its shards, and the manifest that says what they hold.
+
+The manifest is written before the first shard and after each one, so that an
+interrupted making can go on, and no reader takes a part for the whole. Folders
+are local paths or any that `tf.io.gfile` knows, such as `gs://…`.
+"""
+
+import hashlib
+import json
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from clouds import schema
+from clouds.errors import InputError
+
+FORMAT = 1
+FILE = "manifest.json"
+
+
+class Shard(NamedTuple):
+    """One file of records, as the manifest lists it.
+
+    Attributes:
+      name: of the file, such as `train-00000-of-00004.tfrecord`.
+      split: `train` or `val`.
+      examples: how many it holds.
+      size: of the file in bytes; None until it is written.
+      sha256: of the file, in hexadecimal; None until it is written.
+    """
+
+    name: str
+    split: str
+    examples: int
+    size: int | None = None
+    sha256: str | None = None
+
+
+class Manifest(NamedTuple):
+    """What a folder of records holds, and from what it was made.
+
+    Attributes:
+      size: height and width of images and masks.
+      grid: height and width that the csv's runs count on.
+      truth_size: height and width of the masks kept for evaluation.
+      labels: their names, in the order of the mask bits.
+      seed: of split and order.
+      val_fraction: of the images that is held out.
+      source: name and sha256 of the csv.
+      shards: in order.
+      format: of the records.
+    """
+
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    truth_size: tuple[int, int]
+    labels: tuple[str, ...]
+    seed: int
+    val_fraction: float
+    source: dict[str, str]
+    shards: tuple[Shard, ...]
+    format: int = FORMAT
+
+    def of_split(self, split: str) -> tuple[Shard, ...]:
+        """The shards of one split."""
+        return tuple(shard for shard in self.shards if shard.split == split)
+
+    def examples(self, split: str) -> int:
+        """How many images a split holds."""
+        return sum(shard.examples for shard in self.of_split(split))
+
+    @property
+    def plan(self) -> "Manifest":
+        """The manifest as it is before any shard is written."""
+        bare = (shard._replace(size=None, sha256=None) for shard in self.shards)
+        return self._replace(shards=tuple(bare))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard is written."""
+        return all(shard.sha256 for shard in self.shards)
+
+
+def read(folder: str) -> Manifest:
+    """Reads what a folder of records holds, and checks that it can be read.
+
+    Args:
+      folder: a path, local or any that `tf.io.gfile` knows.
+
+    Returns:
+      The manifest of a complete folder.
+
+    Raises:
+      InputError: no records there, unfinished ones, another format or other
+        labels, or a shard that is missing or of the wrong size.
+    """
+    manifest = load(folder)
+    if manifest is None:
+        raise InputError(
+            f"Records must lie in a folder with a {FILE}. Received: '{folder}', "
+            "which has none. Make them with bin/make_tfrecords."
+        )
+    if not manifest.complete:
+        raise InputError(
+            f"Records must be complete. Received: '{folder}', whose making was cut "
+            "off. Run the same bin/make_tfrecords again: it goes on where it stopped."
+        )
+    for shard in manifest.shards:
+        path = f"{folder}/{shard.name}"
+        size = tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else None
+        if size != shard.size:
+            raise InputError(
+                f"Shard must be of {shard.size} bytes. Received: "
+                f"{'no file' if size is None else f'{size} bytes'}, at {path}. "
+                "Copy it again, or make it again with bin/make_tfrecords."
+            )
+    return manifest
+
+
+def load(folder: str) -> Manifest | None:
+    """Reads a manifest of any state; None where there is none.
+
+    Raises:
+      InputError: it is damaged, of another format, or has other labels.
+    """
+    path = f"{folder}/{FILE}"
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            fields = json.load(file)
+        if fields["format"] != FORMAT:
+            raise InputError(
+                f"Records must be of format {FORMAT}. Received: format "
+                f"{fields['format']}, in {path}. Make them again with this version's "
+                "bin/make_tfrecords, or use the version that made them."
+            )
+        for key in ("size", "grid", "truth_size", "labels"):
+            fields[key] = tuple(fields[key])
+        fields["shards"] = tuple(Shard(**shard) for shard in fields["shards"])
+        manifest = Manifest(**fields)
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"Manifest must be as bin/make_tfrecords writes it. Received: {path}, "
+            f"damaged ({error!r:.80}). Make the records again with --overwrite."
+        ) from error
+    if manifest.labels != schema.LABELS:
+        raise InputError(
+            f"Records must have the labels {', '.join(schema.LABELS)}. Received: "
+            f"{', '.join(manifest.labels)}, in {path}."
+        )
+    return manifest
+
+
+def save(folder: str, manifest: Manifest) -> None:
+    """Writes a manifest under a temporary name, then renames it."""
+    fields = manifest._asdict()
+    fields["shards"] = [shard._asdict() for shard in manifest.shards]
+    path = f"{folder}/{FILE}"
+    with tf.io.gfile.GFile(f"{path}.part", "w") as file:
+        file.write(json.dumps(fields, indent=2) + "\n")
+    tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
+
+
+def checksum(path: str) -> str:
+    """The sha256 of a file, as `sha256sum` prints it."""
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

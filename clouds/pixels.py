@@ -1,0 +1,92 @@
+"""From the bytes of an image file to the network's input.
+
+The one way that pixels go, in making records, predicting and serving: `decode`
+on the host (TensorFlow), `prepare` on the device (keras.ops). Images are
+uint8[H, W, 3] in RGB until `prepare` makes them float32.
+"""
+
+import keras
+import tensorflow as tf
+
+PREPROCESSING = {"unit": 1 / 255, "raw": 1.0}
+"""Factor on the pixels: the notebook's 0..1, or the ImageNet weights' 0..255."""
+
+_REDUCTIONS = (8, 4, 2)
+
+
+def decode(contents: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes an image file and resizes it.
+
+    A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 or full size that still
+    covers `size`, since the decoder's own reduction costs nothing.
+
+    Args:
+      contents: string[], a JPEG, PNG, BMP, WebP or GIF (its first frame).
+      size: height and width of the result.
+
+    Returns:
+      uint8[h, w, 3] and int32[2], the height and width in the file.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the bytes are no such image, or cut short.
+    """
+    image, original_size = tf.cond(
+        tf.io.is_jpeg(contents),
+        lambda: _decode_jpeg(contents, size),
+        lambda: _decode_other(contents),
+    )
+    return resize(tf.ensure_shape(image, [None, None, 3]), size), original_size
+
+
+def resize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Resizes an image: areas are averaged to shrink, else bilinear.
+
+    Args:
+      image: uint8[H, W, 3].
+      size: height and width of the result.
+
+    Returns:
+      uint8[h, w, 3], rounded.
+    """
+    shape = tf.shape(image)[:2]
+    resized = tf.cond(
+        tf.reduce_all(shape >= size),
+        lambda: tf.image.resize(image, size, "area"),
+        lambda: tf.image.resize(image, size, "bilinear"),
+    )
+    return tf.ensure_shape(tf.cast(tf.round(resized), tf.uint8), [*size, 3])
+
+
+def prepare(images, preprocess: str = "unit"):
+    """Scales pixels for the network.
+
+    Args:
+      images: uint8[B, H, W, 3].
+      preprocess: a key of `PREPROCESSING`.
+
+    Returns:
+      float32[B, H, W, 3].
+    """
+    return keras.ops.cast(images, "float32") * PREPROCESSING[preprocess]
+
+
+def _decode_jpeg(contents: tf.Tensor, size: tuple[int, int]):
+    shape = tf.io.extract_jpeg_shape(contents)[:2]
+    # The decoder rounds reduced sizes up.
+    covering = [tf.reduce_all(-(-shape // ratio) >= size) for ratio in _REDUCTIONS]
+
+    def decoded(ratio: int):
+        return lambda: tf.io.decode_jpeg(
+            contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"
+        )
+
+    cases = [
+        (fits, decoded(ratio))
+        for fits, ratio in zip(covering, _REDUCTIONS, strict=True)
+    ]
+    return tf.case(cases, default=decoded(1)), shape
+
+
+def _decode_other(contents: tf.Tensor):
+    image = tf.io.decode_image(contents, channels=3, expand_animations=False)
+    return image, tf.shape(image)[:2]

@@ -1,0 +1,133 @@
+"""The record format: one `tf.train.Example` an image, and its parser.
+
+`tfrecords/README.md` lists the fields. Masks are kept as zlib-compressed
+uint8[h, w] in which bit c is label c.
+"""
+
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from clouds import pixels, schema
+from clouds.errors import InputError
+from clouds.manifest import Manifest
+
+_JPEG_QUALITY = 95
+
+
+def example(
+    name: str, contents: bytes, masks: np.ndarray, truth: np.ndarray, *, size
+) -> bytes:
+    """Packs an image and its masks.
+
+    A JPEG of the records' size is kept as it is; any other file is decoded,
+    resized and written as JPEG of quality 95 (38 dB from the original at
+    320x480, a third of PNG's size and decoding time).
+
+    Args:
+      name: of the image.
+      contents: the image file.
+      masks: uint8[h, w], packed (see `pack`), at `size`.
+      truth: uint8[h, w], packed, on the grid that predictions are judged on.
+      size: height and width of the record's image.
+
+    Returns:
+      A serialized `tf.train.Example`.
+
+    Raises:
+      InputError: the file is no image, or cut short.
+    """
+    try:
+        image, original_size = _encode_image(tf.constant(contents), size)
+    except tf.errors.InvalidArgumentError as error:
+        raise InputError(
+            f"Image must be a whole JPEG, PNG, BMP, WebP or GIF. Received: {name}, "
+            f"{len(contents)} bytes, which cannot be decoded. Replace the file, or "
+            "take the image out of the csv."
+        ) from error
+    features = {
+        "name": _bytes(name.encode()),
+        "image": _bytes(image.numpy()),
+        "masks": _bytes(zlib.compress(masks.tobytes(), 1)),
+        "truth": _bytes(zlib.compress(truth.tobytes(), 1)),
+        "original_size": tf.train.Feature(
+            int64_list=tf.train.Int64List(value=original_size.numpy())
+        ),
+    }
+    packed = tf.train.Example(features=tf.train.Features(feature=features))
+    return packed.SerializeToString(deterministic=True)
+
+
+def pack(masks: Iterable[np.ndarray]) -> np.ndarray:
+    """Puts the masks of all labels into the bits of one plane.
+
+    Args:
+      masks: bool[h, w] for each of at most 8 labels.
+
+    Returns:
+      uint8[h, w], bit c set where label c is.
+    """
+    packed = 0
+    for label, mask in enumerate(masks):
+        packed = packed | mask.astype(np.uint8) << label
+    return packed
+
+
+def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
+    """Unpacks a record, in a tf.data pipeline.
+
+    Args:
+      serialized: string[], what `example` returned.
+      manifest: of the records.
+      size: height and width wanted; the records' own if None.
+
+    Returns:
+      name string[], image uint8[h, w, 3], masks uint8[h, w, C] (resized by
+      nearest pixels), truth uint8[H, W, C] on the manifest's `truth_size`.
+    """
+    size = size or manifest.size
+    fields = _fields(serialized, "name", "image", "masks")
+    masks = _unpack(fields["masks"], manifest.size)
+    if tuple(size) != tuple(manifest.size):
+        masks = tf.image.resize(masks, size, "nearest")
+    return {
+        "name": fields["name"],
+        "image": pixels.decode(fields["image"], size)[0],
+        "masks": masks,
+        "truth": parse_truth(serialized, manifest),
+    }
+
+
+def parse_truth(serialized: tf.Tensor, manifest: Manifest) -> tf.Tensor:
+    """Unpacks a record's masks for evaluation, uint8[H, W, C] on `truth_size`."""
+    return _unpack(_fields(serialized, "truth")["truth"], manifest.truth_size)
+
+
+@tf.function
+def _encode_image(contents: tf.Tensor, size) -> tuple[tf.Tensor, tf.Tensor]:
+    image, original_size = pixels.decode(contents, size)
+    keep = tf.io.is_jpeg(contents) & tf.reduce_all(original_size == size)
+    encoded = tf.cond(
+        keep,
+        lambda: contents,
+        lambda: tf.io.encode_jpeg(image, quality=_JPEG_QUALITY),
+    )
+    return encoded, original_size
+
+
+def _fields(serialized: tf.Tensor, *names: str) -> dict:
+    text = tf.io.FixedLenFeature([], tf.string)
+    return tf.io.parse_single_example(serialized, dict.fromkeys(names, text))
+
+
+def _unpack(compressed: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    plane = tf.io.decode_raw(tf.io.decode_compressed(compressed, "ZLIB"), tf.uint8)
+    plane = tf.reshape(plane, [*size, 1])
+    bits = tf.constant([1 << label for label in range(len(schema.LABELS))], tf.uint8)
+    return tf.cast(tf.bitwise.bitwise_and(plane, bits) > 0, tf.uint8)
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))

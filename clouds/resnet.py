@@ -1,0 +1,74 @@
+"""ResNet34 with pre-activation: the encoder of the notebook's U-Net.
+
+Layer for layer and name for name that of image-classifiers 1.0.0, so that its
+ImageNet weights fit. Images are float [B, H, W, 3]; H and W are multiples of 32.
+"""
+
+import keras
+from keras import layers
+
+STAGES = (3, 4, 6, 3)
+FILTERS = (64, 128, 256, 512)
+
+
+def encode(images: keras.KerasTensor, *, dtype=None) -> list[keras.KerasTensor]:
+    """Adds the encoder to a functional model.
+
+    Args:
+      images: float [B, H, W, 3].
+      dtype: dtype or policy of the layers; the global one if None.
+
+    Returns:
+      Features of 1/2, 1/4, 1/8, 1/16 and 1/32 of the size, with 64, 64, 128,
+      256 and 512 channels.
+    """
+    x = _normalize(images, "bn_data", dtype, scale=False)
+    x = _convolve(x, 64, 7, "conv0", dtype, strides=2)
+    x = _activate(x, "", "0", dtype)
+    features = [x]
+    x = layers.ZeroPadding2D(1, dtype=dtype)(x)
+    x = layers.MaxPooling2D(3, 2, name="pooling0", dtype=dtype)(x)
+    for stage, (units, filters) in enumerate(zip(STAGES, FILTERS, strict=True), 1):
+        for unit in range(1, units + 1):
+            strides = 2 if unit == 1 and stage > 1 else 1
+            name = f"stage{stage}_unit{unit}_"
+            activated = _activate(x, name, "1", dtype)
+            if strides == 2:
+                features.append(activated)
+            x = _unit(x, activated, filters, strides, unit == 1, name, dtype)
+    return [*features, _activate(x, "", "1", dtype)]
+
+
+def _unit(x, activated, filters, strides, project, name, dtype):
+    shortcut = x
+    if project:
+        shortcut = _convolve(activated, filters, 1, f"{name}sc", dtype, strides=strides)
+    x = _convolve(activated, filters, 3, f"{name}conv1", dtype, strides=strides)
+    x = _activate(x, name, "2", dtype)
+    x = _convolve(x, filters, 3, f"{name}conv2", dtype)
+    return layers.Add(dtype=dtype)([x, shortcut])
+
+
+def _convolve(x, filters, kernel, name, dtype, strides=1):
+    if kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2, dtype=dtype)(x)
+    return layers.Conv2D(
+        filters,
+        kernel,
+        strides,
+        use_bias=False,
+        kernel_initializer="he_uniform",
+        name=name,
+        dtype=dtype,
+    )(x)
+
+
+def _activate(x, prefix, number, dtype):
+    x = _normalize(x, f"{prefix}bn{number}", dtype)
+    return layers.ReLU(name=f"{prefix}relu{number}", dtype=dtype)(x)
+
+
+def _normalize(x, name, dtype, scale=True):
+    return layers.BatchNormalization(
+        epsilon=2e-5, momentum=0.99, scale=scale, name=name, dtype=dtype
+    )(x)

@@ -1,0 +1,172 @@
+"""Masks to runs to text and back, on NumPy, in the competition's format.
+
+A text lists `start length start length …`: 1-based starts, pixels counted
+down the columns (column-major), sorted, not overlapping; an empty mask is an
+empty text. Masks are bool[H, W]. Runs are int64[R, 2], as in the text.
+"""
+
+import functools
+import re
+
+import numpy as np
+
+from clouds.errors import InputError
+
+Size = tuple[int, int]
+
+_HUGE = 2**62
+
+
+def encode(mask: np.ndarray) -> str:
+    """Writes a mask as text.
+
+    Args:
+      mask: bool or {0, 1}, [H, W].
+
+    Returns:
+      The text; empty for an empty mask.
+    """
+    pixels = np.asarray(mask, bool).T.reshape(-1)
+    steps = np.flatnonzero(np.diff(pixels, prepend=False, append=False))
+    starts, ends = steps[::2], steps[1::2]
+    numbers = np.column_stack([starts + 1, ends - starts])
+    return " ".join(map(str, numbers.reshape(-1).tolist()))
+
+
+def decode(text: str, shape: Size, *, where: str = "") -> np.ndarray:
+    """Paints the mask that a text describes.
+
+    Args:
+      text: the runs.
+      shape: height and width of the mask.
+      where: what an error names as the place of the text.
+
+    Returns:
+      bool[H, W].
+
+    Raises:
+      InputError: the text breaks the format.
+    """
+    return paint(parse(text, shape, where=where), shape)
+
+
+def parse(text: str, shape: Size, *, where: str = "") -> np.ndarray:
+    """Reads a text strictly.
+
+    Args:
+      text: the runs.
+      shape: height and width of the mask.
+      where: what an error names as the place of the text.
+
+    Returns:
+      int64[R, 2], the 1-based start and the length of each run.
+
+    Raises:
+      InputError: a number that is no integer, a missing length, a start below
+        1, a length below 1, a run past the end, unsorted or overlapping runs.
+        The message names the run.
+    """
+    numbers = _integers(text, where)
+    if numbers.size % 2:
+        raise _error(
+            "Runs must be pairs of a start and a length",
+            f"{numbers.size} numbers",
+            numbers.size // 2,
+            where,
+        )
+    runs = numbers.reshape(-1, 2)
+    starts, lengths = runs.T
+    pixels = shape[0] * shape[1]
+    # A start too large to add to is caught before the sum could overflow.
+    ends = np.minimum(starts, pixels + 1) + np.minimum(lengths, pixels + 1)
+    for expected, broken in (
+        ("Starts must be 1 or more", starts < 1),
+        ("Lengths must be 1 or more", lengths < 1),
+        (f"Runs must end within {shape[0]}x{shape[1]} pixels", ends > pixels + 1),
+        (
+            "Runs must be sorted and must not overlap",
+            np.append(False, starts[1:] < ends[:-1]),
+        ),
+    ):
+        if broken.any():
+            run = int(np.argmax(broken))
+            raise _error(expected, f"{starts[run]} {lengths[run]}", run, where)
+    return runs
+
+
+def paint(runs: np.ndarray, shape: Size) -> np.ndarray:
+    """Paints runs.
+
+    Args:
+      runs: int64[R, 2], valid for `shape` (see `parse`).
+      shape: height and width of the mask.
+
+    Returns:
+      bool[H, W].
+    """
+    height, width = shape
+    starts = runs[:, 0] - 1
+    return _fill(starts, starts + runs[:, 1], height * width).reshape(width, height).T
+
+
+def resample(runs: np.ndarray, grid: Size, size: Size) -> np.ndarray:
+    """Paints runs of one grid on another, by its nearest pixels.
+
+    Equal to `paint(runs, grid)` sampled at the centres of the target's pixels,
+    without painting the full grid.
+
+    Args:
+      runs: int64[R, 2], valid for `grid` (see `parse`).
+      grid: height and width that the runs count on.
+      size: height and width of the result.
+
+    Returns:
+      bool[h, w].
+    """
+    if size[0] > grid[0] or size[1] > grid[1]:
+        rows, columns = (_nearest(grid[axis], size[axis]) for axis in (0, 1))
+        return paint(runs, grid)[rows][:, columns]
+    borders = np.cumsum(runs, axis=1) - 1
+    columns, rows = np.divmod(borders, grid[0])
+    columns_before = _sampled_before(grid[1], size[1])
+    # Sampled pixels before a border: whole columns, then rows of its own column.
+    in_own = np.diff(columns_before, append=size[1])[columns]
+    before = columns_before[columns] * size[0]
+    before += in_own * _sampled_before(grid[0], size[0])[rows]
+    return _fill(before[:, 0], before[:, 1], size[0] * size[1]).reshape(size[::-1]).T
+
+
+def _integers(text: str, where: str) -> np.ndarray:
+    if text.isascii() and text.replace(" ", "").isdecimal():
+        return np.fromstring(text, np.int64, sep=" ")
+    numbers = []
+    for index, token in enumerate(text.split()):
+        if not re.fullmatch(r"-?[0-9]+", token):
+            raise _error("Runs must be integers", token, index // 2, where)
+        numbers.append(np.clip(int(token), -_HUGE, _HUGE))
+    return np.array(numbers, np.int64)
+
+
+def _error(expected: str, received: str, run: int, where: str) -> InputError:
+    place = f", in {where}" if where else ""
+    return InputError(
+        f"{expected}. Received: '{received}', in run {run + 1}{place}. "
+        "Check that the text reads 'start length start length …', with 1-based "
+        "starts counted down the columns."
+    )
+
+
+def _fill(starts: np.ndarray, ends: np.ndarray, pixels: int) -> np.ndarray:
+    borders = np.column_stack([starts, ends]).reshape(-1)
+    lengths = np.diff(borders, prepend=0, append=pixels)
+    return np.repeat(np.arange(lengths.size) % 2 == 1, lengths)
+
+
+def _nearest(source: int, target: int) -> np.ndarray:
+    return (2 * np.arange(target) + 1) * source // (2 * target)
+
+
+@functools.lru_cache(maxsize=8)
+def _sampled_before(source: int, target: int) -> np.ndarray:
+    """int64[source + 1], how many sampled positions lie before each position."""
+    return np.searchsorted(_nearest(source, target), np.arange(source + 1))

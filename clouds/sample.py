@@ -1,0 +1,52 @@
+"""The embedded sample: procedural scenes, laid out as the competition's files."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from clouds import config, rle, scenes, schema
+from clouds.table import COLUMNS
+
+
+def write(settings: config.Sample) -> None:
+    """Writes train_images, train.csv, test_images and sample_submission.csv.
+
+    The runs in train.csv count on `schema.GRID`, whatever the images' size, as
+    in the competition. The csv files are written last.
+
+    Args:
+      settings: where, how many and of what size.
+    """
+    out = Path(settings.out)
+    rows = {"train": [], "test": []}
+    for split in rows:
+        (out / f"{split}_images").mkdir(parents=True, exist_ok=True)
+    counts = {"train": settings.train, "test": settings.test}
+    seeds = range(settings.seed, settings.seed + settings.train + settings.test)
+    bar = tqdm(seeds, unit="scene", disable=None, desc="scenes")
+    for seed in bar:
+        split = "train" if seed - settings.seed < counts["train"] else "test"
+        image, masks = scenes.scene(seed, settings.size)
+        name = f"{seed:07x}.jpg"
+        cv2.imwrite(str(out / f"{split}_images" / name), image[..., ::-1])
+        for label, mask in zip(schema.LABELS, np.moveaxis(masks, -1, 0), strict=True):
+            text = rle.encode(_on_grid(mask)) if split == "train" else "1 1"
+            rows[split].append(f"{name}_{label},{text}\n")
+    _write_csv(out / "train.csv", rows["train"])
+    _write_csv(out / "sample_submission.csv", rows["test"])
+
+
+def _on_grid(mask: np.ndarray) -> np.ndarray:
+    rows, columns = (
+        np.arange(target) * source // target
+        for source, target in zip(mask.shape, schema.GRID, strict=True)
+    )
+    return mask[rows][:, columns]
+
+
+def _write_csv(path: Path, rows: list[str]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(",".join(COLUMNS) + "\n" + "".join(rows))
+    part.replace(path)

@@ -1,0 +1,151 @@
+"""The competition's csv: `Image_Label,EncodedPixels`, a row an image and label.
+
+The first column reads `<image>.jpg_<label>`; the second holds the runs of the
+label's mask (see `clouds.rle`), empty where the image lacks the label.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from clouds import rle, schema
+from clouds.errors import InputError
+
+COLUMNS = ["Image_Label", "EncodedPixels"]
+
+
+class Table(NamedTuple):
+    """Images and their texts, in the csv's order.
+
+    Attributes:
+      images: the names of N images.
+      texts: str[N, C], the runs of each label, in the order of `schema.LABELS`.
+      rows: int64[N, C], the csv's row of each text; the header is row 1.
+      path: the csv.
+    """
+
+    images: list[str]
+    texts: np.ndarray
+    rows: np.ndarray
+    path: str
+
+    @property
+    def present(self) -> np.ndarray:
+        """bool[N, C], which labels each image has."""
+        return self.texts != ""
+
+    def where(self, image: int, label: int) -> str:
+        """Names the place of a text, for errors."""
+        return f"{self.path}, row {self.rows[image, label]}"
+
+    def runs(self, image: int, grid: rle.Size) -> list[np.ndarray]:
+        """Parses the texts of one image.
+
+        Args:
+          image: its index.
+          grid: height and width that the runs count on.
+
+        Returns:
+          int64[R, 2] for each label (see `rle.parse`).
+
+        Raises:
+          InputError: a text breaks the format; names its row and run.
+        """
+        return [
+            rle.parse(text, grid, where=self.where(image, label))
+            for label, text in enumerate(self.texts[image])
+        ]
+
+
+def read(path: str) -> Table:
+    """Reads and checks a csv, plain or compressed.
+
+    Args:
+      path: the file; its ending tells the compression (.gz, .xz, .zip, …).
+
+    Returns:
+      The table. Every image has a row for each label.
+
+    Raises:
+      InputError: the file is missing or no csv, a column is missing, a label is
+        unknown, a row is there twice, or an image lacks a label's row.
+    """
+    frame = _read_csv(path)
+    images, labels = _split_names(frame["Image_Label"], path)
+    images, names = pd.factorize(images)
+    cells = images * len(schema.LABELS) + labels
+    _check_cells(cells, names, path)
+    texts = np.full(len(names) * len(schema.LABELS), "", object)
+    rows = np.zeros(texts.size, np.int64)
+    texts[cells] = frame["EncodedPixels"].fillna("").str.strip().to_numpy(object)
+    rows[cells] = np.arange(len(frame)) + 2
+    shape = (len(names), len(schema.LABELS))
+    return Table(list(names), texts.reshape(shape), rows.reshape(shape), path)
+
+
+def _read_csv(path: str) -> pd.DataFrame:
+    if not Path(path).is_file():
+        raise InputError(
+            f"The csv must be a file. Received: '{path}', which is not. Check the path."
+        )
+    try:
+        frame = pd.read_csv(
+            path, dtype=str, keep_default_na=False, skip_blank_lines=False
+        )
+    except (ValueError, OSError, EOFError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"The csv must have the columns {','.join(COLUMNS)}. "
+            f"Received: '{path}', which cannot be read as one ({reason})."
+        ) from error
+    if not set(COLUMNS) <= set(frame.columns):
+        raise InputError(
+            f"The csv must have the columns {','.join(COLUMNS)}. Received: "
+            f"{','.join(map(str, frame.columns))[:200]}, in {path}. "
+            "Check its first line."
+        )
+    if frame.empty:
+        raise InputError(
+            f"The csv must have a row for each image and label. Received: none, "
+            f"in {path}."
+        )
+    return frame
+
+
+def _split_names(column: pd.Series, path: str) -> tuple[pd.Series, np.ndarray]:
+    parts = column.fillna("").str.rpartition("_")
+    images, labels = parts[0], parts[2]
+    codes = pd.Index(schema.LABELS).get_indexer(labels)
+    broken = (codes < 0) | (images == "").to_numpy()
+    if broken.any():
+        row = int(np.argmax(broken))
+        raise InputError(
+            f"Cloud label must be one of {', '.join(schema.LABELS)}. Received: "
+            f"'{labels[row]}', in {path}, row {row + 2}. "
+            "Check that its first column reads <image>.jpg_<label>."
+        )
+    return images, codes
+
+
+def _check_cells(cells: np.ndarray, names: pd.Index, path: str) -> None:
+    counts = np.bincount(cells, minlength=len(names) * len(schema.LABELS))
+    if (counts > 1).any():
+        twice = int(np.argmax(counts > 1))
+        rows = np.flatnonzero(cells == twice)[:2] + 2
+        raise InputError(
+            f"Each image and label must have one row. Received: {_cell(twice, names)} "
+            f"twice, in {path}, rows {rows[0]} and {rows[1]}. Remove one of them."
+        )
+    if (counts == 0).any():
+        raise InputError(
+            "Each image must have a row for each label. Received: none for "
+            f"{_cell(int(np.argmax(counts == 0)), names)}, in {path}. "
+            "Add it, with an empty second column if the image lacks the label."
+        )
+
+
+def _cell(cell: int, names: pd.Index) -> str:
+    image, label = divmod(cell, len(schema.LABELS))
+    return f"{names[image]}_{schema.LABELS[label]}"

@@ -1,0 +1,68 @@
+"""The notebook's network: a U-Net on a pre-activation ResNet34.
+
+Layer for layer and name for name that of segmentation-models 1.0.1, but for
+the sigmoid: it returns logits. Images are float [B, H, W, 3].
+"""
+
+import keras
+from keras import layers
+
+from clouds import resnet
+from clouds.errors import InputError
+
+DECODER_FILTERS = (256, 128, 64, 32, 16)
+
+
+def build(
+    size: tuple[int, int] = (320, 480), classes: int = 4, *, dtype=None
+) -> keras.Model:
+    """Builds the network.
+
+    Args:
+      size: height and width of the images, multiples of 32.
+      classes: channels of the result.
+      dtype: dtype or policy of the layers (`mixed_bfloat16`, …); the global one
+        if None.
+
+    Returns:
+      A model from float [B, H, W, 3] to logits float32[B, H, W, classes].
+
+    Raises:
+      InputError: the size is no multiple of 32.
+    """
+    if size[0] % 32 or size[1] % 32 or min(size) < 32:
+        raise InputError(
+            "The network's size must be of multiples of 32. "
+            f"Received: {size[0]}x{size[1]}. Take the nearest multiples."
+        )
+    images = keras.Input((*size, 3), name="images")
+    *skips, x = resnet.encode(images, dtype=dtype)
+    for stage, filters in enumerate(DECODER_FILTERS):
+        skip = skips.pop() if skips else None
+        x = _decode(x, skip, filters, f"decoder_stage{stage}", dtype)
+    logits = layers.Conv2D(classes, 3, padding="same", name="final_conv", dtype=dtype)(
+        x
+    )
+    logits = layers.Activation("linear", name="logits", dtype="float32")(logits)
+    return keras.Model(images, logits, name="unet_resnet34")
+
+
+def _decode(x, skip, filters, name, dtype):
+    x = layers.UpSampling2D(2, name=f"{name}_upsampling", dtype=dtype)(x)
+    if skip is not None:
+        x = layers.Concatenate(name=f"{name}_concat", dtype=dtype)([x, skip])
+    for part in "ab":
+        x = layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_uniform",
+            name=f"{name}{part}_conv",
+            dtype=dtype,
+        )(x)
+        x = layers.BatchNormalization(
+            epsilon=1e-3, momentum=0.99, name=f"{name}{part}_bn", dtype=dtype
+        )(x)
+        x = layers.ReLU(name=f"{name}{part}_relu", dtype=dtype)(x)
+    return x

@@ -1,0 +1,274 @@
+"""Moves the pixels of a batch: flips, grid and elastic distortion, sampling.
+
+Images are uint8 or float [B, H, W, C], masks uint8 [B, H, W, C]. Coordinates are
+absolute, in pixels, float32, of the source: pairs (rows, columns), each of a
+shape that broadcasts to [B, H, W], so that a separable map stays two vectors an
+image. What is asked for outside of an image is mirrored at its border pixels
+(reflect-101, `gfedcb|abcdefgh|gfedcba`).
+
+Nothing here is random. Everything is `keras.ops` on static shapes, on TensorFlow
+and on JAX. The distortions are those of albumentations 1.3.1.
+"""
+
+import functools
+
+import numpy as np
+from keras import ops
+
+from clouds.errors import InputError
+
+SMALLEST_GAIN = 1e-4
+"""Waves that a gaussian damps below this part of their height are left out."""
+
+
+def flip(images, horizontal, vertical):
+    """Mirrors the chosen images.
+
+    Args:
+      images: [B, H, W, C] of any dtype.
+      horizontal: bool[B], left becomes right.
+      vertical: bool[B], top becomes bottom.
+
+    Returns:
+      [B, H, W, C], the same dtype.
+    """
+    images = ops.where(horizontal[:, None, None, None], ops.flip(images, 2), images)
+    return ops.where(vertical[:, None, None, None], ops.flip(images, 1), images)
+
+
+def grid_lines(factors, size, steps=5):
+    """Gives where the pixels along one axis come from under GridDistortion.
+
+    The axis is cut into `steps` cells of `size // steps` pixels, and a rest. Cell
+    k of the result shows a stretch `factors[k]` times as long of the source, and
+    both of its end pixels lie on the ends of that stretch. The rest ends at
+    `size`. (albumentations 1.3.1, `grid_distortion`.)
+
+    Args:
+      factors: float32[B, steps + 1], or at least that many columns.
+      size: pixels along the axis.
+      steps: number of cells.
+
+    Returns:
+      float32[B, size], source coordinates along the axis.
+
+    Raises:
+      InputError: the axis is too short for so many steps.
+    """
+    if steps < 1 or size < steps * steps:
+        raise InputError(
+            f"Grid distortion in {steps} steps needs at least {max(steps, 1) ** 2} "
+            f"pixels along each axis, and 1 step. Received: {size} pixels. "
+            "Take larger images or fewer steps."
+        )
+    cell = size // steps
+    pixels = np.arange(size)
+    cells = pixels // cell
+    lengths = np.where(cells < steps, cell, size - steps * cell)
+    shares = (pixels - cells * cell) / np.maximum(lengths - 1, 1)
+
+    knots = cell * ops.cumsum(ops.cast(factors[:, :steps], "float32"), axis=1)
+    first = ops.zeros_like(knots[:, :1])
+    knots = ops.concatenate([first, knots, first + float(size)], axis=1)
+    begins = ops.take(knots, cells.astype("int32"), axis=1)
+    ends = ops.take(knots, cells.astype("int32") + 1, axis=1)
+    return begins + shares.astype("float32") * (ends - begins)
+
+
+@functools.cache
+def waves(size, sigma):
+    """Lists the cosines that survive a gaussian along one axis.
+
+    `scipy.ndimage.gaussian_filter` (kernel cut at 4 sigma, border "reflect")
+    multiplies each orthonormal DCT-II wave by a gain of its own; for a wide
+    gaussian all but the first few gains are next to nothing. So smoothed noise
+    is a short sum of waves.
+
+    Args:
+      size: pixels along the axis.
+      sigma: of the gaussian, in pixels.
+
+    Returns:
+      float32[size, K], NumPy: the K waves of unit length, in columns, and
+      float32[K], their gains.
+    """
+    offsets = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel /= kernel.sum()
+    angles = np.pi * np.arange(size) / size
+    gains = np.cos(np.outer(angles, offsets)) @ kernel
+    kept = 1 + np.flatnonzero(np.abs(gains) > SMALLEST_GAIN)[-1]
+    basis = np.cos(np.outer(np.arange(size) + 0.5, angles[:kept]))
+    basis /= np.linalg.norm(basis, axis=0)
+    return basis.astype("float32"), gains[:kept].astype("float32")
+
+
+def elastic(jitters, amplitudes, size, alpha=1.0, sigma=50.0):
+    """Gives where the pixels come from under ElasticTransform.
+
+    The affine map that moves three corners of a square by `jitters` is undone at
+    each pixel, displaced by `alpha` times smoothed noise. As in albumentations
+    1.3.1 (`elastic_transform`) the square's centre is (H // 2, W // 2) taken as
+    (x, y), so it is the image's own centre in square images only.
+
+    Args:
+      jitters: float32[B, 3, 2], pixels by which corners move, in x and y.
+      amplitudes: float32[B, 2, K, L], of the noise for x and for y: its product
+        with the waves of the rows (K) and of the columns (L), see `waves`.
+      size: (H, W) in pixels.
+      alpha: factor of the smoothed noise.
+      sigma: of the gaussian that smooths it, in pixels.
+
+    Returns:
+      Two float32[B, H, W], rows and columns of the source.
+
+    Raises:
+      InputError: the images are smaller than 3 pixels.
+    """
+    height, width = size
+    if min(size) < 3:
+        raise InputError(
+            "Elastic distortion needs images of at least 3 by 3 pixels. "
+            f"Received: {height} by {width}. Take larger images."
+        )
+    (down, down_gains), (across, across_gains) = (waves(n, sigma) for n in size)
+    amplitudes = alpha * np.outer(down_gains, across_gains) * amplitudes
+    shifts = ops.matmul(ops.matmul(down, amplitudes), across.T)
+    x = np.arange(width, dtype="float32") + shifts[:, 0]
+    y = np.arange(height, dtype="float32")[:, None] + shifts[:, 1]
+    return _undo_affine(jitters, x, y, size)
+
+
+def _undo_affine(jitters, x, y, size):
+    side = min(size) // 3
+    corner_x, corner_y = size[0] // 2 + side, size[1] // 2 - side
+    below, corner, left = (ops.cast(jitters[:, k], "float32") for k in range(3))
+    by_x = ((corner - left) / (2 * side))[:, :, None, None]
+    by_y = ((below - corner) / (2 * side))[:, :, None, None]
+    corner = corner[:, :, None, None]
+    xx, yx, xy, yy = 1 + by_x[:, 0], by_x[:, 1], by_y[:, 0], 1 + by_y[:, 1]
+    determinant = xx * yy - xy * yx
+    flat = determinant == 0
+    scale = ops.where(flat, 0.0, 1 / ops.where(flat, 1.0, determinant))
+    x = x - (corner_x + corner[:, 0])
+    y = y - (corner_y + corner[:, 1])
+    columns = corner_x + (yy * scale) * x - (xy * scale) * y
+    rows = corner_y + (xx * scale) * y - (yx * scale) * x
+    return rows, columns
+
+
+def follow(lines, positions):
+    """Looks up a separable map at positions between its pixels.
+
+    Args:
+      lines: float32[B, N], source coordinates along one axis.
+      positions: float32[B, H, W], coordinates along it, mirrored into it.
+
+    Returns:
+      float32[B, H, W].
+    """
+    count = lines.shape[1]
+    index, share = _split(_reflect(positions, count), count)
+    index = index + count * ops.arange(ops.shape(lines)[0])[:, None, None]
+    lines = ops.reshape(lines, (-1,))
+    begins = ops.take(lines, index)
+    return begins + share * (ops.take(lines, index + 1) - begins)
+
+
+def sample(images, coordinates, interpolation="bilinear", border="reflect"):
+    """Reads a batch of images at coordinates between their pixels.
+
+    Args:
+      images: uint8 or float [B, H, W, C], at least 2 by 2 pixels.
+      coordinates: rows and columns of the source, float32, both of shapes that
+        broadcast to [B, h, w].
+      interpolation: "bilinear", or "nearest" (halves go to the even pixel, as
+        in OpenCV's `remap`).
+      border: "reflect" (reflect-101), or "edge" (the border pixel repeats).
+
+    Returns:
+      [B, h, w, C] of the images' dtype, computed in float32; integers rounded.
+
+    Raises:
+      InputError: an unknown word, or images of less than 2 by 2 pixels.
+    """
+    _check(images, interpolation, border)
+    height, width, channels = images.shape[1:]
+    bound = _reflect if border == "reflect" else _clip
+    rows, columns = (
+        bound(ops.cast(values, "float32"), count)
+        for values, count in zip(coordinates, (height, width), strict=True)
+    )
+    start = (height * width) * ops.arange(ops.shape(images)[0])[:, None, None]
+    pixels = ops.reshape(images, (-1, channels))
+    if interpolation == "nearest":
+        rows, columns = (ops.cast(ops.round(v), "int32") for v in (rows, columns))
+        return ops.take(pixels, start + rows * width + columns, axis=0)
+    row, down = _split(rows, height)
+    column, right = _split(columns, width)
+    corner = start + row * width + column
+    values = _blend(pixels, corner, down[..., None], right[..., None], width)
+    if "int" in str(images.dtype):
+        values = ops.round(values)
+    return ops.cast(values, images.dtype)
+
+
+def dense_image_warp(images, flow):
+    """Moves pixels by a flow, as `tensorflow_addons.image.dense_image_warp`.
+
+    `result[b, i, j] = images[b, i - flow[b, i, j, 0], j - flow[b, i, j, 1]]`,
+    bilinear, with the border pixel repeated.
+
+    Args:
+      images: uint8 or float [B, H, W, C], at least 2 by 2 pixels.
+      flow: float32[B, H, W, 2], pixels down and to the right.
+
+    Returns:
+      [B, H, W, C] of the images' dtype.
+    """
+    rows = np.arange(images.shape[1], dtype="float32")[:, None]
+    columns = np.arange(images.shape[2], dtype="float32")
+    coordinates = rows - flow[..., 0], columns - flow[..., 1]
+    return sample(images, coordinates, border="edge")
+
+
+def _blend(pixels, corner, down, right, width):
+    def read(offset):
+        return ops.cast(ops.take(pixels, corner + offset, axis=0), "float32")
+
+    above = read(0)
+    above = above + right * (read(1) - above)
+    below = read(width)
+    below = below + right * (read(width + 1) - below)
+    return above + down * (below - above)
+
+
+def _reflect(positions, count):
+    period = 2.0 * (count - 1)
+    folded = ops.abs(positions - period * ops.round(positions / period))
+    return ops.minimum(folded, count - 1.0)
+
+
+def _clip(positions, count):
+    return ops.clip(positions, 0.0, count - 1.0)
+
+
+def _split(positions, count):
+    floor = ops.minimum(ops.floor(positions), count - 2.0)
+    return ops.cast(floor, "int32"), positions - floor
+
+
+def _check(images, interpolation, border):
+    for value, known in (
+        (interpolation, ("bilinear", "nearest")),
+        (border, ("reflect", "edge")),
+    ):
+        if value not in known:
+            raise InputError(
+                f"Sampling must be one of {', '.join(known)}. Received: {value!r}."
+            )
+    if len(images.shape) != 4 or min(images.shape[1:3]) < 2:
+        raise InputError(
+            "Images to sample must be [B, H, W, C] with at least 2 by 2 pixels. "
+            f"Received shape: {tuple(images.shape)}."
+        )
