@@ -6,7 +6,6 @@ coordinates are float32. Every image has draws of its own. Outside of training
 nothing moves.
 """
 
-import functools
 import inspect
 
 import keras
@@ -78,16 +77,16 @@ class RandomGeometry(keras.layers.Layer):
     def __init__(
         self,
         *,
-        horizontal_flip=0.5,
-        vertical_flip=0.5,
-        grid_distortion=0.2,
-        grid_steps=5,
-        grid_limit=0.3,
-        elastic=0.2,
-        elastic_alpha=1.0,
-        elastic_sigma=50.0,
-        elastic_affine=50.0,
-        seed=0,
+        horizontal_flip: float = 0.5,
+        vertical_flip: float = 0.5,
+        grid_distortion: float = 0.2,
+        grid_steps: int = 5,
+        grid_limit: float = 0.3,
+        elastic: float = 0.2,
+        elastic_alpha: float = 1.0,
+        elastic_sigma: float = 50.0,
+        elastic_affine: float = 50.0,
+        seed: int | None = 0,
         **kwargs,
     ):
         super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
@@ -110,7 +109,7 @@ class RandomGeometry(keras.layers.Layer):
         self.generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def draw(self, count, size):
+    def draw(self, count, size: tuple[int, int]) -> dict:
         """Draws what happens to each image.
 
         The noise of albumentations is uniform in [-1, 1], so its variance is 1/3;
@@ -172,15 +171,16 @@ class RandomGeometry(keras.layers.Layer):
         return {**super().get_config(), **self.chances, **options}
 
     def _move_one(self, drawn):
-        pair = drawn["image"], drawn["mask"]
-        for axis, name in ((1, "horizontal_flip"), (0, "vertical_flip")):
-            pair = _if(drawn[name], functools.partial(_mirror, axis=axis), pair)
-        distorted = ops.logical_or(drawn["grid_distortion"], drawn["elastic"])
-        return _if(distorted, functools.partial(self._distort, drawn=drawn), pair)
+        flips = drawn["horizontal_flip"], drawn["vertical_flip"]
+        pair = tuple(warp.mirror(drawn[name], *flips) for name in ("image", "mask"))
+        return ops.cond(
+            ops.logical_or(drawn["grid_distortion"], drawn["elastic"]),
+            lambda: self._distort(*pair, drawn),
+            lambda: pair,
+        )
 
-    def _distort(self, pair, drawn):
-        image, mask = (values[None] for values in pair)
-        size = image.shape[1:3]
+    def _distort(self, image, mask, drawn):
+        size = image.shape[:2]
         coordinates = [np.arange(n, dtype="float32") for n in size]
         coordinates = coordinates[0][None, :, None], coordinates[1][None, None]
         if self.chances["elastic"]:
@@ -196,8 +196,8 @@ class RandomGeometry(keras.layers.Layer):
                 self._follow_grid(drawn, positions, 1 - axis, size[axis])
                 for axis, positions in enumerate(coordinates)
             ]
-        image = warp.sample(image, coordinates)
-        return image[0], warp.sample(mask, coordinates, "nearest")[0]
+        image = warp.sample(image[None], coordinates)
+        return image[0], warp.sample(mask[None], coordinates, "nearest")[0]
 
     def _follow_grid(self, drawn, positions, which, length):
         lines = warp.grid_lines(drawn["factors"][None, which], length, self.grid_steps)
@@ -255,7 +255,7 @@ class Augmentation(keras.layers.Layer):
         return {**super().get_config(), **self.settings}
 
 
-def build(*, extra=(), seed=0, **geometry):
+def build(*, extra=(), seed: int | None = 0, **geometry) -> Augmentation:
     """Makes the augmentation: the notebook's, unless options say otherwise.
 
     Args:
@@ -310,14 +310,6 @@ def _apply(name, layer, images, masks):
     stack = ops.concatenate([images, ops.cast(masks, "float32")], axis=-1)
     stack = layer(stack, training=True)
     return stack[..., : images.shape[-1]], stack[..., images.shape[-1] :]
-
-
-def _if(chosen, change, pair):
-    return ops.cond(chosen, lambda: change(pair), lambda: pair)
-
-
-def _mirror(pair, axis):
-    return tuple(ops.flip(values, axis) for values in pair)
 
 
 def _within(name, value, least, most):

@@ -54,12 +54,7 @@ def val_batches(
     Args and returns: as `train_batches`.
     """
     parse = _images_and_masks(manifest, size)
-    return (
-        _in_order(folder, manifest, "val")
-        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    return _once(folder, manifest, "val", batch_size, parse)
 
 
 def evaluation_batches(
@@ -70,28 +65,32 @@ def evaluation_batches(
     Returns:
       Batches of what `records.parse` returns.
     """
-    return (
-        _in_order(folder, manifest, split)
-        .map(
-            lambda serialized: records.parse(serialized, manifest, size),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        .batch(batch_size)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+
+    def parse(serialized: tf.Tensor) -> dict:
+        return records.parse(serialized, manifest, size)
+
+    return _once(folder, manifest, split, batch_size, parse)
 
 
 def truth_batches(
     folder: str, manifest: Manifest, split: str, batch_size: int
 ) -> tf.data.Dataset:
     """Batches of a split's true masks alone, uint8[B, H, W, C]."""
+
+    def parse(serialized: tf.Tensor) -> tf.Tensor:
+        return records.parse_truth(serialized, manifest)
+
+    return _once(folder, manifest, split, batch_size, parse)
+
+
+def _once(folder, manifest, split, batch_size, parse) -> tf.data.Dataset:
+    batches = -(-manifest.examples(split) // batch_size)
     return (
-        _in_order(folder, manifest, split)
-        .map(
-            lambda serialized: records.parse_truth(serialized, manifest),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+        _files(folder, manifest, split)
+        .flat_map(tf.data.TFRecordDataset)
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
+        .apply(tf.data.experimental.assert_cardinality(batches))
         .prefetch(tf.data.AUTOTUNE)
     )
 
@@ -99,10 +98,6 @@ def truth_batches(
 def _files(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:
     names = [f"{folder}/{shard.name}" for shard in manifest.of_split(split)]
     return tf.data.Dataset.from_tensor_slices(names)
-
-
-def _in_order(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:
-    return _files(folder, manifest, split).flat_map(tf.data.TFRecordDataset)
 
 
 def _images_and_masks(manifest: Manifest, size):

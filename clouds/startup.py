@@ -27,7 +27,8 @@ def load(module: str) -> ModuleType:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _stderr_held_back():
         loaded = importlib.import_module(module)
-        importlib.import_module("tensorflow").config.list_physical_devices()
+        if "tensorflow" in sys.modules:
+            sys.modules["tensorflow"].config.list_physical_devices()
     return loaded
 
 

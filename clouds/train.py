@@ -19,6 +19,7 @@ from clouds import (
     pixels,
     plots,
     run,
+    schema,
     unet,
 )
 from clouds.errors import InputError
@@ -141,11 +142,14 @@ def _batches(settings: config.Training, records):
 
 
 def _trainer(settings: config.Training) -> Trainer:
-    augmentation = augment.RandomGeometry(
+    scale = min(settings.size) / min(schema.NETWORK_SIZE)
+    augmentation = augment.build(
         horizontal_flip=settings.horizontal_flip,
         vertical_flip=settings.vertical_flip,
-        grid=settings.grid_distortion,
+        grid_distortion=settings.grid_distortion,
         elastic=settings.elastic,
+        elastic_sigma=50 * scale,
+        elastic_affine=50 * scale,
         seed=settings.seed,
     )
     trainer = Trainer(

@@ -22,7 +22,7 @@ SMALLEST_GAIN = 1e-4
 
 
 def flip(images, horizontal, vertical):
-    """Mirrors the chosen images.
+    """Mirrors the chosen images of a batch.
 
     Args:
       images: [B, H, W, C] of any dtype.
@@ -32,11 +32,17 @@ def flip(images, horizontal, vertical):
     Returns:
       [B, H, W, C], the same dtype.
     """
-    images = ops.where(horizontal[:, None, None, None], ops.flip(images, 2), images)
-    return ops.where(vertical[:, None, None, None], ops.flip(images, 1), images)
+    return ops.map(lambda one: mirror(*one), (images, horizontal, vertical))
 
 
-def grid_lines(factors, size, steps=5):
+def mirror(image, horizontal, vertical):
+    """Mirrors one image [H, W, C] if bool[] says so, see `flip`."""
+    # Without XLA a branch takes a fifth of the time of `where` on bytes.
+    image = ops.cond(horizontal, lambda: ops.flip(image, 1), lambda: image)
+    return ops.cond(vertical, lambda: ops.flip(image, 0), lambda: image)
+
+
+def grid_lines(factors, size: int, steps: int = 5):
     """Gives where the pixels along one axis come from under GridDistortion.
 
     The axis is cut into `steps` cells of `size // steps` pixels, and a rest. Cell
@@ -76,7 +82,7 @@ def grid_lines(factors, size, steps=5):
 
 
 @functools.cache
-def waves(size, sigma):
+def waves(size: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """Lists the cosines that survive a gaussian along one axis.
 
     `scipy.ndimage.gaussian_filter` (kernel cut at 4 sigma, border "reflect")
@@ -103,7 +109,9 @@ def waves(size, sigma):
     return basis.astype("float32"), gains[:kept].astype("float32")
 
 
-def elastic(jitters, amplitudes, size, alpha=1.0, sigma=50.0):
+def elastic(
+    jitters, amplitudes, size: tuple[int, int], alpha: float = 1.0, sigma: float = 50.0
+):
     """Gives where the pixels come from under ElasticTransform.
 
     The affine map that moves three corners of a square by `jitters` is undone at
@@ -175,7 +183,9 @@ def follow(lines, positions):
     return begins + share * (ops.take(lines, index + 1) - begins)
 
 
-def sample(images, coordinates, interpolation="bilinear", border="reflect"):
+def sample(
+    images, coordinates, interpolation: str = "bilinear", border: str = "reflect"
+):
     """Reads a batch of images at coordinates between their pixels.
 
     Args:

@@ -1,0 +1,282 @@
+"""Connected components of masks, worked out on the runs of their columns (TF).
+
+Masks are bool[B, H, W, C] and planes bool[N, H, W]; plane n of a batch of masks
+is label n % C of image n // C. Columns are uint8[B, C, W, K], eight rows to a
+byte from its lowest bit up, so that a batch of masks shrinks eightfold before it
+is turned on its side. Runs are int32 vectors, in the order plane, column, row. A
+batch, with one row and column more to a plane, may hold 2**31 - 1 pixels at most.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from clouds.errors import InputError
+
+_BITS = tuple(1 << bit for bit in range(8))
+
+
+class Runs(NamedTuple):
+    """Unbroken stretches of a mask's columns, one to an entry, each int32[R].
+
+    Attributes:
+      plane: the plane that a run lies on.
+      column: its column there.
+      start: its first row.
+      end: the row after its last.
+    """
+
+    plane: tf.Tensor
+    column: tf.Tensor
+    start: tf.Tensor
+    end: tf.Tensor
+
+
+def pack(masks: tf.Tensor) -> tf.Tensor:
+    """Packs masks into columns, eight rows to a byte.
+
+    Args:
+      masks: bool[B, H, W, C].
+
+    Returns:
+      uint8[B, C, W', H // 8 + 1], where W' is W rounded up to a multiple of 8.
+      The last byte of a column has an empty bit, on which its last run ends.
+    """
+    batch, height, width, labels = tf.unstack(tf.shape(masks))
+    strips, wide = height // 8 + 1, (width + 7) // 8 * 8
+    padding = [[0, 0], [0, 8 * strips - height], [0, wide - width], [0, 0]]
+    pixels = tf.cast(tf.pad(masks, padding), tf.uint8)
+    # Eight pixels of a row share a word, so that eight rows sum as one.
+    words = tf.reshape(pixels, [batch, strips, 8, wide // 8 * labels, 8])
+    words = tf.bitcast(words, tf.int64)
+    words = tf.reduce_sum(words * tf.constant(_BITS, tf.int64)[:, None], axis=2)
+    rows = tf.reshape(tf.bitcast(words, tf.uint8), [batch, strips, wide, labels])
+    return tf.transpose(rows, [0, 3, 2, 1])
+
+
+def unpack(columns: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
+    """Unpacks columns into masks: the inverse of `pack`.
+
+    Args:
+      columns: uint8[B, C, W', K].
+      size: (height, width) of the masks.
+
+    Returns:
+      bool[B, height, width, C].
+    """
+    batch, labels, wide, strips = tf.unstack(tf.shape(columns))
+    rows = tf.transpose(columns, [0, 3, 2, 1])
+    words = tf.reshape(rows, [batch, strips, 1, wide // 8 * labels, 8])
+    words = tf.bitcast(words, tf.int64)
+    shifts = tf.range(8, dtype=tf.int64)[:, None]
+    words = tf.bitwise.right_shift(words, shifts)
+    words = tf.bitwise.bitwise_and(words, tf.constant(0x0101010101010101, tf.int64))
+    pixels = tf.reshape(tf.bitcast(words, tf.uint8), [batch, 8 * strips, wide, labels])
+    return tf.cast(pixels[:, : size[0], : size[1]], tf.bool)
+
+
+def runs(columns: tf.Tensor) -> Runs:
+    """Lists the runs of packed columns.
+
+    Args:
+      columns: uint8[B, C, W, K], as from `pack`.
+
+    Returns:
+      `Runs`, in the order plane, column, row.
+    """
+    _, _, width, strips = tf.unstack(tf.shape(columns))
+    pixels = tf.reshape(columns, [-1])
+    above = tf.bitwise.left_shift(pixels, tf.constant(1, tf.uint8))
+    carried = tf.bitwise.right_shift(pixels, tf.constant(7, tf.uint8))
+    carried = tf.concat([tf.zeros([1], tf.uint8), carried], 0)[:-1]
+    edges = pixels ^ (above | carried)
+    # Most bytes hold no edge, so two sparse looks cost less than one at all bits.
+    bytes_ = tf.where(edges)[:, 0]
+    bits = tf.where(tf.gather(edges, bytes_)[:, None] & tf.constant(_BITS, tf.uint8))
+    rows = tf.gather(tf.cast(bytes_, tf.int32) * 8, bits[:, 0])
+    rows += tf.cast(bits[:, 1], tf.int32)
+    starts, ends = rows[0::2], rows[1::2]
+    column = starts // (8 * strips)
+    plane, top = column // width, column * (8 * strips)
+    return Runs(plane, column - plane * width, starts - top, ends - top)
+
+
+def draw(kept: Runs, shape: tf.Tensor) -> tf.Tensor:
+    """Draws runs into empty columns: the inverse of `runs`.
+
+    Args:
+      kept: some or all of the runs of columns of this shape, in their order.
+      shape: int32[4], that of the columns.
+
+    Returns:
+      uint8[B, C, W, K].
+    """
+    _, _, width, strips = tf.unstack(shape)
+    top = (kept.plane * width + kept.column) * (8 * strips)
+    edges = tf.concat([top + kept.start, top + kept.end], 0)
+    bits = tf.gather(tf.constant(_BITS, tf.uint8), edges % 8)
+    flips = tf.scatter_nd((edges // 8)[:, None], bits, [tf.reduce_prod(shape)])
+    flips = tf.reshape(flips, [-1, strips])
+    # A pixel is set where the edges up to it are odd in number: first the edges of
+    # its own byte, by halves, then those of the bytes above.
+    for shift in (1, 2, 4):
+        flips ^= tf.bitwise.left_shift(flips, tf.constant(shift, tf.uint8))
+    odd = tf.bitwise.right_shift(flips, tf.constant(7, tf.uint8))
+    odd = tf.cumsum(odd, axis=1, exclusive=True) & tf.constant(1, tf.uint8)
+    return tf.reshape(flips ^ (odd * tf.constant(255, tf.uint8)), shape)
+
+
+def label_runs(found: Runs, *, connectivity: int = 8) -> tf.Tensor:
+    """Tells for each run which component it is part of.
+
+    Runs of neighbouring columns are linked where they touch. The links of each run
+    to the first that it touches in the column before make a forest, whose roots
+    are then united over the remaining links (Shiloach and Vishkin, 1982).
+
+    Args:
+      found: R runs, as from `runs`.
+      connectivity: 8, or 4 to leave out the diagonals.
+
+    Returns:
+      int32[R], the index of the first run of the run's component.
+
+    Raises:
+      InputError: The connectivity is neither 4 nor 8.
+    """
+    return _label_runs(found, connectivity)[0]
+
+
+def areas(found: Runs, components: tf.Tensor) -> tf.Tensor:
+    """Counts the pixels of each run's component.
+
+    Args:
+      found: R runs.
+      components: int32[R], from `label_runs`.
+
+    Returns:
+      int32[R], in pixels.
+    """
+    lengths = found.end - found.start
+    sums = tf.math.unsorted_segment_sum(lengths, components, tf.size(components))
+    return tf.gather(sums, components)
+
+
+def label(planes: tf.Tensor, *, connectivity: int = 8) -> tf.Tensor:
+    """Numbers the components of planes.
+
+    Args:
+      planes: bool[N, H, W].
+      connectivity: 8, or 4 to leave out the diagonals.
+
+    Returns:
+      int32[N, H, W]: 0 on the background, 1, 2, … on the components of each plane,
+      in the order in which their first pixels come, read down its columns.
+
+    Raises:
+      InputError: The planes are not bool[N, H, W], or the connectivity is neither
+        4 nor 8.
+    """
+    planes = tf.convert_to_tensor(planes)
+    if planes.dtype != tf.bool or planes.shape.rank not in (3, None):
+        raise InputError(
+            "Planes must be bool[N, H, W]. Received: "
+            f"{planes.dtype.name}, shape {planes.shape}, in components.label. "
+            "Compare probabilities with a threshold, and give one plane as plane[None]."
+        )
+    found = runs(pack(planes[..., None]))
+    components = label_runs(found, connectivity=connectivity)
+    count, height, width = tf.unstack(tf.shape(planes))
+    first = tf.cast(components == tf.range(tf.size(components)), tf.int32)
+    before = tf.math.unsorted_segment_sum(first, found.plane, count)
+    before = tf.gather(tf.cumsum(before, exclusive=True), found.plane)
+    numbers = tf.gather(tf.cumsum(first), components) - before
+    top = (found.plane * width + found.column) * (height + 1)
+    edges = tf.concat([top + found.start, top + found.end], 0)
+    steps = tf.concat([numbers, -numbers], 0)
+    steps = tf.scatter_nd(edges[:, None], steps, [count * width * (height + 1)])
+    numbers = tf.cumsum(tf.reshape(steps, [count, width, height + 1]), axis=2)
+    return tf.ensure_shape(tf.transpose(numbers[..., :-1], [0, 2, 1]), planes.shape)
+
+
+def _label_runs(found, connectivity):
+    if connectivity not in (4, 8):
+        raise InputError(
+            f"Connectivity must be 4 or 8. Received: {connectivity!r}, in "
+            "components.label_runs. Leave it out for 8, OpenCV's default."
+        )
+    before, joined = _links(found, gap=0 if connectivity == 8 else 1)
+    trees, passes = _shorten(before)
+    is_root = trees == tf.range(tf.size(trees))
+    roots = tf.cast(tf.where(is_root)[:, 0], tf.int32)
+    trees = tf.gather(tf.cumsum(tf.cast(is_root, tf.int32)) - 1, trees)
+    joined = tf.where(joined)[:, 0]
+    united, more = _unite(
+        tf.range(tf.size(roots)),
+        tf.gather(trees, joined),
+        tf.gather(trees, joined + 1),
+    )
+    return tf.gather(tf.gather(roots, united), trees), passes + more
+
+
+def _links(found, gap):
+    """For each run the first before it that it touches, and if its next is joined.
+
+    If a touches b, a is the first run that b touches or b the first that a does, or
+    two runs would have to lie each before the other. So the links to the first run
+    of the column before, and those between neighbours that touch the same run of
+    the column after, are enough.
+    """
+    # One axis for all columns, on which the column before lies one stride back.
+    stride = tf.reduce_max(found.end) + 1
+    top = (found.plane * (tf.reduce_max(found.column) + 2) + found.column) * stride
+    starts, ends = top + found.start, top + found.end
+    count = tf.size(starts)
+    first = tf.searchsorted(ends, starts - stride + gap)
+    touches = tf.gather(starts, first) <= ends - stride - gap
+    before = tf.where(touches, first, tf.range(count))
+    # `first` rises, so counting it gives its inverse without a second search.
+    last = tf.cumsum(tf.math.bincount(first, minlength=count, maxlength=count)) - 1
+    joined = tf.gather(ends, last[:-1]) >= starts[1:] + stride + gap
+    return before, joined
+
+
+def _shorten(parents):
+    """Points each entry of a forest to its root; counts the passes."""
+
+    def jump(parents, _, passes):
+        jumped = tf.gather(parents, parents)
+        return jumped, tf.reduce_any(jumped != parents), passes + 1
+
+    start = parents, tf.constant(True), tf.constant(0)
+    parents, _, passes = tf.while_loop(lambda _, moved, __: moved, jump, start)
+    return parents, passes
+
+
+def _unite(roots, ones, others):
+    """Unites the roots that edges join; counts the passes.
+
+    Each root hooks onto the smallest smaller root next to it. What remains a root
+    over two rounds has taken in another, so rounds go with the log of the roots.
+    """
+
+    def hook(roots, ones, others, passes):
+        high, low = tf.maximum(ones, others), tf.minimum(ones, others)
+        roots = tf.tensor_scatter_nd_min(roots, high[:, None], low)
+        roots, more = _shorten(roots)
+        return roots, *_open(roots, ones, others), passes + more + 1
+
+    state = roots, *_open(roots, ones, others), tf.constant(0)
+    vector = tf.TensorShape([None])
+    united, _, _, passes = tf.while_loop(
+        lambda _, ones, __, ___: tf.size(ones) > 0,
+        hook,
+        state,
+        shape_invariants=(vector, vector, vector, tf.TensorShape([])),
+    )
+    return united, passes
+
+
+def _open(roots, ones, others):
+    ones, others = tf.gather(roots, ones), tf.gather(roots, others)
+    apart = tf.where(ones != others)[:, 0]
+    return tf.gather(ones, apart), tf.gather(others, apart)

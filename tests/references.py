@@ -1,0 +1,93 @@
+"""Slow, obvious twins of the vectorised code, and the planes that vex it.
+
+Masks are bool[H, W], probabilities float[H, W]: one plane at a time.
+"""
+
+import cv2
+import numpy as np
+
+
+def components(mask: np.ndarray, connectivity: int = 8) -> np.ndarray:
+    """Numbers the components with OpenCV: int32[H, W], 0 on the background."""
+    return cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)[1]
+
+
+def clean(probabilities: np.ndarray, threshold: float, min_size: float) -> np.ndarray:
+    """Adds the large components to an empty mask, one by one."""
+    numbers = components(probabilities > threshold)
+    kept = np.zeros(numbers.shape, bool)
+    for number in range(1, numbers.max(initial=0) + 1):
+        component = numbers == number
+        if component.sum() > min_size:
+            kept |= component
+    return kept
+
+
+def encode(mask: np.ndarray) -> str:
+    """Walks down the columns, pixel by pixel, and notes each run as it ends."""
+    height, width = mask.shape
+    words, length = [], 0
+    for place in range(height * width):
+        column, row = divmod(place, height)
+        if mask[row, column]:
+            length += 1
+        elif length:
+            words += [place - length + 1, length]
+            length = 0
+    if length:
+        words += [height * width - length + 1, length]
+    return " ".join(map(str, words))
+
+
+def checkerboard(height: int, width: int) -> np.ndarray:
+    """Every other pixel: one component of 8, and height * width / 2 of 4."""
+    return np.indices((height, width)).sum(0) % 2 == 0
+
+
+def diagonals(height: int, width: int) -> np.ndarray:
+    """Lines one pixel wide, four apart, that join by their corners only."""
+    rows, columns = np.indices((height, width))
+    return (rows - columns) % 4 == 0
+
+
+def comb(height: int, width: int) -> np.ndarray:
+    """Teeth on every other row, which join in the last column."""
+    mask = np.zeros((height, width), bool)
+    mask[::2] = True
+    mask[:, -1:] = True
+    return mask
+
+
+def serpentine(height: int, width: int) -> np.ndarray:
+    """One path to and fro along every other row."""
+    mask = np.zeros((height, width), bool)
+    mask[::2] = True
+    mask[1::4, -1:] = True
+    mask[3::4, :1] = True
+    return mask
+
+
+def spiral(height: int, width: int) -> np.ndarray:
+    """One path from the rim to the middle, one pixel wide and one apart."""
+    mask = np.zeros((height + 4, width + 4), bool)
+    free = np.pad(np.ones((height, width), bool), 2)
+    row, column, step = 2, 2, (0, 1)
+    mask[row, column] = free[row, column]
+    turns = 0
+    while turns < 2:
+        ahead = row + step[0], column + step[1]
+        beyond = ahead[0] + step[0], ahead[1] + step[1]
+        if free[ahead] and not mask[beyond] and not mask[ahead]:
+            row, column = ahead
+            mask[row, column] = True
+            turns = 0
+        else:
+            step = step[1], -step[0]
+            turns += 1
+    return mask[2:-2, 2:-2]
+
+
+NASTY = {
+    plane.__name__: plane
+    for plane in (checkerboard, diagonals, comb, serpentine, spiral)
+}
