@@ -7,6 +7,8 @@ nothing moves.
 """
 
 import inspect
+import itertools
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -49,8 +51,17 @@ GEOMETRIC = (
 MIXING = ("CutMix",)
 """Keras layers that copy pixels between images."""
 
-WITHOUT_XLA = tuple(name for name in GEOMETRIC if name != "RandomFlip")
-"""Keras layers that XLA can't compile on TensorFlow (ImageProjectiveTransformV3)."""
+WITHOUT_XLA = (
+    "CutMix",
+    "Equalization",
+    "RandAugment",
+    "RandomPerspective",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
+)
+"""Those of them that XLA cannot compile on TensorFlow (Keras 3.15)."""
 
 
 @keras.saving.register_keras_serializable(package="clouds")
@@ -222,17 +233,13 @@ class Augmentation(keras.layers.Layer):
 
     def __init__(self, *, extra=(), seed=0, geometry=None, **kwargs):
         super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
-        self.settings = {
-            "extra": [dict(spec) for spec in extra],
-            "seed": seed,
-            "geometry": dict(geometry or {}),
-        }
-        self.geometry = RandomGeometry(seed=seed, **self.settings["geometry"])
-        self.names = [str(spec.get("name")) for spec in extra]
-        self.layers = [
-            _make(spec, None if seed is None else seed + 1 + position)
-            for position, spec in enumerate(self.settings["extra"])
-        ]
+        self.extra = list(extra)
+        self.seed = seed
+        self.options = geometry or {}
+        self.geometry = RandomGeometry(seed=seed, **self.options)
+        seeds = itertools.repeat(None) if seed is None else itertools.count(seed + 1)
+        self.layers = [_make(*pair) for pair in zip(extra, seeds, strict=False)]
+        self.names = [type(layer).__name__ for layer in self.layers]
         if keras.backend.backend() == "tensorflow":
             self.supports_jit = not set(self.names) & set(WITHOUT_XLA)
         self.built = True
@@ -252,7 +259,9 @@ class Augmentation(keras.layers.Layer):
 
     def get_config(self):
         """Returns the arguments that make this layer."""
-        return {**super().get_config(), **self.settings}
+        extra = [dict(spec) for spec in self.extra]
+        settings = {"extra": extra, "seed": self.seed, "geometry": dict(self.options)}
+        return {**super().get_config(), **settings}
 
 
 def build(*, extra=(), seed: int | None = 0, **geometry) -> Augmentation:
@@ -276,15 +285,18 @@ def build(*, extra=(), seed: int | None = 0, **geometry) -> Augmentation:
 
 
 def _make(spec, seed):
-    arguments = dict(spec)
-    name = str(arguments.pop("name", None))
+    name, arguments = None, {}
+    if isinstance(spec, Mapping):
+        name = spec.get("name")
+        arguments = {key: value for key, value in spec.items() if key != "name"}
     known = PHOTOMETRIC + GEOMETRIC + MIXING
     kind = getattr(keras.layers, name, None) if name in known else None
     if kind is None:
         raise InputError(
-            f"An augmentation layer must be one of {', '.join(sorted(known))}, and in "
-            f"Keras {keras.__version__}. Received: {name!r}. Others of Keras's change "
-            "the size, mix masks, or fail on masks of several labels."
+            'An augmentation layer must be a mapping {"name": ..., its arguments}, and '
+            f"Keras {keras.__version__} must have it. Received: {spec!r}. Take one of "
+            f"{', '.join(sorted(known))}; Keras's others change the size, blend masks, "
+            "or fail on masks of several labels."
         )
     if "seed" in inspect.signature(kind).parameters:
         arguments.setdefault("seed", seed)

@@ -85,11 +85,11 @@ def runs(columns: tf.Tensor) -> Runs:
       `Runs`, in the order plane, column, row.
     """
     _, _, width, strips = tf.unstack(tf.shape(columns))
-    pixels = tf.reshape(columns, [-1])
-    above = tf.bitwise.left_shift(pixels, tf.constant(1, tf.uint8))
-    carried = tf.bitwise.right_shift(pixels, tf.constant(7, tf.uint8))
-    carried = tf.concat([tf.zeros([1], tf.uint8), carried], 0)[:-1]
-    edges = pixels ^ (above | carried)
+    words = tf.bitcast(tf.reshape(columns, [-1, 8]), tf.uint64)
+    above = tf.bitwise.left_shift(words, tf.constant(1, tf.uint64))
+    carried = tf.bitwise.right_shift(words, tf.constant(63, tf.uint64))
+    carried = tf.concat([tf.zeros([1], tf.uint64), carried], 0)[:-1]
+    edges = tf.reshape(tf.bitcast(words ^ (above | carried), tf.uint8), [-1])
     # Most bytes hold no edge, so two sparse looks cost less than one at all bits.
     bytes_ = tf.where(edges)[:, 0]
     bits = tf.where(tf.gather(edges, bytes_)[:, None] & tf.constant(_BITS, tf.uint8))
@@ -241,11 +241,11 @@ def _links(found, gap):
 
 
 def _shorten(parents):
-    """Points each entry of a forest to its root; counts the passes."""
+    """Points each entry of a forest to its root, the least of its tree; counts."""
 
     def jump(parents, _, passes):
         jumped = tf.gather(parents, parents)
-        return jumped, tf.reduce_any(jumped != parents), passes + 1
+        return jumped, tf.reduce_max(parents - jumped) > 0, passes + 1
 
     start = parents, tf.constant(True), tf.constant(0)
     parents, _, passes = tf.while_loop(lambda _, moved, __: moved, jump, start)

@@ -17,6 +17,7 @@ from clouds.manifest import Manifest, Shard
 _SHARD_BYTES = 100e6
 _BYTES_A_PIXEL = 0.5
 _CHUNK = 8
+_IMAGES_A_WORKER = 64
 
 
 def convert(settings: config.Records) -> Manifest:
@@ -158,7 +159,9 @@ def _write_shards(settings, source, files, order, started: Manifest) -> Manifest
     total = sum(started.shards[index].examples for index in missing)
     finished = started
     with tqdm(total=total, unit="image", disable=None, desc="records") as bar:
-        examples = _in_parallel(tasks, min(settings.workers, -(-total // 64)))
+        examples = _in_parallel(
+            tasks, min(settings.workers, -(-total // _IMAGES_A_WORKER))
+        )
         for index in missing:
             path = f"{settings.out}/{shards[index].name}"
             with tf.io.TFRecordWriter(f"{path}.part") as writer:

@@ -252,8 +252,17 @@ def test_other_than_boolean_masks_have_no_text(masks):
         postprocess.to_rle(masks)
 
 
-def test_a_graph_refuses_wrong_shapes_and_constants_as_it_is_traced():
-    with pytest.raises(InputError, match="float32, shape \\(5, 6, 4\\)"):
-        tf.function(lambda: postprocess.clean(tf.zeros([5, 6, 4]), 0.5, 1))()
-    with pytest.raises(InputError, match="Received: 2.0"):
-        tf.function(lambda: postprocess.clean(tf.zeros([1, 5, 6, 4]), 2, 1))()
+@pytest.mark.parametrize(
+    ("shape", "threshold", "message"),
+    [([5, 6, 4], 0.5, r"float32, shape \(5, 6, 4\)"), ([1, 5, 6, 4], 2, "ceived: 2.0")],
+)
+def test_a_graph_refuses_shapes_and_constants_as_it_is_traced(
+    shape, threshold, message
+):
+    # AutoGraph would hand on the message in an error of its own.
+    @tf.function(autograph=False)
+    def clean():
+        return postprocess.clean(tf.zeros(shape), threshold, 1)
+
+    with pytest.raises(InputError, match=message):
+        clean()

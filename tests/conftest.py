@@ -1,0 +1,63 @@
+"""What several tests share: a small sample, its records, a run trained on them."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from clouds import cli, startup
+
+startup.load("tensorflow")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory) -> Path:
+    """20 labelled scenes and 3 others, of 96x144 pixels."""
+    folder = tmp_path_factory.mktemp("sample")
+    flags = ["--train", "20", "--test", "3", "--size", "96x144"]
+    assert cli.main(["make_scenes", "--out", str(folder), *flags]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def records(sample, tmp_path_factory) -> Path:
+    """The sample as records of 64x96."""
+    folder = tmp_path_factory.mktemp("records")
+    assert cli.main(make_tfrecords(sample, folder)) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(records, tmp_path_factory) -> Path:
+    """A run of two epochs on the records."""
+    folder = tmp_path_factory.mktemp("run")
+    flags = ["--epochs", "2", "--batch-size", "4", "--precision", "float32"]
+    arguments = ["train", "--records", str(records), "--run", str(folder), *flags]
+    assert cli.main(arguments) == 0
+    return folder
+
+
+@pytest.fixture
+def copy_of_sample(sample, tmp_path) -> Path:
+    """The sample, free to be spoiled."""
+    return Path(shutil.copytree(sample, tmp_path / "sample"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The real images and labels, where they are to be had."""
+    folder = Path(os.environ.get("CLOUDS_DATA", ROOT.parent / "shared/data/clouds"))
+    if not (folder / "train.csv.xz").exists():
+        pytest.skip(f"no real data in {folder}; CLOUDS_DATA may name its place")
+    return folder
+
+
+def make_tfrecords(sample: Path, out: Path, *flags: str) -> list[str]:
+    """The arguments that make small records of a sample."""
+    source = ["--csv", str(sample / "train.csv")]
+    source += ["--images", str(sample / "train_images")]
+    options = ["--out", str(out), "--size", "64x96", "--workers", "1", *flags]
+    return ["make_tfrecords", *source, *options]

@@ -1,0 +1,46 @@
+import dataclasses
+
+import pytest
+
+from clouds import cli, config
+from clouds.errors import InputError
+
+ALL = [settings for settings, _, _ in cli.COMMANDS.values()]
+
+
+def training(**changes):
+    return config.Training(records="r", run="x", **changes)
+
+
+def test_the_defaults_of_training_are_the_notebooks():
+    settings = training()
+    assert (settings.epochs, settings.batch_size) == (15, 32)
+    assert (settings.learning_rate, settings.min_learning_rate) == (3e-4, 1e-6)
+    assert (settings.stop_patience, settings.plateau_patience) == (5, 3)
+    assert settings.plateau_factor == 0.5
+    assert (settings.horizontal_flip, settings.vertical_flip) == (0.5, 0.5)
+    assert (settings.grid_distortion, settings.elastic) == (0.2, 0.2)
+
+
+@pytest.mark.parametrize("settings", ALL)
+def test_settings_are_frozen_and_every_field_has_a_help_text(settings):
+    assert settings.__dataclass_params__.frozen
+    assert all(field.metadata["help"] for field in dataclasses.fields(settings))
+    assert "Example:\n      bin/" in settings.__doc__
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "--epochs must be above 0. Received: 0"),
+        ({"batch_size": -1}, "--batch-size"),
+        ({"learning_rate": 0}, "--learning-rate"),
+        ({"seed": -1}, "--seed must be 0 or more"),
+        ({"horizontal_flip": 1.5}, "--horizontal-flip must be from 0 to 1"),
+        ({"size": (100, 150)}, "multiples of 32.*The nearest is 96x160"),
+        ({"learning_rate": float("nan")}, "--learning-rate"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        training(**changes)

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from clouds import losses
+
+rng = np.random.default_rng(0)
+masks = (rng.random((3, 8, 10, 4)) < 0.3).astype(np.uint8)
+logits = rng.normal(0, 3, masks.shape).astype(np.float32)
+
+
+def bce_dice(masks, logits):
+    """The notebook's formula, on probabilities, in float64."""
+    masks = masks.astype(float).ravel()
+    probabilities = 1 / (1 + np.exp(-logits.astype(float).ravel()))
+    overlap = 2 * (masks @ probabilities) + 1
+    dice = overlap / (masks.sum() + probabilities.sum() + 1)
+    return log_loss(masks, probabilities, labels=[0, 1]) + 1 - dice
+
+
+@pytest.mark.parametrize("truth", [masks, masks * 0, masks * 0 + 1])
+def test_bce_dice_is_the_notebooks_formula(truth):
+    value = float(losses.bce_dice(truth, logits))
+    assert value == pytest.approx(bce_dice(truth, logits), rel=1e-5)
+
+
+def test_half_precision_logits_are_computed_in_single():
+    half = logits.astype(np.float16)
+    value = losses.bce_dice(masks, half)
+    assert str(value.dtype).endswith("float32'>") or "float32" in str(value.dtype)
+    assert float(value) == pytest.approx(bce_dice(masks, half), rel=1e-5)
+
+
+def test_extreme_logits_give_a_finite_loss():
+    assert np.isfinite(float(losses.bce_dice(masks, np.where(masks, -1e4, 1e4))))
+    assert float(losses.bce_dice(masks, np.where(masks, 1e4, -1e4))) < 1e-5

@@ -1,0 +1,76 @@
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from clouds import pixels, scenes
+
+image, _ = scenes.scene(0, (96, 144))
+
+
+def encoded(suffix=".jpg", pixels=image[..., ::-1], *options):
+    return cv2.imencode(suffix, pixels, options)[1].tobytes()
+
+
+def decode(contents, size):
+    return [tensor.numpy() for tensor in pixels.decode(tf.constant(contents), size)]
+
+
+@pytest.mark.parametrize(
+    ("size", "flag"),
+    [
+        ((96, 144), cv2.IMREAD_COLOR),
+        ((48, 72), cv2.IMREAD_REDUCED_COLOR_2),
+        ((24, 36), cv2.IMREAD_REDUCED_COLOR_4),
+        ((12, 18), cv2.IMREAD_REDUCED_COLOR_8),
+    ],
+)
+def test_a_jpeg_is_reduced_by_its_decoder_as_opencv_does_it(size, flag):
+    contents = encoded()
+    expected = cv2.imdecode(np.frombuffer(contents, np.uint8), flag)[..., ::-1]
+    decoded, original = decode(contents, size)
+    assert (decoded == expected).all()
+    assert original.tolist() == [96, 144]
+
+
+def test_shrinking_averages_areas_as_opencv_does():
+    expected = cv2.resize(image, (30, 20), interpolation=cv2.INTER_AREA)
+    decoded, original = decode(encoded(".png"), (20, 30))
+    assert np.abs(decoded.astype(int) - expected).max() <= 1
+    assert original.tolist() == [96, 144]
+
+
+def test_enlarging_is_bilinear_as_opencv_does_it():
+    expected = cv2.resize(image, (200, 160), interpolation=cv2.INTER_LINEAR)
+    decoded, _ = decode(encoded(".png"), (160, 200))
+    assert np.abs(decoded.astype(int) - expected).max() <= 1
+
+
+def test_a_png_named_jpg_is_decoded_and_a_grey_image_gets_three_channels():
+    assert (decode(encoded(".png"), (96, 144))[0] == image).all()
+    grey, _ = decode(encoded(".jpg", image[..., 0]), (96, 144))
+    assert grey.shape == (96, 144, 3)
+    assert np.ptp(grey, axis=-1).max() == 0
+
+
+@pytest.mark.parametrize(
+    "contents", [b"", b"text", encoded()[:2000], encoded(".png")[:900]]
+)
+def test_bytes_that_are_no_whole_image_are_an_error(contents):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode(contents, (32, 48))
+
+
+def test_the_graph_decodes_as_eager_code_does():
+    contents = encoded()
+    dataset = tf.data.Dataset.from_tensors(contents)
+    (in_graph, _) = next(iter(dataset.map(lambda c: pixels.decode(c, (32, 48)))))
+    assert (in_graph.numpy() == decode(contents, (32, 48))[0]).all()
+
+
+def test_preparing_scales_to_the_unit_interval_or_not_at_all():
+    batch = image[None]
+    unit = np.array(pixels.prepare(batch))
+    assert unit.dtype == np.float32
+    np.testing.assert_allclose(unit, batch.astype(np.float32) / 255, rtol=1e-6)
+    assert (np.array(pixels.prepare(batch, "raw")) == batch).all()

@@ -1,0 +1,71 @@
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from clouds import manifest, records, scenes
+from clouds.errors import InputError
+
+SIZE, TRUTH = (32, 48), (35, 52)
+image, scene_masks = scenes.scene(1, (64, 96))
+masks = np.random.default_rng(0).random((4, *SIZE)) < 0.5
+truth = np.random.default_rng(1).random((4, *TRUTH)) < 0.5
+description = manifest.Manifest(
+    size=SIZE, grid=(64, 96), truth_size=TRUTH, labels=(), seed=0, val_fraction=0.2,
+    source={}, shards=(),
+)  # fmt: skip
+
+
+def example(contents, size=SIZE):
+    packed = records.pack(masks), records.pack(truth)
+    return records.example("a.jpg", contents, *packed, size=size)
+
+
+def jpeg(pixels=image):
+    return cv2.imencode(".jpg", pixels[..., ::-1])[1].tobytes()
+
+
+def test_parsing_restores_what_was_packed():
+    parsed = records.parse(example(jpeg()), description)
+    assert parsed["name"].numpy() == b"a.jpg"
+    assert parsed["image"].shape == (*SIZE, 3)
+    assert parsed["masks"].dtype == tf.uint8
+    assert (np.moveaxis(parsed["masks"].numpy(), -1, 0) == masks).all()
+    assert (np.moveaxis(parsed["truth"].numpy(), -1, 0) == truth).all()
+
+
+def test_a_jpeg_of_the_records_size_is_kept_byte_for_byte():
+    small = jpeg(cv2.resize(image, SIZE[::-1]))
+    fields = tf.train.Example.FromString(example(small)).features.feature
+    assert fields["image"].bytes_list.value[0] == small
+
+
+def test_a_png_of_the_records_size_becomes_a_jpeg_close_to_it():
+    small = cv2.resize(image, SIZE[::-1])
+    png = cv2.imencode(".png", small[..., ::-1])[1].tobytes()
+    fields = tf.train.Example.FromString(example(png)).features.feature
+    assert tf.io.is_jpeg(fields["image"].bytes_list.value[0])
+    assert list(fields["original_size"].int64_list.value) == list(SIZE)
+    error = records.parse(example(png), description)["image"].numpy() - small.astype(
+        int
+    )
+    assert np.abs(error).mean() < 6
+
+
+def test_another_size_is_sampled_when_it_is_asked_for():
+    parsed = records.parse(example(jpeg()), description, (16, 24))
+    assert parsed["image"].shape == (16, 24, 3)
+    assert parsed["masks"].shape == (16, 24, 4)
+    sampled = masks[:, 1::2, 1::2]
+    assert (np.moveaxis(parsed["masks"].numpy(), -1, 0) == sampled).all()
+    assert parsed["truth"].shape == (*TRUTH, 4)
+
+
+def test_the_same_input_gives_the_same_bytes():
+    assert example(jpeg()) == example(jpeg())
+
+
+@pytest.mark.parametrize("contents", [b"", b"GIF", jpeg()[:-400]])
+def test_a_file_that_is_no_whole_image_is_refused_by_name(contents):
+    with pytest.raises(InputError, match=rf"a.jpg, {len(contents)} bytes"):
+        example(contents)

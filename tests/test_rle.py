@@ -1,0 +1,98 @@
+import lzma
+
+import numpy as np
+import pytest
+import references
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clouds import rle
+from clouds.errors import InputError
+
+masks = st.tuples(
+    st.integers(1, 12), st.integers(1, 12), st.floats(0, 1), st.integers(0, 2**32)
+).map(lambda drawn: np.random.default_rng(drawn[3]).random(drawn[:2]) < drawn[2])
+
+
+@given(masks)
+@settings(deadline=None, derandomize=True)
+def test_painting_the_encoded_runs_restores_the_mask(mask):
+    assert (rle.decode(rle.encode(mask), mask.shape) == mask).all()
+
+
+@given(masks)
+@settings(deadline=None, derandomize=True)
+def test_encoding_equals_its_slow_twin(mask):
+    assert rle.encode(mask) == references.encode(mask)
+
+
+def test_pixels_are_counted_down_the_columns_from_one():
+    mask = np.array([[0, 1, 0], [1, 1, 0]], bool)
+    assert rle.encode(mask) == "2 3"
+    assert (rle.decode("2 3", (2, 3)) == mask).all()
+
+
+def test_an_empty_mask_is_an_empty_text():
+    assert rle.encode(np.zeros((3, 4))) == ""
+    assert not rle.decode("", (3, 4)).any()
+
+
+def test_a_full_mask_is_one_run():
+    assert rle.encode(np.ones((3, 4))) == "1 12"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "run"),
+    [
+        ("1", "pairs", 1),
+        ("1 2 5", "pairs", 2),
+        ("1 2 x 1", "integers", 2),
+        ("1.5 2", "integers", 1),
+        ("1_0 2", "integers", 1),
+        ("0 2", "Starts must be 1", 1),
+        ("-3 2", "Starts must be 1", 1),
+        ("1 0", "Lengths must be 1", 1),
+        ("1 -1", "Lengths must be 1", 1),
+        ("1 1 12 2", "within 3x4", 2),
+        ("99999999999999999999 1", "within 3x4", 1),
+        ("9223372036854775807 9223372036854775807", "within 3x4", 1),
+        ("-99999999999999999999 1", "Starts must be 1", 1),
+        ("5 2 1 2", "sorted", 2),
+        ("1 3 3 2", "overlap", 2),
+    ],
+)
+def test_a_broken_text_is_refused_with_its_place_and_run(text, reason, run):
+    with pytest.raises(InputError, match=reason) as caught:
+        rle.decode(text, (3, 4), where="train.csv, row 17")
+    assert f"in run {run}, in train.csv, row 17" in str(caught.value)
+
+
+def test_runs_that_touch_are_allowed():
+    assert rle.decode("1 2 3 1", (3, 4)).sum() == 3
+
+
+@pytest.mark.parametrize("size", [(5, 7), (14, 21), (1, 1), (7, 21), (20, 30), (3, 40)])
+def test_resampling_equals_painting_and_then_sampling(size):
+    grid = (14, 21)
+    for seed in range(20):
+        mask = np.random.default_rng(seed).random(grid) < 0.5
+        rows, columns = (
+            np.floor((np.arange(target) + 0.5) * source / target).astype(int)
+            for source, target in zip(grid, size, strict=True)
+        )
+        runs = rle.parse(rle.encode(mask), grid)
+        expected = mask[rows][:, columns]
+        assert (rle.resample(runs, grid, size) == expected).all()
+
+
+def test_resampling_equals_opencv_on_real_masks(real_data):
+    cv2 = pytest.importorskip("cv2")
+    with lzma.open(real_data / "train.csv.xz", "rt") as file:
+        texts = [
+            line.strip().split(",")[1] for _, line in zip(range(80), file, strict=False)
+        ][1:]
+    for text in filter(None, texts):
+        runs = rle.parse(text, (1400, 2100))
+        full = rle.paint(runs, (1400, 2100)).astype(np.uint8)
+        small = cv2.resize(full, (525, 350), interpolation=cv2.INTER_NEAREST_EXACT)
+        assert (rle.resample(runs, (1400, 2100), (350, 525)) == small).all()

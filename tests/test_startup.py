@@ -1,0 +1,60 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+def python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+
+
+def test_tensorflow_starts_without_a_word():
+    code = (
+        "from clouds import startup\n"
+        "print(startup.load('tensorflow').constant(7).numpy())"
+    )
+    ended = python(code)
+    assert ended.stdout == "7\n"
+    assert ended.stderr == ""
+
+
+def test_what_was_held_back_is_shown_when_the_import_fails(tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "import os\nos.write(2, b'the reason')\nraise ImportError('broken')\n"
+    )
+    ended = python(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from clouds import startup\n"
+        "startup.load('broken')"
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("the reason")
+    assert "ImportError: broken" in ended.stderr
+
+
+def test_a_pool_ends_with_its_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import concurrent.futures, multiprocessing, os, time\n"
+        "from clouds import startup\n"
+        "if __name__ == '__main__':\n"
+        "    pool = concurrent.futures.ProcessPoolExecutor(\n"
+        "        1, multiprocessing.get_context('spawn'), startup.start_worker)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    parent = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert parent.returncode == -9, parent.stderr
+    worker = json.loads(parent.stdout)
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        subprocess.run(["sleep", "0.1"], check=True)
+    pytest.fail(f"worker {worker} outlived its parent by 10 s")

@@ -1,0 +1,93 @@
+import gzip
+
+import pytest
+
+from clouds import schema, table
+from clouds.errors import InputError
+
+HEADER = "Image_Label,EncodedPixels\n"
+ROWS = [f"a.jpg_{label},1 2\n" for label in schema.LABELS]
+
+
+def write(tmp_path, *rows, header=HEADER):
+    path = tmp_path / "train.csv"
+    path.write_text(header + "".join(rows))
+    return str(path)
+
+
+def test_texts_stand_in_the_order_of_the_labels(tmp_path):
+    rows = [f"b_1.png_{label},{n} 1\n" for n, label in enumerate(schema.LABELS, 1)]
+    read = table.read(write(tmp_path, *ROWS, *reversed(rows)))
+    assert read.images == ["a.jpg", "b_1.png"]
+    assert read.texts[1].tolist() == ["1 1", "2 1", "3 1", "4 1"]
+    assert read.rows[1].tolist() == [9, 8, 7, 6]
+
+
+def test_an_empty_field_is_an_absent_label(tmp_path):
+    read = table.read(write(tmp_path, *ROWS[:3], "a.jpg_Sugar,\n"))
+    assert read.present.tolist() == [[True, True, True, False]]
+
+
+def test_an_image_may_be_called_nan(tmp_path):
+    rows = [f"nan_{label},\n" for label in schema.LABELS]
+    assert table.read(write(tmp_path, *rows)).images == ["nan"]
+
+
+def test_a_compressed_csv_is_read_as_it_is(tmp_path):
+    path = tmp_path / "train.csv.gz"
+    path.write_bytes(gzip.compress((HEADER + "".join(ROWS)).encode()))
+    assert table.read(str(path)).images == ["a.jpg"]
+
+
+def test_a_broken_text_is_named_by_row_and_run(tmp_path):
+    read = table.read(write(tmp_path, *ROWS[:2], "a.jpg_Gravel,1 2 2 2\n", ROWS[3]))
+    with pytest.raises(InputError, match=r"run 2, in .*train.csv, row 4"):
+        read.runs(0, (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([*ROWS[:3], "a.jpg_Sugr,\n"], "'Sugr', in .*train.csv, row 5"),
+        ([*ROWS[:3], "a.jpg\n"], "row 5"),
+        ([*ROWS, ROWS[1]], "a.jpg_Flower twice, in .*rows 3 and 6"),
+        (ROWS[:3], "none for a.jpg_Sugar"),
+        ([], "Received: none"),
+        ([*ROWS[:3], "\n", ROWS[3]], "row 5"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(tmp_path, rows, message):
+    with pytest.raises(InputError, match=message):
+        table.read(write(tmp_path, *rows))
+
+
+def test_other_columns_are_refused(tmp_path):
+    with pytest.raises(InputError, match="Received: id,mask"):
+        table.read(write(tmp_path, "a,b\n", header="id,mask\n"))
+
+
+def test_a_file_that_is_no_csv_is_refused(tmp_path):
+    path = tmp_path / "train.csv.gz"
+    path.write_bytes(b"no gzip")
+    with pytest.raises(InputError, match="cannot be read"):
+        table.read(str(path))
+    empty = tmp_path / "empty.csv"
+    empty.write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be read"):
+        table.read(str(empty))
+    binary = tmp_path / "binary.csv"
+    binary.write_bytes(bytes(range(256)) * 9)
+    with pytest.raises(InputError):
+        table.read(str(binary))
+
+
+def test_a_missing_csv_is_refused(tmp_path):
+    with pytest.raises(InputError, match="must be a file"):
+        table.read(str(tmp_path / "none.csv"))
+
+
+def test_the_real_csv_has_the_figures_of_its_readme(real_data):
+    read = table.read(str(real_data / "train.csv.xz"))
+    assert read.texts.size == 12852
+    assert len(read.images) == 3213
+    assert read.present.sum() == 6853

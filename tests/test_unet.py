@@ -1,0 +1,59 @@
+import keras
+import numpy as np
+import pytest
+
+from clouds import unet
+from clouds.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def network():
+    return unet.build((64, 96))
+
+
+def parameters(weights):
+    return sum(int(np.prod(weight.shape)) for weight in weights)
+
+
+def test_the_parameters_are_those_of_segmentation_models(network):
+    assert network.count_params() == 24_456_589
+    assert parameters(network.trainable_weights) == 24_439_239
+    assert parameters(network.non_trainable_weights) == 17_350
+    assert len([layer for layer in network.layers if layer.weights]) == 93
+    assert len(network.weights) == 228
+    assert unet.build((64, 96), classes=1).count_params() == 24_456_154
+
+
+def test_the_layers_bear_the_published_names(network):
+    names = {layer.name for layer in network.layers}
+    assert {"bn_data", "conv0", "bn0", "relu0", "pooling0", "bn1", "relu1"} <= names
+    assert {"stage1_unit1_sc", "stage4_unit3_conv2", "stage3_unit6_bn1"} <= names
+    assert {"decoder_stage0_concat", "decoder_stage4b_relu", "final_conv"} <= names
+    assert "decoder_stage4_concat" not in names
+
+
+def test_skips_come_from_the_published_layers(network):
+    sources = [
+        {node.operation.name for node in layer._inbound_nodes[0].parent_nodes}
+        for layer in (network.get_layer(f"decoder_stage{n}_concat") for n in range(4))
+    ]
+    skips = ["stage4_unit1_relu1", "stage3_unit1_relu1", "stage2_unit1_relu1", "relu0"]
+    for stage, (source, skip) in enumerate(zip(sources, skips, strict=True)):
+        assert source == {f"decoder_stage{stage}_upsampling", skip}
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_logits_and_weights_are_float32_under_every_policy(precision):
+    network = unet.build((32, 64), dtype=precision)
+    logits = network(np.zeros((2, 32, 64, 3), np.float32))
+    assert logits.shape == (2, 32, 64, 4)
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    assert {weight.dtype for weight in network.weights} == {"float32"}
+    wanted = keras.dtype_policies.get(precision).compute_dtype
+    assert network.get_layer("final_conv").compute_dtype == wanted
+
+
+@pytest.mark.parametrize("size", [(100, 64), (64, 0), (16, 16)])
+def test_a_size_that_cannot_be_halved_five_times_is_refused(size):
+    with pytest.raises(InputError, match="multiples of 32"):
+        unet.build(size)
