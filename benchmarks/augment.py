@@ -49,7 +49,7 @@ def time_albumentations(options):
     images, masks = batch(options.batch, options.size)
 
     def run():
-        for image, mask in zip(images, masks):  # noqa: B905 (Python 3.9 peers)
+        for image, mask in zip(images, masks, strict=True):
             composition(image=image, mask=mask)
 
     return clock(run, options)

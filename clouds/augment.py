@@ -17,49 +17,26 @@ from keras import ops
 from clouds import warp
 from clouds.errors import InputError
 
-PHOTOMETRIC = (
-    "AutoContrast",
-    "ContrastLimitedAdaptiveHistogramEqualization",
-    "Equalization",
-    "RandomBrightness",
-    "RandomColorDegeneration",
-    "RandomColorJitter",
-    "RandomContrast",
-    "RandomErasing",
-    "RandomGaussianBlur",
-    "RandomGrayscale",
-    "RandomHue",
-    "RandomInvert",
-    "RandomPosterization",
-    "RandomSaturation",
-    "RandomSharpness",
-    "Solarization",
+PHOTOMETRIC = tuple(
+    "AutoContrast ContrastLimitedAdaptiveHistogramEqualization Equalization "
+    "RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
+    "RandomErasing RandomGaussianBlur RandomGrayscale RandomHue RandomInvert "
+    "RandomPosterization RandomSaturation RandomSharpness Solarization".split()
 )
 """Keras layers that change images only."""
 
-GEOMETRIC = (
-    "RandAugment",
-    "RandomFlip",
-    "RandomPerspective",
-    "RandomRotation",
-    "RandomShear",
-    "RandomTranslation",
-    "RandomZoom",
+GEOMETRIC = tuple(
+    "RandAugment RandomFlip RandomPerspective RandomRotation RandomShear "
+    "RandomTranslation RandomZoom".split()
 )
 """Keras layers that move masks with their images."""
 
 MIXING = ("CutMix",)
 """Keras layers that copy pixels between images."""
 
-WITHOUT_XLA = (
-    "CutMix",
-    "Equalization",
-    "RandAugment",
-    "RandomPerspective",
-    "RandomRotation",
-    "RandomShear",
-    "RandomTranslation",
-    "RandomZoom",
+WITHOUT_XLA = tuple(
+    "CutMix Equalization RandAugment RandomPerspective RandomRotation RandomShear "
+    "RandomTranslation RandomZoom".split()
 )
 """Those of them that XLA cannot compile on TensorFlow (Keras 3.15)."""
 
@@ -109,6 +86,7 @@ class RandomGeometry(keras.layers.Layer):
         }
         for name, chance in self.chances.items():
             _within(name, chance, 0, 1)
+        _within("grid_steps", grid_steps, 1, 1000)
         _within("grid_limit", grid_limit, 0, 1)
         _within("elastic_sigma", elastic_sigma, 0.01, 1e4)
         self.grid_steps = grid_steps

@@ -241,7 +241,10 @@ def _links(found, gap):
 
 
 def _shorten(parents):
-    """Points each entry of a forest to its root, the least of its tree; counts."""
+    """Points each entry of a forest to its root; counts the passes.
+
+    Parents come before their children, so a jump never raises an entry.
+    """
 
     def jump(parents, _, passes):
         jumped = tf.gather(parents, parents)

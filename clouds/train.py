@@ -88,6 +88,7 @@ def train(settings: config.Training) -> None:
         steps_per_epoch=steps,
         validation_data=val_batches,
         callbacks=_callbacks(settings, trainer.network, folder),
+        shuffle=False,
         verbose=1 if sys.stdout.isatty() else 2,
     ).history
     _write_facts(folder, history, records, started)

@@ -20,7 +20,12 @@ def trainer(precision="float32", **geometry):
         "unit",
         dtype=precision,
     )
-    model.compile("adam", losses.bce_dice, metrics.of_logits(), jit_compile=False)
+    model.compile(
+        "adam",
+        loss=losses.bce_dice,
+        metrics=metrics.of_logits(),
+        jit_compile=False,
+    )
     return model
 
 
