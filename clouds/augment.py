@@ -17,26 +17,49 @@ from keras import ops
 from clouds import warp
 from clouds.errors import InputError
 
-PHOTOMETRIC = tuple(
-    "AutoContrast ContrastLimitedAdaptiveHistogramEqualization Equalization "
-    "RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
-    "RandomErasing RandomGaussianBlur RandomGrayscale RandomHue RandomInvert "
-    "RandomPosterization RandomSaturation RandomSharpness Solarization".split()
+PHOTOMETRIC = (
+    "AutoContrast",
+    "ContrastLimitedAdaptiveHistogramEqualization",
+    "Equalization",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomErasing",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPosterization",
+    "RandomSaturation",
+    "RandomSharpness",
+    "Solarization",
 )
 """Keras layers that change images only."""
 
-GEOMETRIC = tuple(
-    "RandAugment RandomFlip RandomPerspective RandomRotation RandomShear "
-    "RandomTranslation RandomZoom".split()
+GEOMETRIC = (
+    "RandAugment",
+    "RandomFlip",
+    "RandomPerspective",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
 )
 """Keras layers that move masks with their images."""
 
 MIXING = ("CutMix",)
 """Keras layers that copy pixels between images."""
 
-WITHOUT_XLA = tuple(
-    "CutMix Equalization RandAugment RandomPerspective RandomRotation RandomShear "
-    "RandomTranslation RandomZoom".split()
+WITHOUT_XLA = (
+    "CutMix",
+    "Equalization",
+    "RandAugment",
+    "RandomPerspective",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
 )
 """Those of them that XLA cannot compile on TensorFlow (Keras 3.15)."""
 

@@ -45,6 +45,7 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
             **_baselines(settings, records, frequency),
         },
         index=list(schema.LABELS),
+        dtype=np.float64,
     )
     table.loc["mean"] = table.mean()
     images = records.examples(settings.split)
