@@ -85,7 +85,6 @@ class Training:
         _within_one(self, "grid_distortion", "elastic")
         if self.size is not None:
             _positive(self, "size")
-            _multiple_of_32(self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,12 +178,3 @@ def _check(config, names: tuple[str, ...], expected: str, holds) -> None:
             flag = name.replace("_", "-")
             received = "x".join(map(str, numbers))
             raise InputError(f"--{flag} {expected}. Received: {received}.")
-
-
-def _multiple_of_32(size: Size) -> None:
-    if size[0] % 32 or size[1] % 32:
-        nearest = "x".join(str(max(32, round(side / 32) * 32)) for side in size)
-        raise InputError(
-            "--size must be of multiples of 32, since the network halves five times. "
-            f"Received: {size[0]}x{size[1]}. The nearest is {nearest}."
-        )

@@ -24,7 +24,8 @@ def load(module: str) -> ModuleType:
     Returns:
       The module.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Errors too: what matters of them arrives as an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _stderr_held_back():
         loaded = importlib.import_module(module)
         if "tensorflow" in sys.modules:

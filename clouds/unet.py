@@ -8,7 +8,6 @@ import keras
 from keras import layers
 
 from clouds import resnet
-from clouds.errors import InputError
 
 DECODER_FILTERS = (256, 128, 64, 32, 16)
 
@@ -19,31 +18,28 @@ def build(
     """Builds the network.
 
     Args:
-      size: height and width of the images, multiples of 32.
+      size: height and width of the images. The network halves them five times, so
+        what is no multiple of 32 is padded with black, below and at the right, and
+        the logits are cropped again.
       classes: channels of the result.
       dtype: dtype or policy of the layers (`mixed_bfloat16`, …); the global one
         if None.
 
     Returns:
       A model from float [B, H, W, 3] to logits float32[B, H, W, classes].
-
-    Raises:
-      InputError: the size is no multiple of 32.
     """
-    if size[0] % 32 or size[1] % 32 or min(size) < 32:
-        raise InputError(
-            "The network's size must be of multiples of 32. "
-            f"Received: {size[0]}x{size[1]}. Take the nearest multiples."
-        )
-    images = keras.Input((*size, 3), name="images")
-    *skips, x = resnet.encode(images, dtype=dtype)
+    images = x = keras.Input((*size, 3), name="images")
+    padding = tuple((0, -side % 32) for side in size)
+    if any(map(any, padding)):
+        x = layers.ZeroPadding2D(padding, name="padding", dtype=dtype)(x)
+    *skips, x = resnet.encode(x, dtype=dtype)
     for stage, filters in enumerate(DECODER_FILTERS):
         skip = skips.pop() if skips else None
         x = _decode(x, skip, filters, f"decoder_stage{stage}", dtype)
-    logits = layers.Conv2D(classes, 3, padding="same", name="final_conv", dtype=dtype)(
-        x
-    )
-    logits = layers.Activation("linear", name="logits", dtype="float32")(logits)
+    x = layers.Conv2D(classes, 3, padding="same", name="final_conv", dtype=dtype)(x)
+    if any(map(any, padding)):
+        x = layers.Cropping2D(padding, name="cropping", dtype=dtype)(x)
+    logits = layers.Activation("linear", name="logits", dtype="float32")(x)
     return keras.Model(images, logits, name="unet_resnet34")
 
 

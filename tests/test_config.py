@@ -37,7 +37,7 @@ def test_settings_are_frozen_and_every_field_has_a_help_text(settings):
         ({"learning_rate": 0}, "--learning-rate"),
         ({"seed": -1}, "--seed must be 0 or more"),
         ({"horizontal_flip": 1.5}, "--horizontal-flip must be from 0 to 1"),
-        ({"size": (100, 150)}, "multiples of 32.*The nearest is 96x160"),
+        ({"size": (0, 150)}, "--size must be above 0. Received: 0x150"),
         ({"learning_rate": float("nan")}, "--learning-rate"),
     ],
 )

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 from clouds import unet
-from clouds.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,12 @@ def test_logits_and_weights_are_float32_under_every_policy(precision):
     assert network.get_layer("final_conv").compute_dtype == wanted
 
 
-@pytest.mark.parametrize("size", [(100, 64), (64, 0), (16, 16)])
-def test_a_size_that_cannot_be_halved_five_times_is_refused(size):
-    with pytest.raises(InputError, match="multiples of 32"):
-        unet.build(size)
+def test_a_size_that_is_no_multiple_of_32_is_padded_with_black():
+    padded, network = unet.build((64, 96)), unet.build((50, 75))
+    network.set_weights(padded.get_weights())
+    images = np.random.default_rng(0).random((1, 50, 75, 3), np.float32)
+    in_black = np.pad(images, [(0, 0), (0, 14), (0, 21), (0, 0)])
+    np.testing.assert_allclose(
+        network(images), padded(in_black)[:, :50, :75], rtol=1e-4, atol=1e-5
+    )
+    assert network.count_params() == padded.count_params()
