@@ -67,6 +67,11 @@ class Training:
     )
     plateau_factor: float = _flag("by which the learning rate falls", 0.5)
     min_learning_rate: float = _flag("below which it does not fall", 1e-6)
+    batch_norm_momentum: float = _flag(
+        "of the moving averages that validation and prediction use; "
+        "lower it for runs of few hundred steps",
+        0.99,
+    )
     precision: Precision = _flag("auto takes what the device is fast at", "auto")
     preprocess: Literal["unit", "raw"] = _flag("pixels as 0..1 or as 0..255", "unit")
     horizontal_flip: float = _flag("chance that an image is flipped left-right", 0.5)
@@ -82,7 +87,7 @@ class Training:
         _positive(self, "stop_patience", "plateau_patience")
         _not_negative(self, "min_learning_rate", "seed")
         _within_one(self, "horizontal_flip", "vertical_flip", "plateau_factor")
-        _within_one(self, "grid_distortion", "elastic")
+        _within_one(self, "grid_distortion", "elastic", "batch_norm_momentum")
         if self.size is not None:
             _positive(self, "size")
 

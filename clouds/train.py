@@ -69,7 +69,7 @@ def train(settings: config.Training) -> None:
     train_batches, val_batches = _batches(settings, records)
     folder = run.create(settings)
     keras.utils.set_random_seed(settings.seed)
-    trainer = _trainer(settings)
+    trainer = build(settings)
     summary = []
     trainer.network.summary(print_fn=summary.append)
     (folder / "summary.txt").write_text("\n".join(summary) + "\n")
@@ -142,7 +142,15 @@ def _batches(settings: config.Training, records):
     return train_batches.map(with_targets), val_batches.map(with_targets)
 
 
-def _trainer(settings: config.Training) -> Trainer:
+def build(settings: config.Training) -> Trainer:
+    """Builds and compiles what is trained.
+
+    Args:
+      settings: with size and precision chosen.
+
+    Returns:
+      The network with its augmentation, loss, metrics and optimizer.
+    """
     scale = min(settings.size) / min(schema.NETWORK_SIZE)
     augmentation = augment.build(
         horizontal_flip=settings.horizontal_flip,
@@ -153,8 +161,12 @@ def _trainer(settings: config.Training) -> Trainer:
         elastic_affine=50 * scale,
         seed=settings.seed,
     )
+    network = unet.build(settings.size, dtype=settings.precision)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = settings.batch_norm_momentum
     trainer = Trainer(
-        unet.build(settings.size, dtype=settings.precision),
+        network,
         augmentation,
         settings.preprocess,
         dtype=settings.precision,

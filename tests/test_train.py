@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clouds import augment, cli, losses, metrics, pixels, train, unet
+from clouds import augment, cli, config, losses, metrics, pixels, train, unet
 
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (2, 32, 64, 3), np.uint8)
@@ -110,3 +110,17 @@ def test_what_does_not_fit_the_records_is_refused(records, run, tmp_path, capsys
     refused(capsys, "must not exceed the training images", *source, *fresh)
     refused(capsys, "has none", "--records", tmp_path, *fresh)
     assert not (tmp_path / "fresh").exists()
+
+
+def test_the_momentum_reaches_every_batch_normalisation():
+    settings = config.Training(
+        records="r",
+        run="x",
+        size=(32, 64),
+        precision="float32",
+        batch_norm_momentum=0.5,
+    )
+    layers = train.build(settings).network.layers
+    normal = [layer for layer in layers if hasattr(layer, "moving_mean")]
+    assert {layer.momentum for layer in normal} == {0.5}
+    assert len(normal) > 40
