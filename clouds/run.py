@@ -6,12 +6,14 @@ weights of the best epoch, `history.csv` and `history.png` the losses,
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import platform
 from pathlib import Path
 
+import cv2
 import keras
+import numpy as np
+import tensorflow as tf
 
 from clouds import __version__, pixels, unet
 from clouds.config import Training
@@ -115,11 +117,11 @@ def save_weights(network: keras.Model, folder: Path) -> None:
 
 def versions() -> dict[str, str]:
     """The versions that a run's figures depend on."""
-    packages = ("tensorflow", "keras", "numpy", "opencv-python-headless")
+    modules = (tf, keras, np, cv2)
     return {
         "clouds": __version__,
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
+        **{module.__name__: module.__version__ for module in modules},
     }
 
 

@@ -6,21 +6,24 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from clouds import config, rle, scenes, schema
+from clouds import config, plots, rle, scenes, schema
 from clouds.table import COLUMNS
+
+_SHOWN = 8
 
 
 def write(settings: config.Sample) -> None:
-    """Writes train_images, train.csv, test_images and sample_submission.csv.
+    """Writes train_images, train.csv, test_images, sample_submission.csv, scenes.jpg.
 
     The runs in train.csv count on `schema.GRID`, whatever the images' size, as
-    in the competition. The csv files are written last.
+    in the competition. scenes.jpg shows the first scenes with their masks.
 
     Args:
       settings: where, how many and of what size.
     """
     out = Path(settings.out)
     rows = {"train": [], "test": []}
+    shown = []
     for split in rows:
         (out / f"{split}_images").mkdir(parents=True, exist_ok=True)
     counts = {"train": settings.train, "test": settings.test}
@@ -29,11 +32,14 @@ def write(settings: config.Sample) -> None:
     for seed in bar:
         split = "train" if seed - settings.seed < counts["train"] else "test"
         image, masks = scenes.scene(seed, settings.size)
+        if len(shown) < _SHOWN:
+            shown.append((image, masks))
         name = f"{seed:07x}.jpg"
         cv2.imwrite(str(out / f"{split}_images" / name), image[..., ::-1])
         for label, mask in zip(schema.LABELS, np.moveaxis(masks, -1, 0), strict=True):
             text = rle.encode(_on_grid(mask)) if split == "train" else "1 1"
             rows[split].append(f"{name}_{label},{text}\n")
+    plots.overlays(*zip(*shown, strict=True), out / "scenes.jpg")
     _write_csv(out / "train.csv", rows["train"])
     _write_csv(out / "sample_submission.csv", rows["test"])
 

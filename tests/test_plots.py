@@ -1,7 +1,7 @@
 import cv2
 import pandas as pd
 
-from clouds import plots
+from clouds import plots, scenes, schema
 
 
 def test_the_history_becomes_a_picture(tmp_path):
@@ -19,3 +19,15 @@ def test_one_epoch_is_enough(tmp_path):
     epochs = pd.DataFrame({"epoch": [0], **{c: [0.2] for c in columns}})
     plots.history(epochs, tmp_path / "history.png")
     assert (tmp_path / "history.png").exists()
+
+
+def test_masks_are_outlined_in_the_colours_of_their_labels(tmp_path):
+    drawn = [scenes.scene(seed, (96, 144)) for seed in range(5)]
+    images, masks = zip(*drawn, strict=True)
+    plots.overlays(images, masks, tmp_path / "scenes.png")
+    picture = cv2.imread(str(tmp_path / "scenes.png"))[..., ::-1]
+    colours = set(map(tuple, picture.reshape(-1, 3).tolist()))
+    for label, colour in enumerate(schema.COLOURS):
+        wanted = tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        assert any(mask[..., label].any() for mask in masks)
+        assert wanted in colours
