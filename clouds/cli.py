@@ -16,6 +16,7 @@ from clouds.errors import InputError
 
 COMMANDS = {
     "make_scenes": (config.Sample, "clouds.sample", "write"),
+    "describe": (config.Description, "clouds.statistics", "describe"),
     "make_tfrecords": (config.Records, "clouds.convert", "convert"),
     "train": (config.Training, "clouds.train", "train"),
     "evaluate": (config.Evaluation, "clouds.evaluate", "evaluate"),
@@ -84,6 +85,8 @@ def _add_flags(command: argparse.ArgumentParser, settings: type) -> None:
     for field in dataclasses.fields(settings):
         flag = f"--{field.name.replace('_', '-')}"
         text = field.metadata["help"]
+        if text is None:
+            continue
         if hints[field.name] is bool:
             command.add_argument(flag, action="store_true", help=text)
             continue

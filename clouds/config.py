@@ -13,11 +13,17 @@ from clouds.errors import InputError
 
 Size = tuple[int, int]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Decode = Literal["reduced", "exact"]
 Split = Literal["train", "val"]
 
 
 def _flag(help_text: str, default=MISSING):
     return field(default=default, metadata={"help": help_text})
+
+
+def _of_records(default):
+    """A setting that the records decide, kept with the run; no flag."""
+    return field(default=default, metadata={"help": None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +34,18 @@ class Records:
       bin/make_tfrecords --csv train.csv --images train_images --out tfrecords/clouds
     """
 
-    csv: str = _flag("csv with the columns Image_Label,EncodedPixels")
-    images: str = _flag("folder of the images that the csv names")
-    out: str = _flag("folder for the records")
+    csv: str | None = _flag("csv with the columns Image_Label,EncodedPixels", None)
+    images: str | None = _flag("folder or zip of the images that the csv names", None)
+    out: str | None = _flag("folder for the records", None)
+    verify: str | None = _flag("instead: folder of records to read and check", None)
     size: Size = _flag("height x width of the records' images", schema.NETWORK_SIZE)
     grid: Size = _flag("height x width that the csv's runs count on", schema.GRID)
+    decode: Decode = _flag(
+        "reduced: the decoder's 1/2 to 1/8, then averaged areas; "
+        "exact: the notebook's full size, then bilinear",
+        "reduced",
+    )
+    folds: int = _flag("divide into folds instead of holding a part out", 0)
     val_fraction: float = _flag("share of the images held out for validation", 0.2)
     seed: int = _flag("of the split and of the order", 0)
     shards: int = _flag("train shards; 0 for files of about 100 MB", 0)
@@ -41,8 +54,10 @@ class Records:
 
     def __post_init__(self):
         """Refuses values out of range."""
+        if not self.verify and not (self.csv and self.images and self.out):
+            raise InputError("--csv, --images and --out must be given, or --verify.")
         _positive(self, "size", "grid", "workers")
-        _not_negative(self, "shards", "seed")
+        _not_negative(self, "shards", "seed", "folds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +70,7 @@ class Training:
 
     records: str = _flag("folder of records")
     run: str = _flag("folder for weights, history and configuration")
+    fold: int | None = _flag("fold that validates, of records made in folds", None)
     size: Size | None = _flag(
         "height x width to train at; the records' if not given", None
     )
@@ -80,6 +96,7 @@ class Training:
     elastic: float = _flag("chance of an elastic transform", 0.2)
     seed: int = _flag("of weights, order and augmentation", 0)
     overwrite: bool = _flag("replace the run in the folder", False)
+    decode: Decode = _of_records("reduced")
 
     def __post_init__(self):
         """Refuses values out of range."""
@@ -125,7 +142,7 @@ class Prediction:
     """
 
     run: str = _flag("folder of a run")
-    images: str = _flag("folder of images")
+    images: str = _flag("folder or zip of images")
     out: str = _flag("folder for submission.csv and submission_post.csv")
     sample_submission: str | None = _flag(
         "csv that tells which images, in which order", None
@@ -161,6 +178,23 @@ class Sample:
         """Refuses values out of range."""
         _positive(self, "train", "size")
         _not_negative(self, "test", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """Counts and measures the masks of a csv, as text, JSON and a picture.
+
+    Example:
+      bin/describe --csv train.csv --out runs/statistics
+    """
+
+    csv: str = _flag("csv with the columns Image_Label,EncodedPixels")
+    out: str = _flag("folder for statistics.json and statistics.png")
+    grid: Size = _flag("height x width that the csv's runs count on", schema.GRID)
+
+    def __post_init__(self):
+        """Refuses values out of range."""
+        _positive(self, "grid")
 
 
 def _positive(config, *names: str) -> None:

@@ -1,128 +1,80 @@
-"""A csv of run-length codes and a folder of images -> a folder of records."""
+"""A csv of run-length codes and the images that it names -> a folder of records."""
 
-import collections
-import concurrent.futures
-import multiprocessing
-from collections.abc import Iterable, Iterator
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from clouds import config, manifest, records, rle, schema, splits, startup, table
+from clouds import config, images, manifest, plan, records, rle, schema, startup, table
 from clouds.errors import InputError
-from clouds.manifest import Manifest, Shard
+from clouds.manifest import Manifest
 
-_SHARD_BYTES = 100e6
-_BYTES_A_PIXEL = 0.5
-_CHUNK = 8
+SPLIT = "split.csv"
+
 _IMAGES_A_WORKER = 64
 
 
-def convert(settings: config.Records) -> Manifest:
-    """Makes records, or goes on making those that were cut off.
+def convert(settings: config.Records) -> None:
+    """Makes records, goes on making those that were cut off, or verifies some.
 
     Args:
-      settings: what to convert, and how.
-
-    Returns:
-      The manifest of the finished folder.
+      settings: what to convert, and how; or the folder to verify.
 
     Raises:
-      InputError: something is wrong with csv, images or folder. The shards
-        that this call wrote are gone then.
+      InputError: something is wrong with csv, images or folder. The shards that
+        this call wrote are gone then, but for a disk that is full: they stay, and
+        the same call goes on.
     """
+    if settings.verify:
+        _verify(settings.verify)
+        return
     source = table.read(settings.csv)
-    files = _find_images(source, settings.images)
-    order, plan = _plan(settings, source)
-    started = _start(settings, plan)
-    try:
-        finished = _write_shards(settings, source, files, order, started)
-    except InputError:
-        _remove_written(settings.out, started)
-        raise
-    return finished
-
-
-def _find_images(source: table.Table, folder: str) -> list[str]:
-    if not Path(folder).is_dir():
-        raise InputError(
-            f"--images must be a folder. Received: '{folder}', which is not. "
-            "Check the path."
-        )
-    there = {path.name for path in Path(folder).iterdir()}
-    missing = [name for name in source.images if name not in there]
-    if missing:
-        row = source.rows[source.images.index(missing[0]), 0]
-        raise InputError(
-            f"Each image of {source.path} must lie in {folder}. Received: no file "
-            f"for {len(missing)} of {len(source.images)}, the first {missing[0]} "
-            f"(row {row}). Check --images, or take them out of the csv."
-        )
-    return [str(Path(folder, name)) for name in source.images]
-
-
-def _plan(settings: config.Records, source: table.Table):
-    """The order of the images by shard, and the manifest before any is written."""
-    names = np.argsort(source.images)
-    present = source.present[names]
-    held_out = splits.holdout(present, settings.val_fraction, seed=settings.seed)
-    shuffled = np.random.default_rng(settings.seed).permutation(names[~held_out])
-    order, shards = [], []
-    for split, images in (("train", shuffled), ("val", names[held_out])):
-        parts = np.array_split(images, _shard_count(settings, split, len(images)))
-        order += parts
-        shards += [
-            Shard(f"{split}-{index:05d}-of-{len(parts):05d}.tfrecord", split, len(part))
-            for index, part in enumerate(parts)
-        ]
-    plan = Manifest(
-        size=settings.size,
-        grid=settings.grid,
-        truth_size=schema.SUBMISSION_SIZE,
-        labels=schema.LABELS,
-        seed=settings.seed,
-        val_fraction=settings.val_fraction,
-        source={
-            "name": Path(settings.csv).name,
-            "sha256": manifest.checksum(settings.csv),
-        },
-        shards=tuple(shards),
-    )
-    return order, plan
-
-
-def _shard_count(settings: config.Records, split: str, images: int) -> int:
-    if settings.shards and split == "train":
-        return min(settings.shards, images)
-    pixels = settings.size[0] * settings.size[1]
-    return min(images, int(-(-images * pixels * _BYTES_A_PIXEL // _SHARD_BYTES)))
-
-
-def _start(settings: config.Records, plan: Manifest) -> Manifest:
-    """The manifest to go on from: that of the folder, if it is of the same plan."""
-    there = None if settings.overwrite else manifest.load(settings.out)
-    if there is None:
-        _make_folder(settings.out)
-        strangers = tf.io.gfile.glob(f"{settings.out}/*.tfrecord")
-        if strangers and not settings.overwrite:
+    found = images.find(settings.images)
+    files = images.pick(found, source.images, source.path, settings.images)
+    order, planned = plan.make(settings, source)
+    _make_folder(settings.out)
+    with _sole_writer(settings.out):
+        started = _start(settings, planned)
+        if started == planned:
+            _write_split(settings.out, source, order, planned)
+        try:
+            _write_shards(settings, source, files, order, started)
+        except InputError:
+            _remove_written(settings.out, started)
+            raise
+        except tf.errors.OpError as error:
             raise InputError(
-                f"--out must be a folder without records. Received: '{settings.out}', "
-                f"which holds {Path(strangers[0]).name} and no manifest. "
-                "Give another folder, or --overwrite."
-            )
-        for path in strangers:
-            tf.io.gfile.remove(path)
-        manifest.save(settings.out, plan)
-        return plan
-    if there.plan != plan:
+                f"Records must fit into '{settings.out}'. Received: {error.message}. "
+                "Make room and run the same command again: it goes on."
+            ) from error
+    print(_summary(settings.out, planned))
+
+
+def _verify(folder: str) -> None:
+    read = manifest.load(folder) or manifest.read(folder)
+    faults = []
+    for shard in tqdm(read.shards, unit="shard", disable=None, desc="verify"):
+        for fault in records.faults(folder, read, shard):
+            faults.append(fault)
+            print(fault)
+    if faults:
         raise InputError(
-            f"--out must be empty or hold the same records. Received: '{settings.out}'"
-            f", made with another {', '.join(_differences(there.plan, plan))}. "
-            "Give another folder, or --overwrite."
+            f"Records must be as they were written. Received: {len(faults)} faults in "
+            f"'{folder}', the first: {faults[0]} Copy these shards again, or remove "
+            "the folder and make it anew."
         )
-    return there
+    print(_summary(folder, read))
+
+
+def _summary(folder: str, read: Manifest) -> str:
+    splits = dict.fromkeys(shard.split for shard in read.shards)
+    counts = ", ".join(f"{split} {read.examples(split)}" for split in splits)
+    return f"{folder}: {len(read.shards)} shards; images: {counts}"
 
 
 def _make_folder(folder: str) -> None:
@@ -139,16 +91,59 @@ def _make_folder(folder: str) -> None:
         ) from error
 
 
-def _differences(there: Manifest, plan: Manifest) -> list[str]:
+@contextlib.contextmanager
+def _sole_writer(folder: str) -> Iterator[None]:
+    """Keeps a second run out of a local folder; a killed run leaves no lock."""
+    if not Path(folder).is_dir():
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise InputError(
+            f"--out must not be written by two runs at once. Received: '{folder}', "
+            "which another run is writing. Wait for it, or give another."
+        ) from error
+    finally:
+        os.close(handle)
+
+
+def _start(settings: config.Records, planned: Manifest) -> Manifest:
+    """The manifest to go on from: that of the folder, if it is of the same plan."""
+    there = None if settings.overwrite else manifest.load(settings.out)
+    if there is None:
+        strangers = tf.io.gfile.glob(f"{settings.out}/*.tfrecord")
+        if strangers and not settings.overwrite:
+            raise InputError(
+                f"--out must be a folder without records. Received: '{settings.out}', "
+                f"which holds {Path(strangers[0]).name} and no manifest. "
+                "Give another folder, or --overwrite."
+            )
+        for path in strangers:
+            tf.io.gfile.remove(path)
+        manifest.save(settings.out, planned)
+        return planned
+    if there.plan != planned:
+        raise InputError(
+            f"--out must be empty or hold the same records. Received: '{settings.out}'"
+            f", made with another {', '.join(_differences(there.plan, planned))}. "
+            "Give another folder, or --overwrite."
+        )
+    return there
+
+
+def _differences(there: Manifest, planned: Manifest) -> list[str]:
     names = {"source": "csv", "shards": "number of images or shards"}
     return [
         names.get(field, field)
         for field in Manifest._fields
-        if getattr(there, field) != getattr(plan, field)
+        if getattr(there, field) != getattr(planned, field)
     ]
 
 
-def _write_shards(settings, source, files, order, started: Manifest) -> Manifest:
+def _write_shards(settings, source, files, order, started: Manifest) -> None:
     missing = [i for i, shard in enumerate(started.shards) if not shard.sha256]
     shards = list(started.shards)
     tasks = (
@@ -157,11 +152,9 @@ def _write_shards(settings, source, files, order, started: Manifest) -> Manifest
         for i in order[index]
     )
     total = sum(started.shards[index].examples for index in missing)
-    finished = started
+    workers = min(settings.workers, -(-total // _IMAGES_A_WORKER))
     with tqdm(total=total, unit="image", disable=None, desc="records") as bar:
-        examples = _in_parallel(
-            tasks, min(settings.workers, -(-total // _IMAGES_A_WORKER))
-        )
+        examples = startup.in_processes(_example, tasks, workers)
         for index in missing:
             path = f"{settings.out}/{shards[index].name}"
             with tf.io.TFRecordWriter(f"{path}.part") as writer:
@@ -173,9 +166,7 @@ def _write_shards(settings, source, files, order, started: Manifest) -> Manifest
                 sha256=manifest.checksum(f"{path}.part"),
             )
             tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
-            finished = started._replace(shards=tuple(shards))
-            manifest.save(settings.out, finished)
-    return finished
+            manifest.save(settings.out, started._replace(shards=tuple(shards)))
 
 
 def _remove_written(folder: str, started: Manifest) -> None:
@@ -184,9 +175,20 @@ def _remove_written(folder: str, started: Manifest) -> None:
             if not shard.sha256 and tf.io.gfile.exists(path):
                 tf.io.gfile.remove(path)
     if started == started.plan:
-        tf.io.gfile.remove(f"{folder}/{manifest.FILE}")
+        for name in (manifest.FILE, SPLIT):
+            tf.io.gfile.remove(f"{folder}/{name}")
     else:
         manifest.save(folder, started)
+
+
+def _write_split(folder: str, source: table.Table, order, planned: Manifest) -> None:
+    split_of = {
+        source.images[image]: shard.split
+        for shard, members in zip(planned.shards, order, strict=True)
+        for image in members
+    }
+    rows = pd.DataFrame(sorted(split_of.items()), columns=["image", "split"])
+    manifest.write_text(f"{folder}/{SPLIT}", rows.to_csv(index=False))
 
 
 def _example(task) -> bytes:
@@ -197,32 +199,7 @@ def _example(task) -> bytes:
         records.pack(rle.resample(label, settings.grid, size) for label in runs)
         for size in (settings.size, schema.SUBMISSION_SIZE)
     )
-    contents = Path(file).read_bytes()
-    return records.example(name, contents, masks, truth, size=settings.size)
-
-
-def _examples(tasks: list) -> list[bytes]:
-    return [_example(task) for task in tasks]
-
-
-def _in_parallel(tasks: Iterable, workers: int) -> Iterator[bytes]:
-    """Converts in processes; the results keep the order, few wait in memory."""
-    if workers <= 1:
-        yield from map(_example, tasks)
-        return
-    with concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), startup.start_worker
-    ) as pool:
-        waiting = collections.deque()
-        for chunk in _chunks(tasks):
-            waiting.append(pool.submit(_examples, chunk))
-            if len(waiting) > 4 * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-
-
-def _chunks(tasks: Iterable) -> Iterator[list]:
-    tasks = iter(tasks)
-    while chunk := [task for _, task in zip(range(_CHUNK), tasks, strict=False)]:
-        yield chunk
+    exact = settings.decode == "exact"
+    return records.example(
+        name, images.read(file), masks, truth, size=settings.size, exact=exact
+    )

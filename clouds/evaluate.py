@@ -32,7 +32,8 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     Raises:
       InputError: records or run cannot be read.
     """
-    records = manifest.read(settings.records)
+    fold = run.settings(settings.run).fold
+    records = manifest.read(settings.records, fold=fold)
     network = run.load(settings.run)
     size = network.input_shape[1:3]
     network_dice, cleaned_dice, soft_dice, frequency = _measure(

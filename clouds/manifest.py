@@ -23,7 +23,7 @@ class Shard(NamedTuple):
 
     Attributes:
       name: of the file, such as `train-00000-of-00004.tfrecord`.
-      split: `train` or `val`.
+      split: `train` or `val`, or `fold0`, `fold1`, …
       examples: how many it holds.
       size: of the file in bytes; None until it is written.
       sha256: of the file, in hexadecimal; None until it is written.
@@ -44,8 +44,10 @@ class Manifest(NamedTuple):
       grid: height and width that the csv's runs count on.
       truth_size: height and width of the masks kept for evaluation.
       labels: their names, in the order of the mask bits.
+      decode: `reduced` or `exact`, as `clouds.pixels.decode` has it.
       seed: of split and order.
-      val_fraction: of the images that is held out.
+      val_fraction: of the images that is held out; 0 where there are folds.
+      folds: how many; 0 where one part is held out.
       source: name and sha256 of the csv.
       shards: in order.
       format: of the records.
@@ -55,8 +57,10 @@ class Manifest(NamedTuple):
     grid: tuple[int, int]
     truth_size: tuple[int, int]
     labels: tuple[str, ...]
+    decode: str
     seed: int
     val_fraction: float
+    folds: int
     source: dict[str, str]
     shards: tuple[Shard, ...]
     format: int = FORMAT
@@ -81,18 +85,19 @@ class Manifest(NamedTuple):
         return all(shard.sha256 for shard in self.shards)
 
 
-def read(folder: str) -> Manifest:
+def read(folder: str, *, fold: int | None = None) -> Manifest:
     """Reads what a folder of records holds, and checks that it can be read.
 
     Args:
       folder: a path, local or any that `tf.io.gfile` knows.
+      fold: that is held out, of records made in folds.
 
     Returns:
-      The manifest of a complete folder.
+      The manifest of a complete folder, its shards in the splits train and val.
 
     Raises:
       InputError: no records there, unfinished ones, another format or other
-        labels, or a shard that is missing or of the wrong size.
+        labels, a shard that is missing or of the wrong size, or no such fold.
     """
     manifest = load(folder)
     if manifest is None:
@@ -114,7 +119,27 @@ def read(folder: str) -> Manifest:
                 f"{'no file' if size is None else f'{size} bytes'}, at {path}. "
                 "Copy it again, or make it again with bin/make_tfrecords."
             )
-    return manifest
+    return _hold_out(manifest, fold, folder)
+
+
+def _hold_out(manifest: Manifest, fold: int | None, folder: str) -> Manifest:
+    if not manifest.folds and fold is None:
+        return manifest
+    if fold not in range(manifest.folds):
+        raise InputError(
+            f"--fold must be {_choice(manifest.folds)}. Received: {fold}, with "
+            f"'{folder}'. bin/make_tfrecords --folds makes folds."
+        )
+    return manifest._replace(
+        shards=tuple(
+            shard._replace(split="val" if shard.split == f"fold{fold}" else "train")
+            for shard in manifest.shards
+        )
+    )
+
+
+def _choice(folds: int) -> str:
+    return f"from 0 to {folds - 1}" if folds else "left out, as there are no folds"
 
 
 def load(folder: str) -> Manifest | None:
@@ -156,9 +181,13 @@ def save(folder: str, manifest: Manifest) -> None:
     """Writes a manifest under a temporary name, then renames it."""
     fields = manifest._asdict()
     fields["shards"] = [shard._asdict() for shard in manifest.shards]
-    path = f"{folder}/{FILE}"
+    write_text(f"{folder}/{FILE}", json.dumps(fields, indent=2) + "\n")
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a file under a temporary name, then renames it."""
     with tf.io.gfile.GFile(f"{path}.part", "w") as file:
-        file.write(json.dumps(fields, indent=2) + "\n")
+        file.write(text)
     tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
 
 

@@ -14,7 +14,9 @@ PREPROCESSING = {"unit": 1 / 255, "raw": 1.0}
 _REDUCTIONS = (8, 4, 2)
 
 
-def decode(contents: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+def decode(
+    contents: tf.Tensor, size: tuple[int, int], *, exact: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes an image file and resizes it.
 
     A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 or full size that still
@@ -23,6 +25,8 @@ def decode(contents: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Te
     Args:
       contents: string[], a JPEG, PNG, BMP, WebP or GIF (its first frame).
       size: height and width of the result.
+      exact: decode at full size, and resize as the notebook does: bilinear, which
+        skips pixels when it shrinks.
 
     Returns:
       uint8[h, w, 3] and int32[2], the height and width in the file.
@@ -32,10 +36,11 @@ def decode(contents: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Te
     """
     image, original_size = tf.cond(
         tf.io.is_jpeg(contents),
-        lambda: _decode_jpeg(contents, size),
+        lambda: _decode_jpeg(contents, size, () if exact else _REDUCTIONS),
         lambda: _decode_other(contents),
     )
-    return resize(tf.ensure_shape(image, [None, None, 3]), size), original_size
+    image = tf.ensure_shape(image, [None, None, 3])
+    return (_bilinear if exact else resize)(image, size), original_size
 
 
 def resize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -70,10 +75,14 @@ def prepare(images, preprocess: str = "unit"):
     return keras.ops.cast(images, "float32") * PREPROCESSING[preprocess]
 
 
-def _decode_jpeg(contents: tf.Tensor, size: tuple[int, int]):
+def _bilinear(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    return tf.cast(tf.round(tf.image.resize(image, size)), tf.uint8)
+
+
+def _decode_jpeg(contents: tf.Tensor, size: tuple[int, int], reductions):
     shape = tf.io.extract_jpeg_shape(contents)[:2]
     # The decoder rounds reduced sizes up.
-    covering = [tf.reduce_all(-(-shape // ratio) >= size) for ratio in _REDUCTIONS]
+    covering = [tf.reduce_all(-(-shape // ratio) >= size) for ratio in reductions]
 
     def decoded(ratio: int):
         return lambda: tf.io.decode_jpeg(
@@ -81,10 +90,9 @@ def _decode_jpeg(contents: tf.Tensor, size: tuple[int, int]):
         )
 
     cases = [
-        (fits, decoded(ratio))
-        for fits, ratio in zip(covering, _REDUCTIONS, strict=True)
+        (fits, decoded(ratio)) for fits, ratio in zip(covering, reductions, strict=True)
     ]
-    return tf.case(cases, default=decoded(1)), shape
+    return tf.case(cases, default=decoded(1)) if cases else decoded(1)(), shape
 
 
 def _decode_other(contents: tf.Tensor):

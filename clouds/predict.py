@@ -1,6 +1,7 @@
 """Predicts masks of images and writes the plain and the post-processed submission."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,12 +9,10 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from clouds import config, pixels, postprocess, run, schema, table
+from clouds import config, images, pixels, postprocess, run, schema, table
 from clouds.errors import InputError
 
 PLAIN, CLEANED = "submission.csv", "submission_post.csv"
-
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"}
 
 
 def predict(settings: config.Prediction) -> None:
@@ -25,7 +24,11 @@ def predict(settings: config.Prediction) -> None:
     Raises:
       InputError: run or images cannot be read. No submission is written then.
     """
-    rows = _rows(settings)
+    found = images.find(settings.images)
+    rows = _rows(settings, found)
+    names = [name for name, _ in rows]
+    where = settings.sample_submission or settings.images
+    files = images.pick(found, names, where, settings.images)
     network = run.load(settings.run)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -35,7 +38,7 @@ def predict(settings: config.Prediction) -> None:
             files = [stack.enter_context(part.open("w")) for part in parts]
             for file in files:
                 file.write(",".join(table.COLUMNS) + "\n")
-            for image, labels, texts in _predictions(settings, network, rows):
+            for image, labels, texts in _predictions(settings, network, rows, files):
                 for file, of_image in zip(files, texts, strict=True):
                     for label in labels:
                         name = f"{image}_{schema.LABELS[label]}"
@@ -49,36 +52,15 @@ def predict(settings: config.Prediction) -> None:
     print(f"{len(rows)} images: {out / PLAIN} and {out / CLEANED}")
 
 
-def _rows(settings: config.Prediction) -> list[tuple[str, list[int]]]:
+def _rows(settings: config.Prediction, found: dict[str, str]) -> list[tuple]:
     """The images in the submission's order, each with the order of its labels."""
-    folder = Path(settings.images)
-    if not folder.is_dir():
-        raise InputError(
-            f"--images must be a folder. Received: '{folder}', which is not. "
-            "Check the path."
-        )
-    there = sorted(
-        path.name for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES
-    )
-    if not there:
-        raise InputError(
-            f"--images must hold images ({', '.join(sorted(_IMAGE_SUFFIXES))}). "
-            f"Received: '{folder}', which holds none. Check the path."
-        )
     if settings.sample_submission is None:
-        return [(name, list(range(len(schema.LABELS)))) for name in there]
-    return _rows_of_sample(settings.sample_submission, folder, set(there))
+        return [(name, list(range(len(schema.LABELS)))) for name in found]
+    return _rows_of_sample(settings.sample_submission)
 
 
-def _rows_of_sample(path: str, folder: Path, there: set[str]):
+def _rows_of_sample(path: str) -> list[tuple]:
     sample = table.read(path)
-    missing = [name for name in sample.images if name not in there]
-    if missing:
-        raise InputError(
-            f"Each image of {path} must lie in {folder}. Received: no file for "
-            f"{len(missing)} of {len(sample.images)}, the first {missing[0]}. "
-            "Check --images."
-        )
     for name, rows in zip(sample.images, sample.rows, strict=True):
         if rows.max() - rows.min() >= len(schema.LABELS):
             raise InputError(
@@ -90,7 +72,7 @@ def _rows_of_sample(path: str, folder: Path, there: set[str]):
     return list(zip(sample.images, orders, strict=True))
 
 
-def _predictions(settings, network: keras.Model, rows) -> Iterator[tuple]:
+def _predictions(settings, network: keras.Model, rows, files) -> Iterator[tuple]:
     """Yields the image, its labels' order, and its plain and cleaned texts."""
 
     @tf.function(reduce_retracing=True)
@@ -101,11 +83,17 @@ def _predictions(settings, network: keras.Model, rows) -> Iterator[tuple]:
             probabilities, settings.threshold, settings.min_size
         )
 
-    files = [str(Path(settings.images, name)) for name, _ in rows]
-    size = network.input_shape[1:3]
+    decode = functools.partial(
+        pixels.decode,
+        size=network.input_shape[1:3],
+        exact=run.settings(settings.run).decode == "exact",
+    )
     batches = iter(
-        tf.data.Dataset.from_tensor_slices(files)
-        .map(lambda file: _read(file, size), num_parallel_calls=tf.data.AUTOTUNE)
+        tf.data.Dataset.from_generator(
+            lambda: map(images.read, files),
+            output_signature=tf.TensorSpec([], tf.string),
+        )
+        .map(lambda file: decode(file)[0], num_parallel_calls=tf.data.AUTOTUNE)
         .batch(settings.batch_size)
         .prefetch(2)
     )
@@ -113,30 +101,26 @@ def _predictions(settings, network: keras.Model, rows) -> Iterator[tuple]:
     with tqdm(total=len(rows), unit="image", disable=None, desc="predict") as bar:
         while done < len(rows):
             try:
-                images = next(batches)
+                batch = next(batches)
             except tf.errors.InvalidArgumentError as error:
-                batch = files[done : done + settings.batch_size]
-                raise _unreadable(batch, size) from error
-            texts = write(network.predict_on_batch(images))
+                of_batch = files[done : done + settings.batch_size]
+                raise _unreadable(of_batch, decode) from error
+            texts = write(network.predict_on_batch(batch))
             for of_image in zip(*(text.numpy() for text in texts), strict=True):
                 yield *rows[done], of_image
                 done += 1
                 bar.update()
 
 
-def _read(file: tf.Tensor, size) -> tf.Tensor:
-    return pixels.decode(tf.io.read_file(file), size)[0]
-
-
-def _unreadable(files: list[str], size) -> InputError:
+def _unreadable(files: list[str], decode) -> InputError:
     """Finds the file on which a batch failed; tf.data does not name it."""
     for file in files:
+        contents = images.read(file)
         try:
-            _read(tf.constant(file), size)
+            decode(tf.constant(contents))
         except tf.errors.InvalidArgumentError:
             break
     return InputError(
-        f"Image must be a whole JPEG, PNG, BMP, WebP or GIF. Received: {file}, "
-        f"{Path(file).stat().st_size} bytes, which cannot be decoded. Replace it, or "
-        "take it out of the folder."
+        f"Image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF. Received: {file}, "
+        f"{len(contents)} bytes, which cannot be decoded. Replace it, or take it away."
     )

@@ -5,20 +5,26 @@ uint8[h, w] in which bit c is label c.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from clouds import pixels, schema
 from clouds.errors import InputError
-from clouds.manifest import Manifest
+from clouds.manifest import Manifest, Shard, checksum
 
 _JPEG_QUALITY = 95
 
 
 def example(
-    name: str, contents: bytes, masks: np.ndarray, truth: np.ndarray, *, size
+    name: str,
+    contents: bytes,
+    masks: np.ndarray,
+    truth: np.ndarray,
+    *,
+    size: tuple[int, int],
+    exact: bool = False,
 ) -> bytes:
     """Packs an image and its masks.
 
@@ -32,6 +38,7 @@ def example(
       masks: uint8[h, w], packed (see `pack`), at `size`.
       truth: uint8[h, w], packed, on the grid that predictions are judged on.
       size: height and width of the record's image.
+      exact: decode as the notebook does (see `pixels.decode`).
 
     Returns:
       A serialized `tf.train.Example`.
@@ -40,12 +47,12 @@ def example(
       InputError: the file is no image, or cut short.
     """
     try:
-        image, original_size = _encode_image(tf.constant(contents), size)
+        image, original_size = _encode_image(tf.constant(contents), size, exact)
     except tf.errors.InvalidArgumentError as error:
         raise InputError(
-            f"Image must be a whole JPEG, PNG, BMP, WebP or GIF. Received: {name}, "
-            f"{len(contents)} bytes, which cannot be decoded. Replace the file, or "
-            "take the image out of the csv."
+            "Image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF. Received: "
+            f"{name}, {len(contents)} bytes, which cannot be decoded. Replace the "
+            "file, or take the image out of the csv."
         ) from error
     features = {
         "name": _bytes(name.encode()),
@@ -105,9 +112,41 @@ def parse_truth(serialized: tf.Tensor, manifest: Manifest) -> tf.Tensor:
     return _unpack(_fields(serialized, "truth")["truth"], manifest.truth_size)
 
 
+def faults(folder: str, manifest: Manifest, shard: Shard) -> Iterator[str]:
+    """Reads a shard and says what is wrong with it.
+
+    Args:
+      folder: of the records.
+      manifest: theirs.
+      shard: one of the manifest's.
+
+    Yields:
+      A sentence a fault; none for a whole shard.
+    """
+    path = f"{folder}/{shard.name}"
+    if not shard.sha256 or not tf.io.gfile.exists(path):
+        yield f"{shard.name} is not there."
+        return
+    if checksum(path) == shard.sha256:
+        return
+    read = 0
+    try:
+        for serialized in tf.data.TFRecordDataset(path):
+            parse(serialized, manifest)
+            read += 1
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        reason = error.message.split("{{")[0].split("[Op")[0].strip()
+        yield f"{shard.name} is damaged after record {read} ({reason})."
+    else:
+        yield (
+            f"{shard.name} has {read} of {shard.examples} records and another checksum "
+            "than when it was written."
+        )
+
+
 @tf.function
-def _encode_image(contents: tf.Tensor, size) -> tuple[tf.Tensor, tf.Tensor]:
-    image, original_size = pixels.decode(contents, size)
+def _encode_image(contents: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]:
+    image, original_size = pixels.decode(contents, size, exact=exact)
     keep = tf.io.is_jpeg(contents) & tf.reduce_all(original_size == size)
     encoded = tf.cond(
         keep,

@@ -1,15 +1,20 @@
 """Starts processes that use TensorFlow, without the notices of its own start."""
 
+import collections
+import concurrent.futures
 import contextlib
 import importlib
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
+
+_CHUNK = 8
 
 
 def load(module: str) -> ModuleType:
@@ -33,6 +38,32 @@ def load(module: str) -> ModuleType:
     return loaded
 
 
+def in_processes(function: Callable, tasks: Iterable, workers: int) -> Iterator:
+    """Calls a function for each task, in processes of one thread each.
+
+    Args:
+      function: of a module's top level.
+      tasks: what it is called with; taken a few at a time.
+      workers: processes; with one or none it is called here.
+
+    Yields:
+      The results in the order of the tasks; few wait in memory.
+    """
+    if workers <= 1:
+        yield from map(function, tasks)
+        return
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), start_worker
+    ) as pool:
+        waiting = collections.deque()
+        for chunk in _chunks(tasks):
+            waiting.append(pool.submit(_call, function, chunk))
+            if len(waiting) > 4 * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
 def start_worker() -> None:
     """Starts a process of a pool: one thread, and an end with its parent.
 
@@ -43,6 +74,16 @@ def start_worker() -> None:
     threads = load("tensorflow").config.threading
     threads.set_intra_op_parallelism_threads(1)
     threads.set_inter_op_parallelism_threads(1)
+
+
+def _call(function: Callable, tasks: list) -> list:
+    return [function(task) for task in tasks]
+
+
+def _chunks(tasks: Iterable) -> Iterator[list]:
+    tasks = iter(tasks)
+    while chunk := list(itertools.islice(tasks, _CHUNK)):
+        yield chunk
 
 
 def _end_with_parent() -> None:

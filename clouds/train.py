@@ -64,7 +64,7 @@ def train(settings: config.Training) -> None:
     Raises:
       InputError: records or folder do not fit the settings.
     """
-    records = manifest.read(settings.records)
+    records = manifest.read(settings.records, fold=settings.fold)
     settings = _resolve(settings, records)
     train_batches, val_batches = _batches(settings, records)
     folder = run.create(settings)
@@ -107,7 +107,9 @@ def _resolve(settings: config.Training, records) -> config.Training:
     precision = settings.precision
     if precision == "auto":
         precision = fastest_precision()
-    return dataclasses.replace(settings, size=size, precision=precision)
+    return dataclasses.replace(
+        settings, size=size, precision=precision, decode=records.decode
+    )
 
 
 def fastest_precision() -> str:

@@ -1,8 +1,11 @@
 import shutil
+import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import make_tfrecords
 
 from clouds import cli, config, convert, data, manifest, table
@@ -61,9 +64,10 @@ def test_masks_are_sampled_from_the_csv_whatever_the_images_size(sample, records
 
 
 def test_shards_share_out_the_train_images(sample, tmp_path):
-    made = convert.convert(settings(sample, tmp_path, shards=3))
+    convert.convert(settings(sample, tmp_path, shards=3))
+    made = manifest.read(str(tmp_path))
     assert [shard.examples for shard in made.of_split("train")] == [6, 5, 5]
-    assert manifest.read(str(tmp_path)) == made
+    assert [shard.examples for shard in made.of_split("val")] == [4]
 
 
 def test_an_interrupted_making_goes_on_with_the_missing_shards(
@@ -132,7 +136,7 @@ SPOILINGS = {
     "a duplicate row": (lambda s: edit(s, f"{FIRST}_Flower", f"{FIRST}_Fish"), "twice"),
     "an absent image": (
         lambda s: (s / "train_images" / FIRST).unlink(),
-        f"1 of 20, the first {FIRST} (row 2)",
+        f"1 of 20, the first {FIRST}",
     ),
     "a truncated JPEG": (
         lambda s: spoil(s, FIRST, (s / "train_images" / FIRST).read_bytes()[:1500]),
@@ -142,9 +146,12 @@ SPOILINGS = {
     "a corrupt RLE": (lambda s: edit(s, ",", ",5 1 1 1"), "row 2"),
     "an empty folder": (
         lambda s: (shutil.rmtree(s / "train_images"), (s / "train_images").mkdir()),
-        "no file for 20 of 20",
+        "which holds none",
     ),
-    "no folder": (lambda s: shutil.rmtree(s / "train_images"), "must be a folder"),
+    "no folder": (
+        lambda s: shutil.rmtree(s / "train_images"),
+        "must be a folder or a zip",
+    ),
 }
 
 
@@ -209,3 +216,136 @@ def test_a_folder_that_cannot_be_written_is_refused(sample, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     arguments = make_tfrecords(sample, tmp_path / "file" / "out")
     refused(capsys, arguments, "can be written")
+
+
+def test_records_in_folds_hold_each_image_once(sample, tmp_path):
+    convert.convert(settings(sample, tmp_path, folds=3))
+    sides = [manifest.read(str(tmp_path), fold=fold) for fold in range(3)]
+    held = []
+    for side in sides:
+        assert side.examples("val") + side.examples("train") == 20
+        batches = data.evaluation_batches(str(tmp_path), side, "val", 7)
+        of_fold = {name for batch in batches for name in batch["name"].numpy()}
+        batches = data.evaluation_batches(str(tmp_path), side, "train", 7)
+        assert not of_fold & {n for batch in batches for n in batch["name"].numpy()}
+        held += of_fold
+    assert len(held) == len(set(held)) == 20
+    rows = (tmp_path / convert.SPLIT).read_text().splitlines()
+    assert rows[0] == "image,split"
+    assert rows[1].startswith("0000000.jpg,fold")
+    assert len(rows) == 21
+
+
+@pytest.mark.parametrize("fold", [None, 3, -1])
+def test_a_fold_that_is_not_there_is_refused(fold, sample, tmp_path):
+    convert.convert(settings(sample, tmp_path, folds=3))
+    with pytest.raises(InputError, match="--fold must be from 0 to 2"):
+        manifest.read(str(tmp_path), fold=fold)
+
+
+def test_records_without_folds_have_none(records):
+    with pytest.raises(InputError, match="no folds"):
+        manifest.read(str(records), fold=0)
+
+
+def test_the_split_is_written_for_others(sample, records):
+    rows = dict(
+        row.split(",") for row in (records / convert.SPLIT).read_text().split()[1:]
+    )
+    assert sorted(rows) == table.read(str(sample / "train.csv")).images
+    val = [image for image, split in rows.items() if split == "val"]
+    assert val == names(records, "val")
+
+
+def zipped(sample, path, folder="train_images"):
+    with zipfile.ZipFile(path, "w") as archive:
+        for image in (sample / "train_images").iterdir():
+            archive.write(image, f"{folder}/{image.name}")
+        archive.writestr("test_images/other.jpg", b"")
+    return path
+
+
+@pytest.mark.parametrize("inside", ["", "/train_images"])
+def test_images_in_a_zip_give_the_same_records(inside, sample, records, tmp_path):
+    archive = zipped(sample, tmp_path / "clouds.zip")
+    out = tmp_path / "out"
+    convert.convert(settings(sample, out, images=f"{archive}{inside}"))
+    assert contents(out) == contents(records)
+
+
+def test_exact_decoding_is_the_notebooks(sample, tmp_path):
+    convert.convert(settings(sample, tmp_path, decode="exact", size=(30, 40)))
+    read = manifest.read(str(tmp_path))
+    (batch,) = data.evaluation_batches(str(tmp_path), read, "val", 4)
+    for name, image in zip(batch["name"].numpy(), batch["image"].numpy(), strict=True):
+        original = cv2.imread(str(sample / "train_images" / name.decode()))[..., ::-1]
+        # JPEG at quality 95 lies between.
+        assert np.abs(cv2.resize(original, (40, 30)) - image.astype(int)).mean() < 5
+
+
+def test_verifying_whole_records_succeeds(records, capsys):
+    assert cli.main(["make_tfrecords", "--verify", str(records)]) == 0
+    assert "train 16, val 4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spoiling", "fault"),
+    [
+        (lambda b: b[:9999] + bytes([b[9999] ^ 1]) + b[10000:], "damaged after record"),
+        (lambda b: b[:-100], "damaged after record 15"),
+        (lambda b: b + b, "has 32 of 16 records"),
+        (None, "is not there"),
+    ],
+)
+def test_verifying_names_the_shard_and_what_is_wrong(
+    spoiling, fault, records, tmp_path, capsys
+):
+    copy = Path(shutil.copytree(records, tmp_path / "copy"))
+    shard = copy / "train-00000-of-00001.tfrecord"
+    if spoiling:
+        shard.write_bytes(spoiling(shard.read_bytes()))
+    else:
+        shard.unlink()
+    capsys.readouterr()
+    assert cli.main(["make_tfrecords", "--verify", str(copy)]) == 2
+    shown = capsys.readouterr()
+    assert f"{shard.name} " in shown.out
+    assert fault in shown.out
+    assert "1 faults" in shown.err
+
+
+def test_flags_must_name_what_to_convert_or_to_verify(capsys):
+    refused(capsys, ["make_tfrecords", "--csv", "x"], "must be given, or --verify")
+
+
+def test_a_second_run_into_the_same_folder_is_refused(sample, tmp_path, capsys):
+    with convert._sole_writer(str(tmp_path)):
+        refused(capsys, make_tfrecords(sample, tmp_path), "another run is writing")
+    assert not list(tmp_path.iterdir())
+    assert cli.main(make_tfrecords(sample, tmp_path)) == 0
+
+
+def test_records_go_to_any_file_system_of_tensorflow(sample, records):
+    convert.convert(settings(sample, "ram://records"))
+    read = manifest.read("ram://records")
+    assert read == manifest.read(str(records))
+    batches = [len(images) for images, _ in data.val_batches("ram://records", read, 3)]
+    assert batches == [3, 1]
+
+
+def test_a_full_disk_keeps_what_is_finished(sample, tmp_path, monkeypatch, capsys):
+    example, made = convert._example, []
+
+    def example_until_full(task):
+        made.append(task)
+        if len(made) == 8:
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left")
+        return example(task)
+
+    monkeypatch.setattr(convert, "_example", example_until_full)
+    arguments = make_tfrecords(sample, tmp_path, "--shards", "3")
+    refused(capsys, arguments, "No space left")
+    monkeypatch.setattr(convert, "_example", example)
+    assert (tmp_path / "train-00000-of-00003.tfrecord").exists()
+    assert cli.main(arguments) == 0
+    assert cli.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0

@@ -8,7 +8,8 @@ from clouds.errors import InputError
 
 plan = manifest.Manifest(
     size=(64, 96), grid=(1400, 2100), truth_size=(350, 525), labels=schema.LABELS,
-    seed=0, val_fraction=0.2, source={"name": "train.csv", "sha256": "0"},
+    decode="reduced", seed=0, val_fraction=0.2, folds=0,
+    source={"name": "train.csv", "sha256": "0"},
     shards=(
         manifest.Shard("train-00000-of-00001.tfrecord", "train", 8),
         manifest.Shard("val-00000-of-00001.tfrecord", "val", 2),

@@ -1,4 +1,5 @@
 import cv2
+import numpy as np
 import pandas as pd
 
 from clouds import plots, scenes, schema
@@ -31,3 +32,36 @@ def test_masks_are_outlined_in_the_colours_of_their_labels(tmp_path):
         wanted = tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
         assert any(mask[..., label].any() for mask in masks)
         assert wanted in colours
+
+
+def described(images=3):
+    """What a csv of a few images, with a mask each of Fish, could come to."""
+    numbers = [images, 0, 0, 0]
+    columns = {"index": schema.LABELS, "columns": schema.LABELS}
+    masks = {"label": ["Fish"] * images, "share": [0.3] * images}
+    return {
+        "tables": {
+            "labels": pd.DataFrame({"masks": numbers}, index=schema.LABELS),
+            "labels_per_image": pd.DataFrame({"images": [0, images, 0, 0, 0]}),
+            "sets": pd.DataFrame({"images": [images]}, index=["Fish"]),
+        },
+        "both": pd.DataFrame(np.diag(numbers), **columns),
+        "masks": pd.DataFrame(masks),
+        "components": pd.DataFrame(masks),
+        "speck": 1e-3,
+        "title": "train.csv",
+    }
+
+
+def test_statistics_become_a_picture_in_the_colours_of_the_labels(tmp_path):
+    plots.statistics(**described(), path=tmp_path / "statistics.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["statistics.png"]
+    picture = cv2.imread(str(tmp_path / "statistics.png"))[..., ::-1]
+    assert picture.shape == (900, 1500, 3)
+    fish = [int(schema.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)]
+    assert (picture == fish).all(-1).sum() > 1000
+
+
+def test_statistics_of_no_mask_become_a_picture(tmp_path):
+    plots.statistics(**described(0), path=tmp_path / "statistics.png")
+    assert (tmp_path / "statistics.png").exists()

@@ -11,8 +11,8 @@ image, scene_masks = scenes.scene(1, (64, 96))
 masks = np.random.default_rng(0).random((4, *SIZE)) < 0.5
 truth = np.random.default_rng(1).random((4, *TRUTH)) < 0.5
 description = manifest.Manifest(
-    size=SIZE, grid=(64, 96), truth_size=TRUTH, labels=(), seed=0, val_fraction=0.2,
-    source={}, shards=(),
+    size=SIZE, grid=(64, 96), truth_size=TRUTH, labels=(), decode="reduced",
+    seed=0, val_fraction=0.2, folds=0, source={}, shards=(),
 )  # fmt: skip
 
 

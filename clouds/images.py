@@ -1,0 +1,143 @@
+"""Image files where they lie: in a folder, or in a zip that is read in place.
+
+Folders are local paths or any that `tf.io.gfile` knows, such as `gs://…`. A zip
+may be followed by a folder within it: `clouds.zip/train_images`.
+"""
+
+import functools
+import posixpath
+import zipfile
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from clouds.errors import InputError
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+_TIFF = (b"II*\0", b"MM\0*")
+
+
+def find(source: str) -> dict[str, str]:
+    """Lists the images of a folder or zip.
+
+    Args:
+      source: the folder or zip.
+
+    Returns:
+      From an image's file name to what `read` takes, sorted by name.
+
+    Raises:
+      InputError: there is no such folder or zip, it holds no image, or a zip
+        holds two of one name.
+    """
+    archive, inside = _split(source)
+    if archive:
+        found = _find_in_zip(archive, inside)
+    else:
+        if not tf.io.gfile.isdir(source):
+            raise InputError(
+                f"--images must be a folder or a zip. Received: '{source}', which is "
+                "neither. Check the path."
+            )
+        found = {name: f"{source}/{name}" for name in tf.io.gfile.listdir(source)}
+    found = {name: found[name] for name in sorted(found) if _is_image(name)}
+    if not found:
+        raise InputError(
+            f"--images must hold images ({', '.join(SUFFIXES)}). Received: '{source}', "
+            "which holds none. Check the path."
+        )
+    return found
+
+
+def read(path: str) -> bytes:
+    """Reads an image file.
+
+    Args:
+      path: a value of what `find` returned.
+
+    Returns:
+      The file's bytes; of a TIFF, which TensorFlow does not decode, those of the
+      same picture as PNG.
+    """
+    archive, inside = _split(path)
+    if archive:
+        contents = _open(archive).read(inside)
+    else:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            contents = file.read()
+    return _as_png(contents) if contents.startswith(_TIFF) else contents
+
+
+def pick(found: Mapping[str, str], names: list[str], where: str, source: str) -> list:
+    """Picks images by name.
+
+    Args:
+      found: what `find` returned.
+      names: of the images wanted.
+      where: what an error names as the place of the names.
+      source: what an error names as the place of the images.
+
+    Returns:
+      What `read` takes, in the order of the names.
+
+    Raises:
+      InputError: an image is not there.
+    """
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(
+            f"Each image of {where} must lie in {source}. Received: no file for "
+            f"{len(missing)} of {len(names)}, the first {missing[0]}. Check --images, "
+            "or take them out of the csv."
+        )
+    return [found[name] for name in names]
+
+
+def _split(source: str) -> tuple[str, str]:
+    """Splits 'a.zip/b' into 'a.zip' and 'b'; no zip gives an empty first part."""
+    head, ending, tail = source.partition(".zip")
+    archive = head + ending
+    if not ending or tail[:1] not in ("", "/") or tf.io.gfile.isdir(archive):
+        return "", source
+    return archive, tail.strip("/")
+
+
+def _find_in_zip(archive: str, inside: str) -> dict[str, str]:
+    prefix = f"{inside}/" if inside else ""
+    found = {}
+    for entry in _open(archive).namelist():
+        name = posixpath.basename(entry)
+        if not entry.startswith(prefix) or not _is_image(name):
+            continue
+        if name in found:
+            raise InputError(
+                "Images in a zip must have names of their own. Received: "
+                f"{name} twice, in {archive}. Name the folder within it, as in "
+                f"{archive}/{posixpath.dirname(entry)}."
+            )
+        found[name] = f"{archive}/{entry}"
+    return found
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+@functools.lru_cache(maxsize=4)
+def _open(archive: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(tf.io.gfile.GFile(archive, "rb"))
+    except (zipfile.BadZipFile, tf.errors.OpError) as error:
+        raise InputError(
+            f"--images must be a folder or a zip. Received: '{archive}', which cannot "
+            f"be read as one ({str(error).splitlines()[0]}). Check the file."
+        ) from error
+
+
+def _as_png(contents: bytes) -> bytes:
+    image = cv2.imdecode(np.frombuffer(contents, np.uint8), cv2.IMREAD_COLOR)
+    # An empty file: what decodes it next says that it is no image.
+    return b"" if image is None else cv2.imencode(".png", image)[1].tobytes()

@@ -1,0 +1,71 @@
+"""Which image goes to which shard: the split, and the order within it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from clouds import config, manifest, schema, splits, table
+from clouds.manifest import Manifest, Shard
+
+_SHARD_BYTES = 100e6
+_BYTES_A_PIXEL = 0.5
+
+
+def make(settings: config.Records, source: table.Table) -> tuple[list, Manifest]:
+    """Plans the shards; the plan follows from settings, names and labels alone.
+
+    Args:
+      settings: sizes, split and seed.
+      source: the csv.
+
+    Returns:
+      For each shard the indices of its images, int64[N], and the manifest as it is
+      before any shard is written.
+    """
+    order, shards = [], []
+    for split, members in _splits(settings, source).items():
+        parts = np.array_split(members, _shard_count(settings, split, len(members)))
+        order += parts
+        shards += [
+            Shard(f"{split}-{index:05d}-of-{len(parts):05d}.tfrecord", split, len(part))
+            for index, part in enumerate(parts)
+        ]
+    return order, Manifest(
+        size=settings.size,
+        grid=settings.grid,
+        truth_size=schema.SUBMISSION_SIZE,
+        labels=schema.LABELS,
+        decode=settings.decode,
+        seed=settings.seed,
+        val_fraction=0 if settings.folds else settings.val_fraction,
+        folds=settings.folds,
+        source={
+            "name": Path(settings.csv).name,
+            "sha256": manifest.checksum(settings.csv),
+        },
+        shards=tuple(shards),
+    )
+
+
+def _splits(settings: config.Records, source: table.Table) -> dict[str, np.ndarray]:
+    """The images of each split; those to train on in random order."""
+    by_name = np.argsort(source.images)
+    present = source.present[by_name]
+    if settings.folds:
+        folds = splits.folds(present, settings.folds, seed=settings.seed)
+        members = {f"fold{k}": by_name[folds == k] for k in range(settings.folds)}
+    else:
+        held = splits.holdout(present, settings.val_fraction, seed=settings.seed)
+        members = {"train": by_name[~held], "val": by_name[held]}
+    random = np.random.default_rng(settings.seed)
+    return {
+        split: images if split == "val" else random.permutation(images)
+        for split, images in members.items()
+    }
+
+
+def _shard_count(settings: config.Records, split: str, images: int) -> int:
+    if settings.shards and split != "val":
+        return min(settings.shards, images)
+    pixels = settings.size[0] * settings.size[1]
+    return min(images, int(-(-images * pixels * _BYTES_A_PIXEL // _SHARD_BYTES)))

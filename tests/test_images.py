@@ -1,0 +1,91 @@
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from clouds import images
+from clouds.errors import InputError
+
+picture = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+
+
+def write(path, contents=b"abc"):
+    path.write_bytes(contents)
+    return path
+
+
+def test_images_of_a_folder_are_found_by_name(tmp_path):
+    for name in ("b.JPG", "a.png", "notes.txt", "c.tif"):
+        write(tmp_path / name)
+    found = images.find(str(tmp_path))
+    assert list(found) == ["a.png", "b.JPG", "c.tif"]
+    assert images.read(found["a.png"]) == b"abc"
+
+
+def zipped(path, *names):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, name.encode())
+    return str(path)
+
+
+def test_images_of_a_zip_are_read_in_place(tmp_path):
+    archive = zipped(tmp_path / "a.zip", "train/1.jpg", "test/2.jpg", "train.csv")
+    found = images.find(archive)
+    assert list(found) == ["1.jpg", "2.jpg"]
+    assert images.read(found["2.jpg"]) == b"test/2.jpg"
+    assert list(images.find(f"{archive}/train")) == ["1.jpg"]
+
+
+def test_one_name_in_two_folders_of_a_zip_is_refused(tmp_path):
+    archive = zipped(tmp_path / "a.zip", "train/1.jpg", "test/1.jpg")
+    with pytest.raises(InputError, match="1.jpg twice.*a.zip/test"):
+        images.find(archive)
+    assert images.read(images.find(f"{archive}/train")["1.jpg"]) == b"train/1.jpg"
+
+
+def test_a_folder_may_be_called_like_a_zip(tmp_path):
+    (tmp_path / "a.zip").mkdir()
+    write(tmp_path / "a.zip" / "1.jpg")
+    found = images.find(str(tmp_path / "a.zip"))
+    assert images.read(found["1.jpg"]) == b"abc"
+
+
+def test_images_lie_on_any_file_system_of_tensorflow():
+    with tf.io.gfile.GFile("ram://images/1.jpg", "wb") as file:
+        file.write(b"abc")
+    assert images.read(images.find("ram://images")["1.jpg"]) == b"abc"
+
+
+@pytest.mark.parametrize("broken", [b"", b"PK no zip"])
+def test_a_broken_zip_is_refused(broken, tmp_path):
+    with pytest.raises(InputError, match="cannot be read as one"):
+        images.find(str(write(tmp_path / f"{len(broken)}.zip", broken)))
+
+
+def test_no_folder_and_no_images_are_refused(tmp_path):
+    with pytest.raises(InputError, match="which is neither"):
+        images.find(str(tmp_path / "none"))
+    with pytest.raises(InputError, match="cannot be read as one"):
+        images.find(str(tmp_path / "none.zip"))
+    with pytest.raises(InputError, match="which holds none"):
+        images.find(str(tmp_path))
+
+
+def test_a_tiff_becomes_a_png_of_the_same_pixels(tmp_path):
+    contents = cv2.imencode(".tiff", picture)[1].tobytes()
+    png = images.read(str(write(tmp_path / "a.tif", contents)))
+    assert (tf.io.decode_png(png).numpy() == picture[..., ::-1]).all()
+
+
+def test_a_broken_tiff_is_left_to_the_decoder(tmp_path):
+    assert images.read(str(write(tmp_path / "a.tif", b"II*\0 no picture"))) == b""
+
+
+def test_images_are_picked_in_the_order_of_the_names():
+    found = {"a": "1", "b": "2", "c": "3"}
+    assert images.pick(found, ["c", "a"], "x.csv", "folder") == ["3", "1"]
+    with pytest.raises(InputError, match="2 of 3, the first z. .*out of the csv"):
+        images.pick(found, ["a", "z", "y"], "x.csv", "folder")
