@@ -95,6 +95,9 @@ class Training:
     grid_distortion: float = _flag("chance of a grid distortion", 0.2)
     elastic: float = _flag("chance of an elastic transform", 0.2)
     seed: int = _flag("of weights, order and augmentation", 0)
+    cache: str | None = _flag(
+        "keep unpacked images: memory, or a folder on a fast disk", None
+    )
     overwrite: bool = _flag("replace the run in the folder", False)
     decode: Decode = _of_records("reduced")
 

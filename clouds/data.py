@@ -1,8 +1,13 @@
 """Records -> batches, with tf.data: the one chain that training and evaluation use."""
 
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+
 import tensorflow as tf
 
-from clouds import records
+from clouds import records, schema
 from clouds.errors import InputError
 from clouds.manifest import Manifest
 
@@ -11,7 +16,15 @@ _READ_AT_ONCE = 8
 
 
 def train_batches(
-    folder: str, manifest: Manifest, batch_size: int, *, size=None, seed: int = 0
+    folder: str,
+    manifest: Manifest,
+    batch_size: int,
+    *,
+    size: tuple[int, int] | None = None,
+    seed: int = 0,
+    cache: str | None = None,
+    host: int = 0,
+    hosts: int = 1,
 ) -> tf.data.Dataset:
     """Endless batches in an order that is new each epoch.
 
@@ -21,29 +34,45 @@ def train_batches(
       batch_size: images a batch; every batch is full.
       size: height and width wanted; the records' own if None.
       seed: of the order.
+      cache: keeps the unpacked images: `memory`, or an empty folder to keep them in.
+      host: which of the hosts this is, from 0.
+      hosts: how many share out the images, each taking every hosts-th.
 
     Returns:
       Batches (images uint8[B, h, w, 3], masks uint8[B, h, w, C]).
 
     Raises:
-      InputError: the split holds less than one batch.
+      InputError: a host's part of the split is less than one batch, or the cache
+        lacks the room for it.
     """
-    if manifest.examples("train") < batch_size:
+    examples = manifest.examples("train") // hosts
+    if examples < batch_size:
         raise InputError(
             "--batch-size must not exceed the training images. Received: "
-            f"{batch_size}, with {manifest.examples('train')} images in {folder}. "
-            "Give a smaller one."
+            f"{batch_size}, with {examples} images in {folder}"
+            f"{f' for each of {hosts} hosts' if hosts > 1 else ''}. Give a smaller one."
         )
-    return (
+    parse = _images_and_masks(manifest, size)
+    serialized = (
         _files(folder, manifest, "train")
         .shuffle(len(manifest.of_split("train")), seed=seed)
         .interleave(tf.data.TFRecordDataset, cycle_length=_READ_AT_ONCE)
-        .shuffle(_SHUFFLE, seed=seed)
-        .repeat()
-        .map(_images_and_masks(manifest, size), num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
     )
+    if hosts > 1:
+        # Every host must see the files in one order, to share the images out.
+        serialized = _in_order(folder, manifest, "train").shard(hosts, host)
+    if cache:
+        _check_room(cache, examples, size or manifest.size)
+        unpacked = serialized.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        unpacked = unpacked.cache("" if cache == "memory" else f"{cache}/train")
+        shuffled = unpacked.shuffle(examples, seed=seed).repeat()
+    else:
+        shuffled = (
+            serialized.shuffle(_SHUFFLE, seed=seed)
+            .repeat()
+            .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        )
+    return shuffled.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
 def val_batches(
@@ -83,11 +112,33 @@ def truth_batches(
     return _once(folder, manifest, split, batch_size, parse)
 
 
+@contextlib.contextmanager
+def damage_named(folder: str, manifest: Manifest) -> Iterator[None]:
+    """Makes of a read error within the context one that names the shard.
+
+    Args:
+      folder: of the records that are read within.
+      manifest: theirs.
+
+    Raises:
+      InputError: a shard is damaged.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for shard in manifest.shards:
+            for fault in records.faults(folder, manifest, shard):
+                raise InputError(
+                    f"Records must be as they were written. Received: {fault} It lies "
+                    f"in {folder}. Copy the shard again, or make the records anew."
+                ) from error
+        raise
+
+
 def _once(folder, manifest, split, batch_size, parse) -> tf.data.Dataset:
     batches = -(-manifest.examples(split) // batch_size)
     return (
-        _files(folder, manifest, split)
-        .flat_map(tf.data.TFRecordDataset)
+        _in_order(folder, manifest, split)
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .apply(tf.data.experimental.assert_cardinality(batches))
@@ -98,6 +149,24 @@ def _once(folder, manifest, split, batch_size, parse) -> tf.data.Dataset:
 def _files(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:
     names = [f"{folder}/{shard.name}" for shard in manifest.of_split(split)]
     return tf.data.Dataset.from_tensor_slices(names)
+
+
+def _in_order(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:
+    return _files(folder, manifest, split).flat_map(tf.data.TFRecordDataset)
+
+
+def _check_room(cache: str, examples: int, size: tuple[int, int]) -> None:
+    needed = examples * size[0] * size[1] * (3 + len(schema.LABELS))
+    if cache == "memory":
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        free = shutil.disk_usage(cache).free
+    if needed > 0.8 * free:
+        raise InputError(
+            f"--cache must fit into 80 % of the free room. Received: {cache}, with "
+            f"{free / 1e9:.1f} GB free, for {needed / 1e9:.1f} GB of images. Leave it "
+            "out, or give a folder on a larger disk."
+        )
 
 
 def _images_and_masks(manifest: Manifest, size):

@@ -36,9 +36,10 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     records = manifest.read(settings.records, fold=fold)
     network = run.load(settings.run)
     size = network.input_shape[1:3]
-    network_dice, cleaned_dice, soft_dice, frequency = _measure(
-        settings, records, network, size
-    )
+    with data.damage_named(settings.records, records):
+        network_dice, cleaned_dice, soft_dice, frequency = _measure(
+            settings, records, network, size
+        )
     table = pd.DataFrame(
         {
             "network": network_dice,

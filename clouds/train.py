@@ -1,8 +1,10 @@
 """Trains the network on records, with the notebook's recipe as the default."""
 
+import contextlib
 import dataclasses
 import datetime
 import sys
+import tempfile
 from pathlib import Path
 
 import keras
@@ -66,8 +68,13 @@ def train(settings: config.Training) -> None:
     """
     records = manifest.read(settings.records, fold=settings.fold)
     settings = _resolve(settings, records)
-    train_batches, val_batches = _batches(settings, records)
-    folder = run.create(settings)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(data.damage_named(settings.records, records))
+        batches = _batches(settings, records, stack)
+        _fit(settings, records, run.create(settings), *batches)
+
+
+def _fit(settings, records, folder: Path, train_batches, val_batches) -> None:
     keras.utils.set_random_seed(settings.seed)
     trainer = build(settings)
     summary = []
@@ -133,13 +140,18 @@ def fastest_precision() -> str:
     return "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
 
 
-def _batches(settings: config.Training, records):
+def _batches(settings: config.Training, records, stack: contextlib.ExitStack):
     def with_targets(images, masks):
         return (images, masks), masks
 
     options = {"size": settings.size}
     source = (settings.records, records, settings.batch_size)
-    train_batches = data.train_batches(*source, seed=settings.seed, **options)
+    cache = settings.cache
+    if cache and cache != "memory":
+        cache = stack.enter_context(tempfile.TemporaryDirectory(dir=cache))
+    train_batches = data.train_batches(
+        *source, seed=settings.seed, cache=cache, **options
+    )
     val_batches = data.val_batches(*source, **options)
     return train_batches.map(with_targets), val_batches.map(with_targets)
 
@@ -187,9 +199,6 @@ def build(settings: config.Training) -> Trainer:
 
 
 def _callbacks(settings: config.Training, network: keras.Model, folder: Path):
-    def plot(epoch, logs):
-        plots.history(pd.read_csv(folder / "history.csv"), folder / "history.png")
-
     return [
         _SaveBest(network, folder),
         keras.callbacks.EarlyStopping(
@@ -207,8 +216,7 @@ def _callbacks(settings: config.Training, network: keras.Model, folder: Path):
             min_lr=settings.min_learning_rate,
             verbose=1,
         ),
-        keras.callbacks.CSVLogger(folder / "history.csv"),
-        keras.callbacks.LambdaCallback(on_epoch_end=plot),
+        _KeepHistory(folder),
     ]
 
 
@@ -223,6 +231,23 @@ class _SaveBest(keras.callbacks.Callback):
         if logs["val_loss"] < self.best:
             self.best = logs["val_loss"]
             run.save_weights(self.network, self.folder)
+
+
+class _KeepHistory(keras.callbacks.Callback):
+    """Writes the epochs so far as csv and as a picture, after each one."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+        self.epochs = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append({"epoch": epoch, **logs})
+        table = pd.DataFrame(self.epochs)
+        part = self.folder / "part.history.csv"
+        table.to_csv(part, index=False)
+        part.replace(self.folder / "history.csv")
+        plots.history(table, self.folder / "history.png")
 
 
 def _write_facts(folder: Path, history: dict, records, started) -> None:

@@ -41,9 +41,9 @@ def test_a_size_that_is_none_is_refused(size, capsys):
 
 
 def test_a_users_mistake_is_one_line_and_debug_shows_its_place(capsys):
-    arguments = ["evaluate", "--records", "/nowhere", "--run", "/nowhere"]
+    arguments = ["train", "--records", "/nowhere", "--run", "/nowhere"]
     assert cli.main(arguments) == 2
-    assert capsys.readouterr().err.startswith("evaluate: error: Records must lie in")
+    assert capsys.readouterr().err.startswith("train: error: Records must lie in")
     with pytest.raises(errors.InputError):
         cli.main([*arguments, "--debug"])
 

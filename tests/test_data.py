@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,3 +66,66 @@ def test_truth_alone_equals_truth_beside_images(source):
 def test_a_batch_larger_than_the_split_is_refused(source):
     with pytest.raises(InputError, match="17, with 16 images"):
         data.train_batches(*source, 17)
+
+
+def images_of(batches, count):
+    return sorted(image.tobytes() for part, _ in take(batches, count) for image in part)
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_cache_shows_the_same_images_in_a_new_order(cache, source, tmp_path):
+    if cache == "disk":
+        cache = str(tmp_path)
+    batches = data.train_batches(*source, 16, cache=cache)
+    first, second = take(batches, 2)
+    assert images_of(data.train_batches(*source, 16), 1) == sorted(
+        image.tobytes() for image in first[0]
+    )
+    assert sorted(i.tobytes() for i in first[0]) == sorted(
+        i.tobytes() for i in second[0]
+    )
+    assert (first[0] != second[0]).any()
+
+
+def test_a_cache_that_does_not_fit_is_refused(source, monkeypatch):
+    monkeypatch.setattr(data.os, "sysconf", lambda name: 1000)
+    with pytest.raises(InputError, match=r"memory, with 0.0 GB free, for 0.0 GB"):
+        data.train_batches(*source, 16, cache="memory")
+
+
+def test_hosts_share_out_the_images(source):
+    parts = [
+        images_of(data.train_batches(*source, 4, host=host, hosts=2), 2)
+        for host in range(2)
+    ]
+    whole = images_of(data.train_batches(*source, 16), 1)
+    assert sorted(parts[0] + parts[1]) == whole
+    with pytest.raises(InputError, match="with 8 images in .* for each of 2 hosts"):
+        data.train_batches(*source, 9, hosts=2)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_damaged_shard_is_named_when_it_is_read(split, records, tmp_path):
+    copy = Path(shutil.copytree(records, tmp_path / "copy"))
+    (shard,) = copy.glob(f"{split}-*")
+    contents = bytearray(shard.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    shard.write_bytes(contents)
+    read = manifest.read(str(copy))
+    with (
+        pytest.raises(InputError, match=f"{split}-00000-of-00001.tfrecord is damaged"),
+        data.damage_named(str(copy), read),
+    ):
+        take(data.evaluation_batches(str(copy), read, split, 4).map(tuple_of), 9)
+
+
+def tuple_of(batch):
+    return (batch["image"],)
+
+
+def test_an_error_that_is_not_the_records_stays_what_it_is(source):
+    with (
+        pytest.raises(tf.errors.AbortedError),
+        data.damage_named(*source),
+    ):
+        raise tf.errors.AbortedError(None, None, "other")

@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import cv2
 import keras
@@ -124,3 +126,14 @@ def test_the_momentum_reaches_every_batch_normalisation():
     normal = [layer for layer in layers if hasattr(layer, "moving_mean")]
     assert {layer.momentum for layer in normal} == {0.5}
     assert len(normal) > 40
+
+
+def test_a_damaged_shard_ends_training_with_its_name(records, tmp_path, capsys):
+    copy = Path(shutil.copytree(records, tmp_path / "copy"))
+    (shard,) = copy.glob("train-*")
+    contents = bytearray(shard.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    shard.write_bytes(contents)
+    flags = ("--run", tmp_path / "run", "--batch-size", 4, "--cache", "memory")
+    message = "train-00000-of-00001.tfrecord is damaged"
+    refused(capsys, message, "--records", copy, *flags)

@@ -1,0 +1,230 @@
+"""Times making records against bare JPEG decoding, and two workers against one.
+
+First, in one process with one thread: the full-resolution images to records of
+320x480 (read, decode, resize, encode, masks, write), against `cv2.imread` at the
+same reduction, 1/4. Both take turns in each round; a ratio is of one round. Then
+where that time goes, part by part.
+
+Second, `clouds.convert.convert` on the images under many names, with one worker
+(in the process) and with several: the rate is the slope of the examples' arrival
+times after the first quarter, so that the start of the pool, shown beside it,
+does not count.
+
+Example:
+  PYTHONPATH=. .venv/bin/python benchmarks/records.py --rounds 15
+"""
+
+import argparse
+import contextlib
+import statistics
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from unittest import mock
+
+import peers
+
+from clouds import schema, startup
+
+SIZE = schema.NETWORK_SIZE
+RATIO = 4
+QUALITY = 95
+TARGETS = {"imread": 1.5, "workers": 1.8}
+
+
+def convert(csv, images, out, workers, in_processes):
+    """Converts with another `startup.in_processes`; returns when it began."""
+    from clouds import config
+    from clouds import convert as convert_module
+
+    settings = config.Records(
+        csv=str(csv), images=str(images), out=str(out), workers=workers
+    )
+    began = time.perf_counter()
+    with (
+        mock.patch.object(startup, "in_processes", in_processes),
+        contextlib.redirect_stdout(sys.stderr),
+    ):
+        convert_module.convert(settings)
+    return began
+
+
+def prepare(data, folder):
+    """The function that makes an example, and its task for each image."""
+    caught = []
+
+    def catch(function, tasks, workers):
+        tasks = list(tasks)
+        caught.extend([function, tasks])
+        return map(function, tasks)
+
+    convert(*peers.find(data), folder / "caught", 1, catch)
+    return caught
+
+
+def time_each(actions, rounds):
+    """Milliseconds an image of each action, a list of `rounds` each."""
+    times = {name: [] for name in actions}
+    for _ in range(rounds + 1):
+        for name, (action, items) in actions.items():
+            start = time.perf_counter()
+            for item in items:
+                action(item)
+            spent = time.perf_counter() - start
+            times[name].append(1e3 * spent / len(items))
+    return {name: values[1:] for name, values in times.items()}
+
+
+def time_one_worker(function, tasks, folder, rounds):
+    """`cv2.imread`, making and writing records, and the parts of that."""
+    import cv2
+    import tensorflow as tf
+
+    def read(task):
+        return cv2.imread(task[0], cv2.IMREAD_REDUCED_COLOR_4)
+
+    with tf.io.TFRecordWriter(str(folder / "one.tfrecord")) as writer:
+        actions = {
+            "cv2.imread": (read, tasks),
+            "record": (lambda task: writer.write(function(task)), tasks),
+        }
+        return time_each(actions | parts_of(tasks), rounds)
+
+
+def parts_of(tasks):
+    """The parts of making a record, each alone on what the part before it gave."""
+    import tensorflow as tf
+
+    from clouds import images, pixels, records, rle, table
+
+    def decode(contents):
+        return tf.io.decode_jpeg(
+            contents, channels=3, ratio=RATIO, dct_method="INTEGER_ACCURATE"
+        )
+
+    def parse(task):
+        _, name, texts, rows, settings = task
+        row = table.Table([name], texts[None], rows[None], settings.csv)
+        return row.runs(0, settings.grid)
+
+    def paint(runs):
+        return [
+            records.pack(rle.resample(label, schema.GRID, size) for label in runs)
+            for size in (SIZE, schema.SUBMISSION_SIZE)
+        ]
+
+    def compress(planes):
+        return [zlib.compress(plane.tobytes(), 1) for plane in planes]
+
+    resize = tf.function(lambda image: pixels.resize(image, SIZE))
+    files = [task[0] for task in tasks]
+    contents = [images.read(file) for file in files]
+    decoded = [decode(content) for content in contents]
+    resized = [resize(image) for image in decoded]
+    runs = [parse(task) for task in tasks]
+    return {
+        "read file": (images.read, files),
+        "decode JPEG": (decode, contents),
+        "resize": (resize, decoded),
+        "encode JPEG": (lambda i: tf.io.encode_jpeg(i, quality=QUALITY), resized),
+        "RLE parse": (parse, tasks),
+        "RLE resample": (paint, runs),
+        "zlib": (compress, [paint(masks) for masks in runs]),
+    }
+
+
+def time_workers(csv, images, folder, workers):
+    """Images a second in steady state, and seconds to the first example."""
+    import numpy as np
+
+    in_processes, stamps = startup.in_processes, []
+
+    def stamped(*arguments):
+        for result in in_processes(*arguments):
+            stamps.append(time.perf_counter())
+            yield result
+
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        began = convert(csv, images, Path(out, "records"), workers, stamped)
+    late = stamps[len(stamps) // 4 :]
+    slope = np.polyfit(range(len(late)), late, 1)[0]
+    return 1 / slope, stamps[0] - began
+
+
+def report_one_worker(times):
+    """Prints the ratio to `cv2.imread`, and the parts."""
+    peer, ours, *parts = times.values()
+    print("ms an image, one worker        min    median       max")
+    for name, values in times.items():
+        print(f"{name:<24} {peers.spread(values)}")
+    rest = min(ours) - sum(map(min, parts))
+    print(f"{'the rest of a record':<24} {rest:9.2f}")
+    ratios = [one / other for one, other in zip(ours, peer, strict=True)]
+    print(f"{'record / cv2.imread':<24} {peers.spread(ratios)}")
+    best = min(ours) / min(peer)
+    print(f"ratio of the minima {best:.2f}; target <= {TARGETS['imread']}\n")
+
+
+def report_workers(rates, starts, workers):
+    """Prints the rates and their ratio."""
+    print("images a second                min    median       max   to the first, s")
+    for count, values in rates.items():
+        start = statistics.median(starts[count])
+        name = f"{count} worker" + "s" * (count > 1)
+        print(f"{name:<24} {peers.spread(values, 1)}   {start:.2f}")
+    ratios = [many / one for one, many in zip(rates[1], rates[workers], strict=True)]
+    print(f"{f'{workers} workers / 1':<24} {peers.spread(ratios)}")
+    best = max(rates[workers]) / max(rates[1])
+    print(f"ratio of the maxima {best:.2f}; target for 2 >= {TARGETS['workers']}")
+
+
+def parse_flags(arguments):
+    """Reads the flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    peers.add_data_flag(parser)
+    parser.add_argument("--rounds", type=int, default=15, help="of the one worker")
+    parser.add_argument(
+        "--copies", type=int, default=50, help="names an image, for the workers"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="against one")
+    parser.add_argument(
+        "--worker-rounds", type=int, default=3, help="of the workers; 0 for none"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments):
+    """Measures and prints both parts."""
+    options = parse_flags(arguments)
+    peers.find(options.data)
+    threads = startup.load("tensorflow").config.threading
+    threads.set_intra_op_parallelism_threads(1)
+    threads.set_inter_op_parallelism_threads(1)
+    import cv2
+
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        peers.tell("one worker …")
+        function, tasks = prepare(options.data, folder)
+        report_one_worker(time_one_worker(function, tasks, folder, options.rounds))
+        if not options.worker_rounds:
+            return
+        csv, images = peers.repeat(options.data, folder, options.copies)
+        counts = 1, options.workers
+        rates, starts = ({count: [] for count in counts} for _ in range(2))
+        for index in range(options.worker_rounds):
+            for count in counts:
+                peers.tell(f"round {index + 1}, workers: {count} …")
+                rate, start = time_workers(csv, images, folder, count)
+                rates[count].append(rate)
+                starts[count].append(start)
+        report_workers(rates, starts, options.workers)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
