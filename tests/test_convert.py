@@ -1,4 +1,7 @@
 import shutil
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -349,3 +352,24 @@ def test_a_full_disk_keeps_what_is_finished(sample, tmp_path, monkeypatch, capsy
     assert (tmp_path / "train-00000-of-00003.tfrecord").exists()
     assert cli.main(arguments) == 0
     assert cli.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0
+
+
+def test_killed_at_five_random_moments_the_records_are_those_of_an_undisturbed_run(
+    sample, tmp_path
+):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    convert.convert(settings(sample, whole, shards=8))
+    flags = make_tfrecords(sample, out, "--shards", "8")
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        running = subprocess.Popen([sys.executable, "-m", "clouds.cli", *flags])
+        before = contents(out) if out.exists() else {}
+        while running.poll() is None and (
+            not out.exists() or set(before) >= {path.name for path in out.iterdir()}
+        ):
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.05))
+        running.kill()
+        running.wait()
+    assert cli.main(flags) == 0
+    assert contents(out) == contents(whole)
