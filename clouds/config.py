@@ -4,6 +4,7 @@ A field's metadata holds its help text; `clouds.cli` makes a flag of every
 field. Sizes are (height, width) in pixels.
 """
 
+import json
 import os
 from dataclasses import MISSING, dataclass, field
 from typing import Literal
@@ -94,6 +95,11 @@ class Training:
     vertical_flip: float = _flag("chance that an image is flipped up-down", 0.5)
     grid_distortion: float = _flag("chance of a grid distortion", 0.2)
     elastic: float = _flag("chance of an elastic transform", 0.2)
+    augmentation: str = _flag(
+        "Keras layers to add, as JSON, such as "
+        '[{"name": "RandomContrast", "factor": 0.2}]',
+        "[]",
+    )
     seed: int = _flag("of weights, order and augmentation", 0)
     cache: str | None = _flag(
         "keep unpacked images: memory, or a folder on a fast disk", None
@@ -110,6 +116,7 @@ class Training:
         _within_one(self, "grid_distortion", "elastic", "batch_norm_momentum")
         if self.size is not None:
             _positive(self, "size")
+        _named_layers(self.augmentation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +205,21 @@ class Description:
     def __post_init__(self):
         """Refuses values out of range."""
         _positive(self, "grid")
+
+
+def _named_layers(text: str) -> None:
+    try:
+        layers = json.loads(text)
+    except json.JSONDecodeError:
+        layers = None
+    named = isinstance(layers, list) and all(
+        isinstance(layer, dict) and "name" in layer for layer in layers
+    )
+    if not named:
+        raise InputError(
+            "--augmentation must be a JSON list of layers with a name and arguments, "
+            f'such as [{{"name": "RandomContrast", "factor": 0.2}}]. Received: {text}.'
+        )
 
 
 def _positive(config, *names: str) -> None:

@@ -48,6 +48,8 @@ def convert(settings: config.Records) -> None:
             _remove_written(settings.out, started)
             raise
         except tf.errors.OpError as error:
+            for path in tf.io.gfile.glob(f"{settings.out}/*.part"):
+                tf.io.gfile.remove(path)
             raise InputError(
                 f"Records must fit into '{settings.out}'. Received: {error.message}. "
                 "Make room and run the same command again: it goes on."

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -71,12 +72,12 @@ def train(settings: config.Training) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(data.damage_named(settings.records, records))
         batches = _batches(settings, records, stack)
-        _fit(settings, records, run.create(settings), *batches)
+        keras.utils.set_random_seed(settings.seed)
+        trainer = build(settings)
+        _fit(trainer, settings, records, run.create(settings), *batches)
 
 
-def _fit(settings, records, folder: Path, train_batches, val_batches) -> None:
-    keras.utils.set_random_seed(settings.seed)
-    trainer = build(settings)
+def _fit(trainer, settings, records, folder, train_batches, val_batches) -> None:
     summary = []
     trainer.network.summary(print_fn=summary.append)
     (folder / "summary.txt").write_text("\n".join(summary) + "\n")
@@ -173,6 +174,7 @@ def build(settings: config.Training) -> Trainer:
         elastic=settings.elastic,
         elastic_sigma=50 * scale,
         elastic_affine=50 * scale,
+        extra=json.loads(settings.augmentation),
         seed=settings.seed,
     )
     network = unet.build(settings.size, dtype=settings.precision)

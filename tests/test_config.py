@@ -42,6 +42,9 @@ def test_settings_are_frozen_and_every_field_has_a_help_text(settings):
         ({"horizontal_flip": 1.5}, "--horizontal-flip must be from 0 to 1"),
         ({"size": (0, 150)}, "--size must be above 0. Received: 0x150"),
         ({"learning_rate": float("nan")}, "--learning-rate"),
+        ({"augmentation": "RandomContrast"}, "--augmentation must be a JSON list"),
+        ({"augmentation": '{"name": "x"}'}, "--augmentation must be a JSON list"),
+        ({"augmentation": '[{"factor": 1}]'}, "--augmentation must be a JSON list"),
     ],
 )
 def test_values_out_of_range_are_refused(changes, message):

@@ -137,3 +137,15 @@ def test_a_damaged_shard_ends_training_with_its_name(records, tmp_path, capsys):
     flags = ("--run", tmp_path / "run", "--batch-size", 4, "--cache", "memory")
     message = "train-00000-of-00001.tfrecord is damaged"
     refused(capsys, message, "--records", copy, *flags)
+
+
+def test_a_layer_of_keras_is_added_by_its_name(records, tmp_path, capsys):
+    options = {"records": "r", "run": "x", "size": (32, 64), "precision": "float32"}
+    added = '[{"name": "RandomBrightness", "factor": [0.5, 0.5]}]'
+    settings = config.Training(**options, augmentation=added)
+    moved, _ = train.build(settings).augmentation((images // 2, masks), training=True)
+    assert np.array(moved).mean() > images.mean() / 2 + 30
+    flags = ("--run", tmp_path / "run", "--batch-size", 4)
+    flags += ("--augmentation", '[{"name": "MixUp"}]')
+    refused(capsys, "Received: 'MixUp'", "--records", records, *flags)
+    assert not (tmp_path / "run").exists()
