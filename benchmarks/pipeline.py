@@ -151,8 +151,6 @@ def read_masks(texts):
 
 def time_steps(options):
     """Milliseconds of training steps, and of their waiting for a batch."""
-    import itertools
-
     from clouds import config, train
 
     precision = options.precision
