@@ -11,6 +11,7 @@ from tqdm import tqdm
 from clouds import config, data, manifest, metrics, postprocess, run, schema
 
 METRICS = "metrics.json"
+TABLE = "metrics.txt"
 
 _LEVELS = np.arange(0.05, 1, 0.05, dtype=np.float32)
 
@@ -27,7 +28,7 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
       of each. The best constant is the mask that, predicted for every image of
       this same split, would score highest among empty, full, and the places where
       the label is more frequent than a level. All is printed, and written to
-      `metrics.json` in the run.
+      `metrics.txt` and `metrics.json` in the run.
 
     Raises:
       InputError: records or run cannot be read.
@@ -51,9 +52,13 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     )
     table.loc["mean"] = table.mean()
     images = records.examples(settings.split)
-    print(f"Competition Dice on {images} images of the {settings.split} split:")
-    print(table.to_string(float_format="{:.4f}".format))
-    print(f"The notebook's dice_coef: {soft_dice:.4f}")
+    text = (
+        f"Competition Dice on {images} images of the {settings.split} split:\n"
+        f"{table.to_string(float_format='{:.4f}'.format)}\n"
+        f"The notebook's dice_coef: {soft_dice:.4f}\n"
+    )
+    print(text, end="")
+    Path(settings.run, TABLE).write_text(text)
     run.write_json(
         Path(settings.run, METRICS),
         {

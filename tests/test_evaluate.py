@@ -58,5 +58,7 @@ def test_the_last_row_is_the_mean_of_the_labels(table):
 def test_the_figures_are_written_beside_the_weights(table, run):
     written = json.loads((run / "metrics.json").read_text())
     assert written["images"] == 4
+    shown = (run / "metrics.txt").read_text()
+    assert f"{table.loc['mean', 'network']:.4f}" in shown
     assert written["threshold"] == 0.3
     pd.testing.assert_frame_equal(pd.DataFrame(written["mean_dice"]), table)
