@@ -35,14 +35,14 @@ def predict(settings: config.Prediction) -> None:
     parts = [out / f"{name}.part" for name in (PLAIN, CLEANED)]
     try:
         with contextlib.ExitStack() as stack:
-            files = [stack.enter_context(part.open("w")) for part in parts]
-            for file in files:
-                file.write(",".join(table.COLUMNS) + "\n")
+            submissions = [stack.enter_context(part.open("w")) for part in parts]
+            for submission in submissions:
+                submission.write(",".join(table.COLUMNS) + "\n")
             for image, labels, texts in _predictions(settings, network, rows, files):
-                for file, of_image in zip(files, texts, strict=True):
+                for submission, of_image in zip(submissions, texts, strict=True):
                     for label in labels:
                         name = f"{image}_{schema.LABELS[label]}"
-                        file.write(f"{name},{of_image[label].decode()}\n")
+                        submission.write(f"{name},{of_image[label].decode()}\n")
     except BaseException:
         for part in parts:
             part.unlink(missing_ok=True)
