@@ -120,16 +120,10 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Measures a run on labelled records, beside predictions that need no network.
+class _Judgement:
+    """How a run's probabilities become masks."""
 
-    Example:
-      bin/evaluate --records tfrecords/clouds --run runs/first
-    """
-
-    records: str = _flag("folder of records")
     run: str = _flag("folder of a run")
-    split: Split = _flag("images to measure on", "val")
     batch_size: int = _flag("images a step", 16)
     threshold: float = _flag("probability above which a pixel is of the label", 0.5)
     min_size: int = _flag(
@@ -144,30 +138,30 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
+class Evaluation(_Judgement):
+    """Measures a run on labelled records, beside predictions that need no network.
+
+    Example:
+      bin/evaluate --records tfrecords/clouds --run runs/first
+    """
+
+    records: str = _flag("folder of records")
+    split: Split = _flag("images to measure on", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(_Judgement):
     """Predicts masks of images and writes both submissions.
 
     Example:
       bin/predict --run runs/first --images test_images --out runs/first/test
     """
 
-    run: str = _flag("folder of a run")
     images: str = _flag("folder or zip of images")
     out: str = _flag("folder for submission.csv and submission_post.csv")
     sample_submission: str | None = _flag(
         "csv that tells which images, in which order", None
     )
-    batch_size: int = _flag("images a step", 16)
-    threshold: float = _flag("probability above which a pixel is of the label", 0.5)
-    min_size: int = _flag(
-        "pixels of 350x525; post-processing keeps larger components", 10000
-    )
-
-    def __post_init__(self):
-        """Refuses values out of range."""
-        _positive(self, "batch_size")
-        _not_negative(self, "min_size")
-        _within_one(self, "threshold")
 
 
 @dataclass(frozen=True, kw_only=True)

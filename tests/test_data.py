@@ -88,7 +88,7 @@ def test_a_cache_shows_the_same_images_in_a_new_order(cache, source, tmp_path):
 
 
 def test_a_cache_that_does_not_fit_is_refused(source, monkeypatch):
-    monkeypatch.setattr(data.os, "sysconf", lambda name: 1000)
+    monkeypatch.setattr(data.os, "sysconf", lambda name: 100)
     with pytest.raises(InputError, match=r"memory, with 0.0 GB free, for 0.0 GB"):
         data.train_batches(*source, 16, cache="memory")
 
