@@ -86,7 +86,7 @@ class Training:
     min_learning_rate: float = _flag("below which it does not fall", 1e-6)
     batch_norm_momentum: float = _flag(
         "of the moving averages that validation and prediction use; "
-        "lower it for runs of few hundred steps",
+        "lower it for runs of a few hundred steps",
         0.99,
     )
     precision: Precision = _flag("auto takes what the device is fast at", "auto")
