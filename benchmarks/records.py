@@ -20,7 +20,6 @@ import statistics
 import sys
 import tempfile
 import time
-import zlib
 from pathlib import Path
 from unittest import mock
 
@@ -111,12 +110,12 @@ def parts_of(tasks):
 
     def paint(runs):
         return [
-            records.pack(rle.resample(label, schema.GRID, size) for label in runs)
+            rle.resample(runs, schema.GRID, size)
             for size in (SIZE, schema.SUBMISSION_SIZE)
         ]
 
     def compress(planes):
-        return [zlib.compress(plane.tobytes(), 1) for plane in planes]
+        return [records.compress(plane) for plane in planes]
 
     resize = tf.function(lambda image: pixels.resize(image, SIZE))
     files = [task[0] for task in tasks]

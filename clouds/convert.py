@@ -198,7 +198,7 @@ def _example(task) -> bytes:
     row = table.Table([name], texts[None], rows[None], settings.csv)
     runs = row.runs(0, settings.grid)
     masks, truth = (
-        records.pack(rle.resample(label, settings.grid, size) for label in runs)
+        rle.resample(runs, settings.grid, size)
         for size in (settings.size, schema.SUBMISSION_SIZE)
     )
     exact = settings.decode == "exact"

@@ -52,23 +52,23 @@ def find(source: str) -> dict[str, str]:
     return found
 
 
-def read(path: str) -> bytes:
+def read(path: str) -> tf.Tensor:
     """Reads an image file.
 
     Args:
       path: a value of what `find` returned.
 
     Returns:
-      The file's bytes; of a TIFF, which TensorFlow does not decode, those of the
-      same picture as PNG.
+      string[], the file's bytes; of a TIFF, which TensorFlow does not decode, those
+      of the same picture as PNG.
     """
     archive, inside = _split(path)
     if archive:
-        contents = _open(archive).read(inside)
+        contents = tf.constant(_open(archive).read(inside))
     else:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            contents = file.read()
-    return _as_png(contents) if contents.startswith(_TIFF) else contents
+        contents = tf.io.read_file(path)
+    is_tiff = tf.strings.substr(contents, 0, 4).numpy() in _TIFF
+    return _as_png(contents.numpy()) if is_tiff else contents
 
 
 def pick(found: Mapping[str, str], names: list[str], where: str, source: str) -> list:
@@ -137,7 +137,8 @@ def _open(archive: str) -> zipfile.ZipFile:
         ) from error
 
 
-def _as_png(contents: bytes) -> bytes:
+def _as_png(contents: bytes) -> tf.Tensor:
     image = cv2.imdecode(np.frombuffer(contents, np.uint8), cv2.IMREAD_COLOR)
     # An empty file: what decodes it next says that it is no image.
-    return b"" if image is None else cv2.imencode(".png", image)[1].tobytes()
+    png = b"" if image is None else cv2.imencode(".png", image)[1].tobytes()
+    return tf.constant(png)

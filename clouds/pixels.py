@@ -40,7 +40,9 @@ def decode(
         lambda: _decode_other(contents),
     )
     image = tf.ensure_shape(image, [None, None, 3])
-    return (_bilinear if exact else resize)(image, size), original_size
+    if exact:
+        return _resize(image, size, "bilinear"), original_size
+    return resize(image, size), original_size
 
 
 def resize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -54,12 +56,12 @@ def resize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
       uint8[h, w, 3], rounded.
     """
     shape = tf.shape(image)[:2]
-    resized = tf.cond(
-        tf.reduce_all(shape >= size),
-        lambda: tf.image.resize(image, size, "area"),
-        lambda: tf.image.resize(image, size, "bilinear"),
-    )
-    return tf.ensure_shape(tf.cast(tf.round(resized), tf.uint8), [*size, 3])
+    cases = [
+        (tf.reduce_all(shape == size), lambda: image),
+        (tf.reduce_all(shape >= size), lambda: _resize(image, size, "area")),
+    ]
+    resized = tf.case(cases, default=lambda: _resize(image, size, "bilinear"))
+    return tf.ensure_shape(resized, [*size, 3])
 
 
 def prepare(images, preprocess: str = "unit"):
@@ -75,8 +77,8 @@ def prepare(images, preprocess: str = "unit"):
     return keras.ops.cast(images, "float32") * PREPROCESSING[preprocess]
 
 
-def _bilinear(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    return tf.cast(tf.round(tf.image.resize(image, size)), tf.uint8)
+def _resize(image: tf.Tensor, size: tuple[int, int], method: str) -> tf.Tensor:
+    return tf.cast(tf.round(tf.image.resize(image, size, method)), tf.uint8)
 
 
 def _decode_jpeg(contents: tf.Tensor, size: tuple[int, int], reductions):

@@ -117,10 +117,11 @@ def _unreadable(files: list[str], decode) -> InputError:
     for file in files:
         contents = images.read(file)
         try:
-            decode(tf.constant(contents))
+            decode(contents)
         except tf.errors.InvalidArgumentError:
             break
     return InputError(
         f"Image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF. Received: {file}, "
-        f"{len(contents)} bytes, which cannot be decoded. Replace it, or take it away."
+        f"{tf.strings.length(contents)} bytes, which cannot be decoded. Replace it, or "
+        "take it away."
     )

@@ -5,8 +5,9 @@ uint8[h, w] in which bit c is label c.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -15,11 +16,13 @@ from clouds.errors import InputError
 from clouds.manifest import Manifest, Shard, checksum
 
 _JPEG_QUALITY = 95
+_SPREAD = sum(1 << 7 * label for label in range(len(schema.LABELS)))
+_FEET = 0x01010101
 
 
 def example(
     name: str,
-    contents: bytes,
+    contents: tf.Tensor,
     masks: np.ndarray,
     truth: np.ndarray,
     *,
@@ -34,9 +37,9 @@ def example(
 
     Args:
       name: of the image.
-      contents: the image file.
-      masks: uint8[h, w], packed (see `pack`), at `size`.
-      truth: uint8[h, w], packed, on the grid that predictions are judged on.
+      contents: string[], the image file.
+      masks: uint8[h, w] at `size`, bit c set where label c is.
+      truth: the same, on the grid that predictions are judged on.
       size: height and width of the record's image.
       exact: decode as the notebook does (see `pixels.decode`).
 
@@ -47,18 +50,18 @@ def example(
       InputError: the file is no image, or cut short.
     """
     try:
-        image, original_size = _encode_image(tf.constant(contents), size, exact)
+        image, original_size = _encode_image(contents, size, exact)
     except tf.errors.InvalidArgumentError as error:
         raise InputError(
             "Image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF. Received: "
-            f"{name}, {len(contents)} bytes, which cannot be decoded. Replace the "
-            "file, or take the image out of the csv."
+            f"{name}, {tf.strings.length(contents)} bytes, which cannot be decoded. "
+            "Replace the file, or take the image out of the csv."
         ) from error
     features = {
         "name": _bytes(name.encode()),
         "image": _bytes(image.numpy()),
-        "masks": _bytes(zlib.compress(masks.tobytes(), 1)),
-        "truth": _bytes(zlib.compress(truth.tobytes(), 1)),
+        "masks": _bytes(compress(masks)),
+        "truth": _bytes(compress(truth)),
         "original_size": tf.train.Feature(
             int64_list=tf.train.Int64List(value=original_size.numpy())
         ),
@@ -67,19 +70,12 @@ def example(
     return packed.SerializeToString(deterministic=True)
 
 
-def pack(masks: Iterable[np.ndarray]) -> np.ndarray:
-    """Puts the masks of all labels into the bits of one plane.
-
-    Args:
-      masks: bool[h, w] for each of at most 8 labels.
-
-    Returns:
-      uint8[h, w], bit c set where label c is.
-    """
-    packed = 0
-    for label, mask in enumerate(masks):
-        packed = packed | mask.astype(np.uint8) << label
-    return packed
+def compress(plane: np.ndarray) -> bytes:
+    """Compresses the masks of an image, uint8[h, w], with zlib."""
+    # Planes are painted down the columns: OpenCV turns them twice as fast as NumPy.
+    rows = cv2.transpose(plane.T)
+    deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    return deflate.compress(rows) + deflate.flush()
 
 
 def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
@@ -163,9 +159,10 @@ def _fields(serialized: tf.Tensor, *names: str) -> dict:
 
 def _unpack(compressed: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     plane = tf.io.decode_raw(tf.io.decode_compressed(compressed, "ZLIB"), tf.uint8)
-    plane = tf.reshape(plane, [*size, 1])
-    bits = tf.constant([1 << label for label in range(len(schema.LABELS))], tf.uint8)
-    return tf.cast(tf.bitwise.bitwise_and(plane, bits) > 0, tf.uint8)
+    plane = tf.cast(tf.reshape(plane, size), tf.uint32)
+    # The product has bit c of a pixel at the foot of its byte c: eight times as fast
+    # as testing each bit.
+    return tf.bitcast(tf.bitwise.bitwise_and(plane * _SPREAD, _FEET), tf.uint8)
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

@@ -109,35 +109,36 @@ def paint(runs: np.ndarray, shape: Size) -> np.ndarray:
     return _fill(starts, starts + runs[:, 1], height * width).reshape(width, height).T
 
 
-def resample(runs: np.ndarray, grid: Size, size: Size) -> np.ndarray:
-    """Paints runs of one grid on another, by its nearest pixels.
+def resample(labels: list[np.ndarray], grid: Size, size: Size) -> np.ndarray:
+    """Paints the runs of all labels on another grid, by its nearest pixels.
 
-    Equal to `paint(runs, grid)` sampled at the centres of the target's pixels,
-    without painting the full grid.
+    Equal to `paint(runs, grid)` of each, sampled at the centres of the target's
+    pixels, without painting the full grid: the borders of all labels are sorted
+    together, and one plane is painted once.
 
     Args:
-      runs: int64[R, 2], valid for `grid` (see `parse`).
+      labels: int64[R, 2] for each of at most 8 labels, valid for `grid` (see
+        `parse`).
       grid: height and width that the runs count on.
       size: height and width of the result.
 
     Returns:
-      bool[h, w].
+      uint8[h, w], bit c set where label c is.
     """
     if size[0] > grid[0] or size[1] > grid[1]:
         rows, columns = (_nearest(grid[axis], size[axis]) for axis in (0, 1))
-        return paint(runs, grid)[rows][:, columns]
-    borders = np.cumsum(runs, axis=1) - 1
-    columns, rows = np.divmod(borders, grid[0])
-    columns_before = _sampled_before(grid[1], size[1])
-    # Sampled pixels before a border: whole columns, then rows of its own column.
-    in_own = np.diff(columns_before, append=size[1])[columns]
-    before = columns_before[columns] * size[0]
-    before += in_own * _sampled_before(grid[0], size[0])[rows]
-    return _fill(before[:, 0], before[:, 1], size[0] * size[1]).reshape(size[::-1]).T
+        return resample(labels, grid, grid)[rows][:, columns]
+    borders = np.cumsum(np.concatenate(labels), axis=1).reshape(-1) - 1
+    bits = np.repeat(1 << np.arange(len(labels)), [2 * len(runs) for runs in labels])
+    order = np.argsort(borders, kind="stable")
+    values = np.bitwise_xor.accumulate(bits[order].astype(np.uint8))
+    before = _sampled_pixels_before(borders[order], grid, size)
+    lengths = np.diff(before, prepend=0, append=size[0] * size[1])
+    return np.repeat(np.append(np.uint8(0), values), lengths).reshape(size[::-1]).T
 
 
 def _integers(text: str, where: str) -> np.ndarray:
-    if text.isascii() and text.replace(" ", "").isdecimal():
+    if not text.encode().translate(None, b"0123456789 "):
         return np.fromstring(text, np.int64, sep=" ")
     numbers = []
     for index, token in enumerate(text.split()):
@@ -160,6 +161,15 @@ def _fill(starts: np.ndarray, ends: np.ndarray, pixels: int) -> np.ndarray:
     borders = np.column_stack([starts, ends]).reshape(-1)
     lengths = np.diff(borders, prepend=0, append=pixels)
     return np.repeat(np.arange(lengths.size) % 2 == 1, lengths)
+
+
+def _sampled_pixels_before(borders: np.ndarray, grid: Size, size: Size) -> np.ndarray:
+    """Whole columns before each border, then rows of its own column."""
+    columns, rows = np.divmod(borders, grid[0])
+    columns_before = _sampled_before(grid[1], size[1])
+    in_own = np.diff(columns_before, append=size[1])[columns]
+    before = columns_before[columns] * size[0]
+    return before + in_own * _sampled_before(grid[0], size[0])[rows]
 
 
 def _nearest(source: int, target: int) -> np.ndarray:

@@ -17,8 +17,12 @@ description = manifest.Manifest(
 
 
 def example(contents, size=SIZE):
-    packed = records.pack(masks), records.pack(truth)
-    return records.example("a.jpg", contents, *packed, size=size)
+    packed = (packed_bits(planes) for planes in (masks, truth))
+    return records.example("a.jpg", tf.constant(contents), *packed, size=size)
+
+
+def packed_bits(planes):
+    return np.packbits(planes, axis=0, bitorder="little")[0]
 
 
 def jpeg(pixels=image):

@@ -74,15 +74,19 @@ def test_runs_that_touch_are_allowed():
 @pytest.mark.parametrize("size", [(5, 7), (14, 21), (1, 1), (7, 21), (20, 30), (3, 40)])
 def test_resampling_equals_painting_and_then_sampling(size):
     grid = (14, 21)
+    rows, columns = (
+        np.floor((np.arange(target) + 0.5) * source / target).astype(int)
+        for source, target in zip(grid, size, strict=True)
+    )
     for seed in range(20):
-        mask = np.random.default_rng(seed).random(grid) < 0.5
-        rows, columns = (
-            np.floor((np.arange(target) + 0.5) * source / target).astype(int)
-            for source, target in zip(grid, size, strict=True)
-        )
-        runs = rle.parse(rle.encode(mask), grid)
-        expected = mask[rows][:, columns]
-        assert (rle.resample(runs, grid, size) == expected).all()
+        masks = np.random.default_rng(seed).random((4, *grid)) < 0.5
+        masks[seed % 5 : seed % 5 + 1] = seed % 2
+        runs = [rle.parse(rle.encode(mask), grid) for mask in masks]
+        sampled = rle.resample(runs, grid, size)
+        expected = masks[:, rows][:, :, columns]
+        assert sampled.dtype == np.uint8
+        for label, mask in enumerate(expected):
+            assert (sampled >> label & 1 == mask).all()
 
 
 def test_resampling_equals_opencv_on_real_masks(real_data):
@@ -95,4 +99,4 @@ def test_resampling_equals_opencv_on_real_masks(real_data):
         runs = rle.parse(text, (1400, 2100))
         full = rle.paint(runs, (1400, 2100)).astype(np.uint8)
         small = cv2.resize(full, (525, 350), interpolation=cv2.INTER_NEAREST_EXACT)
-        assert (rle.resample(runs, (1400, 2100), (350, 525)) == small).all()
+        assert (rle.resample([runs], (1400, 2100), (350, 525)) == small).all()
