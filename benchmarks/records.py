@@ -109,22 +109,21 @@ def parts_of(tasks):
         return row.runs(0, settings.grid)
 
     def paint(runs):
-        return [
-            rle.resample(runs, schema.GRID, size)
-            for size in (SIZE, schema.SUBMISSION_SIZE)
-        ]
+        sizes = SIZE, schema.SUBMISSION_SIZE
+        return [rle.resample(runs, schema.GRID, size) for size in sizes]
 
     def compress(planes):
         return [records.compress(plane) for plane in planes]
 
+    read = tf.function(images.read)
     resize = tf.function(lambda image: pixels.resize(image, SIZE))
-    files = [task[0] for task in tasks]
+    files = [tf.constant(task[0]) for task in tasks]
     contents = [images.read(file) for file in files]
     decoded = [decode(content) for content in contents]
     resized = [resize(image) for image in decoded]
     runs = [parse(task) for task in tasks]
     return {
-        "read file": (images.read, files),
+        "read file": (read, files),
         "decode JPEG": (decode, contents),
         "resize": (resize, decoded),
         "encode JPEG": (lambda i: tf.io.encode_jpeg(i, quality=QUALITY), resized),

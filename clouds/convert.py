@@ -202,6 +202,4 @@ def _example(task) -> bytes:
         for size in (settings.size, schema.SUBMISSION_SIZE)
     )
     exact = settings.decode == "exact"
-    return records.example(
-        name, images.read(file), masks, truth, size=settings.size, exact=exact
-    )
+    return records.example(name, file, masks, truth, size=settings.size, exact=exact)

@@ -17,7 +17,7 @@ from clouds.errors import InputError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
-_TIFF = (b"II*\0", b"MM\0*")
+_TIFF = [b"II*\0", b"MM\0*"]
 
 
 def find(source: str) -> dict[str, str]:
@@ -52,23 +52,35 @@ def find(source: str) -> dict[str, str]:
     return found
 
 
-def read(path: str) -> tf.Tensor:
-    """Reads an image file.
+def read(path: tf.Tensor) -> tf.Tensor:
+    """Reads an image file, also within a graph.
 
     Args:
-      path: a value of what `find` returned.
+      path: string[], a value of what `find` returned.
 
     Returns:
       string[], the file's bytes; of a TIFF, which TensorFlow does not decode, those
       of the same picture as PNG.
     """
-    archive, inside = _split(path)
-    if archive:
-        contents = tf.constant(_open(archive).read(inside))
-    else:
-        contents = tf.io.read_file(path)
-    is_tiff = tf.strings.substr(contents, 0, 4).numpy() in _TIFF
-    return _as_png(contents.numpy()) if is_tiff else contents
+    contents = tf.cond(
+        tf.strings.regex_full_match(path, r".*\.zip/.*"),
+        lambda: tf.py_function(_read_in_zip, [path], tf.string),
+        lambda: tf.io.read_file(path),
+    )
+    return tf.cond(
+        tf.reduce_any(tf.strings.substr(contents, 0, 4) == _TIFF),
+        lambda: tf.py_function(_as_png, [contents], tf.string),
+        lambda: contents,
+    )
+
+
+def undecodable(path: str) -> InputError:
+    """The error for a file that cannot be decoded."""
+    length = tf.strings.length(read(tf.constant(path)))
+    return InputError(
+        f"Image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF. Received: {path}, "
+        f"{length} bytes, which cannot be decoded. Replace the file, or leave it out."
+    )
 
 
 def pick(found: Mapping[str, str], names: list[str], where: str, source: str) -> list:
@@ -137,8 +149,15 @@ def _open(archive: str) -> zipfile.ZipFile:
         ) from error
 
 
-def _as_png(contents: bytes) -> tf.Tensor:
-    image = cv2.imdecode(np.frombuffer(contents, np.uint8), cv2.IMREAD_COLOR)
+def _read_in_zip(path: tf.Tensor) -> bytes:
+    archive, inside = _split(path.numpy().decode())
+    if archive:
+        return _open(archive).read(inside)
+    return tf.io.read_file(inside)
+
+
+def _as_png(contents: tf.Tensor) -> bytes:
+    encoded = np.frombuffer(contents.numpy(), np.uint8)
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     # An empty file: what decodes it next says that it is no image.
-    png = b"" if image is None else cv2.imencode(".png", image)[1].tobytes()
-    return tf.constant(png)
+    return b"" if image is None else cv2.imencode(".png", image)[1].tobytes()

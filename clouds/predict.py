@@ -84,16 +84,13 @@ def _predictions(settings, network: keras.Model, rows, files) -> Iterator[tuple]
         )
 
     decode = functools.partial(
-        pixels.decode,
+        _decode,
         size=network.input_shape[1:3],
         exact=run.settings(settings.run).decode == "exact",
     )
     batches = iter(
-        tf.data.Dataset.from_generator(
-            lambda: map(images.read, files),
-            output_signature=tf.TensorSpec([], tf.string),
-        )
-        .map(lambda file: decode(file)[0], num_parallel_calls=tf.data.AUTOTUNE)
+        tf.data.Dataset.from_tensor_slices(files)
+        .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(settings.batch_size)
         .prefetch(2)
     )
@@ -112,16 +109,15 @@ def _predictions(settings, network: keras.Model, rows, files) -> Iterator[tuple]
                 bar.update()
 
 
+def _decode(file: tf.Tensor, size: tuple[int, int], exact: bool) -> tf.Tensor:
+    return pixels.decode(images.read(file), size, exact=exact)[0]
+
+
 def _unreadable(files: list[str], decode) -> InputError:
     """Finds the file on which a batch failed; tf.data does not name it."""
     for file in files:
-        contents = images.read(file)
         try:
-            decode(contents)
+            decode(tf.constant(file))
         except tf.errors.InvalidArgumentError:
             break
-    return InputError(
-        f"Image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF. Received: {file}, "
-        f"{tf.strings.length(contents)} bytes, which cannot be decoded. Replace it, or "
-        "take it away."
-    )
+    return images.undecodable(file)

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from clouds import pixels, schema
-from clouds.errors import InputError
+from clouds import images, pixels, schema
 from clouds.manifest import Manifest, Shard, checksum
 
 _JPEG_QUALITY = 95
@@ -22,7 +21,7 @@ _FEET = 0x01010101
 
 def example(
     name: str,
-    contents: tf.Tensor,
+    file: str,
     masks: np.ndarray,
     truth: np.ndarray,
     *,
@@ -37,7 +36,7 @@ def example(
 
     Args:
       name: of the image.
-      contents: string[], the image file.
+      file: the image's, as `images.find` gives it.
       masks: uint8[h, w] at `size`, bit c set where label c is.
       truth: the same, on the grid that predictions are judged on.
       size: height and width of the record's image.
@@ -50,13 +49,9 @@ def example(
       InputError: the file is no image, or cut short.
     """
     try:
-        image, original_size = _encode_image(contents, size, exact)
+        image, original_size = _encode_image(tf.constant(file), size, exact)
     except tf.errors.InvalidArgumentError as error:
-        raise InputError(
-            "Image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF. Received: "
-            f"{name}, {tf.strings.length(contents)} bytes, which cannot be decoded. "
-            "Replace the file, or take the image out of the csv."
-        ) from error
+        raise images.undecodable(file) from error
     features = {
         "name": _bytes(name.encode()),
         "image": _bytes(image.numpy()),
@@ -141,7 +136,8 @@ def faults(folder: str, manifest: Manifest, shard: Shard) -> Iterator[str]:
 
 
 @tf.function
-def _encode_image(contents: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]:
+def _encode_image(file: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]:
+    contents = images.read(file)
     image, original_size = pixels.decode(contents, size, exact=exact)
     keep = tf.io.is_jpeg(contents) & tf.reduce_all(original_size == size)
     encoded = tf.cond(

@@ -65,6 +65,14 @@ def test_a_broken_zip_is_refused(broken, tmp_path):
         images.find(str(write(tmp_path / f"{len(broken)}.zip", broken)))
 
 
+def test_images_are_read_within_a_pipeline(tmp_path):
+    archive = zipped(tmp_path / "a.zip", "1.jpg", "2.jpg")
+    paths = list(images.find(archive).values())
+    paths.append(str(write(tmp_path / "3.jpg")))
+    read = tf.data.Dataset.from_tensor_slices(paths).map(images.read)
+    assert list(read.as_numpy_iterator()) == [b"1.jpg", b"2.jpg", b"abc"]
+
+
 def test_no_folder_and_no_images_are_refused(tmp_path):
     with pytest.raises(InputError, match="which is neither"):
         images.find(str(tmp_path / "none"))

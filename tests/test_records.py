@@ -1,3 +1,6 @@
+import tempfile
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -18,7 +21,10 @@ description = manifest.Manifest(
 
 def example(contents, size=SIZE):
     packed = (packed_bits(planes) for planes in (masks, truth))
-    return records.example("a.jpg", tf.constant(contents), *packed, size=size)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "a.jpg")
+        file.write_bytes(contents)
+        return records.example("a.jpg", str(file), *packed, size=size)
 
 
 def packed_bits(planes):
