@@ -110,7 +110,7 @@ def parts_of(tasks):
 
     def paint(runs):
         sizes = SIZE, schema.SUBMISSION_SIZE
-        return [rle.resample(runs, schema.GRID, size) for size in sizes]
+        return rle.resample(runs, schema.GRID, sizes)
 
     def compress(planes):
         return [records.compress(plane) for plane in planes]

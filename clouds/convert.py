@@ -197,9 +197,7 @@ def _example(task) -> bytes:
     file, name, texts, rows, settings = task
     row = table.Table([name], texts[None], rows[None], settings.csv)
     runs = row.runs(0, settings.grid)
-    masks, truth = (
-        rle.resample(runs, settings.grid, size)
-        for size in (settings.size, schema.SUBMISSION_SIZE)
-    )
+    sizes = settings.size, schema.SUBMISSION_SIZE
+    masks, truth = rle.resample(runs, settings.grid, sizes)
     exact = settings.decode == "exact"
     return records.example(name, file, masks, truth, size=settings.size, exact=exact)

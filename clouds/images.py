@@ -17,7 +17,8 @@ from clouds.errors import InputError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
-_TIFF = [b"II*\0", b"MM\0*"]
+_TIFF = (b"II*\0", b"MM\0*")
+_NOT_FOR_TENSORFLOW = r"(?i).*(\.zip/.*|\.tiff?)"
 
 
 def find(source: str) -> dict[str, str]:
@@ -62,15 +63,10 @@ def read(path: tf.Tensor) -> tf.Tensor:
       string[], the file's bytes; of a TIFF, which TensorFlow does not decode, those
       of the same picture as PNG.
     """
-    contents = tf.cond(
-        tf.strings.regex_full_match(path, r".*\.zip/.*"),
-        lambda: tf.py_function(_read_in_zip, [path], tf.string),
-        lambda: tf.io.read_file(path),
-    )
     return tf.cond(
-        tf.reduce_any(tf.strings.substr(contents, 0, 4) == _TIFF),
-        lambda: tf.py_function(_as_png, [contents], tf.string),
-        lambda: contents,
+        tf.strings.regex_full_match(path, _NOT_FOR_TENSORFLOW),
+        lambda: tf.py_function(_read, [path], tf.string),
+        lambda: tf.io.read_file(path),
     )
 
 
@@ -149,15 +145,15 @@ def _open(archive: str) -> zipfile.ZipFile:
         ) from error
 
 
-def _read_in_zip(path: tf.Tensor) -> bytes:
+def _read(path: tf.Tensor) -> bytes:
     archive, inside = _split(path.numpy().decode())
-    if archive:
-        return _open(archive).read(inside)
-    return tf.io.read_file(inside)
+    file = _open(archive).open(inside) if archive else tf.io.gfile.GFile(inside, "rb")
+    with file:
+        contents = file.read()
+    return _as_png(contents) if contents.startswith(_TIFF) else contents
 
 
-def _as_png(contents: tf.Tensor) -> bytes:
-    encoded = np.frombuffer(contents.numpy(), np.uint8)
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+def _as_png(contents: bytes) -> bytes:
+    image = cv2.imdecode(np.frombuffer(contents, np.uint8), cv2.IMREAD_COLOR)
     # An empty file: what decodes it next says that it is no image.
     return b"" if image is None else cv2.imencode(".png", image)[1].tobytes()

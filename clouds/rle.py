@@ -7,6 +7,7 @@ empty text. Masks are bool[H, W]. Runs are int64[R, 2], as in the text.
 
 import functools
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -109,8 +110,10 @@ def paint(runs: np.ndarray, shape: Size) -> np.ndarray:
     return _fill(starts, starts + runs[:, 1], height * width).reshape(width, height).T
 
 
-def resample(labels: list[np.ndarray], grid: Size, size: Size) -> np.ndarray:
-    """Paints the runs of all labels on another grid, by its nearest pixels.
+def resample(
+    labels: list[np.ndarray], grid: Size, sizes: Iterable[Size]
+) -> list[np.ndarray]:
+    """Paints the runs of all labels on other grids, by their nearest pixels.
 
     Equal to `paint(runs, grid)` of each, sampled at the centres of the target's
     pixels, without painting the full grid: the borders of all labels are sorted
@@ -120,21 +123,31 @@ def resample(labels: list[np.ndarray], grid: Size, size: Size) -> np.ndarray:
       labels: int64[R, 2] for each of at most 8 labels, valid for `grid` (see
         `parse`).
       grid: height and width that the runs count on.
-      size: height and width of the result.
+      sizes: height and width of each result.
 
     Returns:
-      uint8[h, w], bit c set where label c is.
+      uint8[h, w] for each size, bit c set where label c is.
     """
-    if size[0] > grid[0] or size[1] > grid[1]:
-        rows, columns = (_nearest(grid[axis], size[axis]) for axis in (0, 1))
-        return resample(labels, grid, grid)[rows][:, columns]
     borders = np.cumsum(np.concatenate(labels), axis=1).reshape(-1) - 1
     bits = np.repeat(1 << np.arange(len(labels)), [2 * len(runs) for runs in labels])
     order = np.argsort(borders, kind="stable")
     values = np.bitwise_xor.accumulate(bits[order].astype(np.uint8))
-    before = _sampled_pixels_before(borders[order], grid, size)
-    lengths = np.diff(before, prepend=0, append=size[0] * size[1])
-    return np.repeat(np.append(np.uint8(0), values), lengths).reshape(size[::-1]).T
+    values = np.append(np.uint8(0), values)
+    columns, rows = np.divmod(borders[order], grid[0])
+
+    def painted(size: Size) -> np.ndarray:
+        if size[0] > grid[0] or size[1] > grid[1]:
+            nearest = (_nearest(grid[axis], size[axis]) for axis in (0, 1))
+            return painted(grid)[np.ix_(*nearest)]
+        columns_before = _sampled_before(grid[1], size[1])
+        in_own = np.diff(columns_before, append=size[1])[columns]
+        # Sampled pixels before a border: whole columns, then rows of its own column.
+        before = columns_before[columns] * size[0]
+        before += in_own * _sampled_before(grid[0], size[0])[rows]
+        lengths = np.diff(before, prepend=0, append=size[0] * size[1])
+        return np.repeat(values, lengths).reshape(size[::-1]).T
+
+    return [painted(size) for size in sizes]
 
 
 def _integers(text: str, where: str) -> np.ndarray:
@@ -161,15 +174,6 @@ def _fill(starts: np.ndarray, ends: np.ndarray, pixels: int) -> np.ndarray:
     borders = np.column_stack([starts, ends]).reshape(-1)
     lengths = np.diff(borders, prepend=0, append=pixels)
     return np.repeat(np.arange(lengths.size) % 2 == 1, lengths)
-
-
-def _sampled_pixels_before(borders: np.ndarray, grid: Size, size: Size) -> np.ndarray:
-    """Whole columns before each border, then rows of its own column."""
-    columns, rows = np.divmod(borders, grid[0])
-    columns_before = _sampled_before(grid[1], size[1])
-    in_own = np.diff(columns_before, append=size[1])[columns]
-    before = columns_before[columns] * size[0]
-    return before + in_own * _sampled_before(grid[0], size[0])[rows]
 
 
 def _nearest(source: int, target: int) -> np.ndarray:

@@ -82,7 +82,7 @@ def test_resampling_equals_painting_and_then_sampling(size):
         masks = np.random.default_rng(seed).random((4, *grid)) < 0.5
         masks[seed % 5 : seed % 5 + 1] = seed % 2
         runs = [rle.parse(rle.encode(mask), grid) for mask in masks]
-        sampled = rle.resample(runs, grid, size)
+        (sampled,) = rle.resample(runs, grid, [size])
         expected = masks[:, rows][:, :, columns]
         assert sampled.dtype == np.uint8
         for label, mask in enumerate(expected):
@@ -99,4 +99,5 @@ def test_resampling_equals_opencv_on_real_masks(real_data):
         runs = rle.parse(text, (1400, 2100))
         full = rle.paint(runs, (1400, 2100)).astype(np.uint8)
         small = cv2.resize(full, (525, 350), interpolation=cv2.INTER_NEAREST_EXACT)
-        assert (rle.resample([runs], (1400, 2100), (350, 525)) == small).all()
+        (sampled,) = rle.resample([runs], (1400, 2100), [(350, 525)])
+        assert (sampled == small).all()

@@ -9,7 +9,7 @@ def test_the_csv_describes_the_scenes_on_the_competitions_grid(sample):
     assert read.images[:2] == ["0000000.jpg", "0000001.jpg"]
     _, masks = scenes.scene(1, (96, 144))
     for label, runs in enumerate(read.runs(1, (1400, 2100))):
-        sampled = rle.resample([runs], (1400, 2100), (96, 144))
+        (sampled,) = rle.resample([runs], (1400, 2100), [(96, 144)])
         assert (sampled == masks[..., label]).all()
 
 
