@@ -96,7 +96,7 @@ def parts_of(tasks):
     """The parts of making a record, each alone on what the part before it gave."""
     import tensorflow as tf
 
-    from clouds import images, pixels, records, rle, table
+    from clouds import images, pixels, records, rle
 
     def decode(contents):
         return tf.io.decode_jpeg(
@@ -104,8 +104,7 @@ def parts_of(tasks):
         )
 
     def parse(task):
-        _, name, texts, rows, settings = task
-        row = table.Table([name], texts[None], rows[None], settings.csv)
+        _, row, settings = task
         return row.runs(0, settings.grid)
 
     def paint(runs):

@@ -38,6 +38,10 @@ class Records:
     csv: str | None = _flag("csv with the columns Image_Label,EncodedPixels", None)
     images: str | None = _flag("folder or zip of the images that the csv names", None)
     out: str | None = _flag("folder for the records", None)
+    unlabelled: bool = _flag(
+        "of test images: no masks, one split; --csv only names them, if it is given",
+        False,
+    )
     verify: str | None = _flag("instead: folder of records to read and check", None)
     size: Size = _flag("height x width of the records' images", schema.NETWORK_SIZE)
     grid: Size = _flag("height x width that the csv's runs count on", schema.GRID)
@@ -49,14 +53,20 @@ class Records:
     folds: int = _flag("divide into folds instead of holding a part out", 0)
     val_fraction: float = _flag("share of the images held out for validation", 0.2)
     seed: int = _flag("of the split and of the order", 0)
-    shards: int = _flag("train shards; 0 for files of about 100 MB", 0)
+    shards: int = _flag("shards but of val; 0 for files of about 100 MB", 0)
     workers: int = _flag("processes that convert", os.cpu_count() or 1)
     overwrite: bool = _flag("replace the records in the folder", False)
 
     def __post_init__(self):
         """Refuses values out of range."""
-        if not self.verify and not (self.csv and self.images and self.out):
-            raise InputError("--csv, --images and --out must be given, or --verify.")
+        named = self.csv or self.unlabelled
+        if not self.verify and not (named and self.images and self.out):
+            raise InputError(
+                "--csv, --images and --out must be given, or --verify; "
+                "with --unlabelled --csv may be left out."
+            )
+        if self.unlabelled and self.folds:
+            raise InputError("--folds must be left out with --unlabelled.")
         _positive(self, "size", "grid", "workers")
         _not_negative(self, "shards", "seed", "folds")
 
@@ -157,11 +167,23 @@ class Prediction(_Judgement):
       bin/predict --run runs/first --images test_images --out runs/first/test
     """
 
-    images: str = _flag("folder or zip of images")
     out: str = _flag("folder for submission.csv and submission_post.csv")
+    images: str | None = _flag("folder or zip of images", None)
     sample_submission: str | None = _flag(
-        "csv that tells which images, in which order", None
+        "csv that tells which of the images, in which order", None
     )
+    records: str | None = _flag("instead: records made with --unlabelled", None)
+
+    def __post_init__(self):
+        """Refuses values out of range, and two sources of images."""
+        super().__post_init__()
+        if bool(self.images) == bool(self.records):
+            raise InputError("Either --images or --records must be given.")
+        if self.records and self.sample_submission:
+            raise InputError(
+                "--sample-submission must be left out with --records, which have an "
+                "order of their own."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,8 +33,8 @@ def convert(settings: config.Records) -> None:
     if settings.verify:
         _verify(settings.verify)
         return
-    source = table.read(settings.csv)
     found = images.find(settings.images)
+    source = _source(settings, found)
     files = images.pick(found, source.images, source.path, settings.images)
     order, planned = plan.make(settings, source)
     _make_folder(settings.out)
@@ -55,6 +55,13 @@ def convert(settings: config.Records) -> None:
                 "Make room and run the same command again: it goes on."
             ) from error
     print(_summary(settings.out, planned))
+
+
+def _source(settings: config.Records, found: dict[str, str]) -> table.Table:
+    if settings.csv is None:
+        return table.Table(list(found), None, None, settings.images)
+    source = table.read(settings.csv)
+    return source._replace(texts=None) if settings.unlabelled else source
 
 
 def _verify(folder: str) -> None:
@@ -149,9 +156,7 @@ def _write_shards(settings, source, files, order, started: Manifest) -> None:
     missing = [i for i, shard in enumerate(started.shards) if not shard.sha256]
     shards = list(started.shards)
     tasks = (
-        (files[i], source.images[i], source.texts[i], source.rows[i], settings)
-        for index in missing
-        for i in order[index]
+        (files[i], source.one(i), settings) for index in missing for i in order[index]
     )
     total = sum(started.shards[index].examples for index in missing)
     workers = min(settings.workers, -(-total // _IMAGES_A_WORKER))
@@ -194,10 +199,10 @@ def _write_split(folder: str, source: table.Table, order, planned: Manifest) -> 
 
 
 def _example(task) -> bytes:
-    file, name, texts, rows, settings = task
-    row = table.Table([name], texts[None], rows[None], settings.csv)
-    runs = row.runs(0, settings.grid)
-    sizes = settings.size, schema.SUBMISSION_SIZE
-    masks, truth = rle.resample(runs, settings.grid, sizes)
+    file, row, settings = task
+    masks = ()
+    if row.texts is not None:
+        sizes = settings.size, schema.SUBMISSION_SIZE
+        masks = rle.resample(row.runs(0, settings.grid), settings.grid, sizes)
     exact = settings.decode == "exact"
-    return records.example(name, file, masks, truth, size=settings.size, exact=exact)
+    return records.example(row.images[0], file, *masks, size=settings.size, exact=exact)

@@ -101,6 +101,21 @@ def evaluation_batches(
     return _once(folder, manifest, split, batch_size, parse)
 
 
+def test_batches(
+    folder: str, manifest: Manifest, batch_size: int, *, size=None
+) -> tf.data.Dataset:
+    """Batches of unlabelled records, in their order.
+
+    Returns:
+      Batches of what `records.parse_image` returns.
+    """
+
+    def parse(serialized: tf.Tensor) -> dict:
+        return records.parse_image(serialized, manifest, size)
+
+    return _once(folder, manifest, "test", batch_size, parse)
+
+
 def truth_batches(
     folder: str, manifest: Manifest, split: str, batch_size: int
 ) -> tf.data.Dataset:

@@ -23,7 +23,8 @@ class Shard(NamedTuple):
 
     Attributes:
       name: of the file, such as `train-00000-of-00004.tfrecord`.
-      split: `train` or `val`, or `fold0`, `fold1`, …
+      split: `train` or `val`, or `fold0`, `fold1`, …; `test` of images without
+        labels.
       examples: how many it holds.
       size: of the file in bytes; None until it is written.
       sha256: of the file, in hexadecimal; None until it is written.
@@ -48,7 +49,7 @@ class Manifest(NamedTuple):
       seed: of split and order.
       val_fraction: of the images that is held out; 0 where there are folds.
       folds: how many; 0 where one part is held out.
-      source: name and sha256 of the csv.
+      source: name and sha256 of the csv, or of the folder and of its images' names.
       shards: in order.
       format: of the records.
     """
@@ -74,6 +75,11 @@ class Manifest(NamedTuple):
         return sum(shard.examples for shard in self.of_split(split))
 
     @property
+    def labelled(self) -> bool:
+        """Whether the records hold masks."""
+        return not self.of_split("test")
+
+    @property
     def plan(self) -> "Manifest":
         """The manifest as it is before any shard is written."""
         bare = (shard._replace(size=None, sha256=None) for shard in self.shards)
@@ -85,19 +91,22 @@ class Manifest(NamedTuple):
         return all(shard.sha256 for shard in self.shards)
 
 
-def read(folder: str, *, fold: int | None = None) -> Manifest:
+def read(folder: str, *, fold: int | None = None, labelled: bool = True) -> Manifest:
     """Reads what a folder of records holds, and checks that it can be read.
 
     Args:
       folder: a path, local or any that `tf.io.gfile` knows.
       fold: that is held out, of records made in folds.
+      labelled: whether the records must hold masks, or must not.
 
     Returns:
-      The manifest of a complete folder, its shards in the splits train and val.
+      The manifest of a complete folder, its shards in the splits train and val, or
+      in test.
 
     Raises:
-      InputError: no records there, unfinished ones, another format or other
-        labels, a shard that is missing or of the wrong size, or no such fold.
+      InputError: no records there, unfinished ones, with masks or without them
+        against what is asked, another format or other labels, a shard that is
+        missing or of the wrong size, or no such fold.
     """
     manifest = load(folder)
     if manifest is None:
@@ -109,6 +118,13 @@ def read(folder: str, *, fold: int | None = None) -> Manifest:
         raise InputError(
             f"Records must be complete. Received: '{folder}', whose making was cut "
             "off. Run the same bin/make_tfrecords again: it goes on where it stopped."
+        )
+    if manifest.labelled != labelled:
+        made = "without --unlabelled" if manifest.labelled else "with --unlabelled"
+        raise InputError(
+            f"Records must {'hold' if labelled else 'be without'} masks. Received: "
+            f"'{folder}', made {made}. Training and evaluation need masks; prediction "
+            "takes records without."
         )
     for shard in manifest.shards:
         path = f"{folder}/{shard.name}"

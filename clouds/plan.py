@@ -1,5 +1,6 @@
 """Which image goes to which shard: the split, and the order within it."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,16 @@ def make(settings: config.Records, source: table.Table) -> tuple[list, Manifest]
 
     Args:
       settings: sizes, split and seed.
-      source: the csv.
+      source: the csv, or the images without labels.
 
     Returns:
       For each shard the indices of its images, int64[N], and the manifest as it is
       before any shard is written.
     """
     order, shards = [], []
-    for split, members in _splits(settings, source).items():
-        parts = np.array_split(members, _shard_count(settings, split, len(members)))
+    members = _splits(settings, source)
+    for split, of_split in members.items():
+        parts = np.array_split(of_split, _shard_count(settings, split, len(of_split)))
         order += parts
         shards += [
             Shard(f"{split}-{index:05d}-of-{len(parts):05d}.tfrecord", split, len(part))
@@ -37,18 +39,23 @@ def make(settings: config.Records, source: table.Table) -> tuple[list, Manifest]
         labels=schema.LABELS,
         decode=settings.decode,
         seed=settings.seed,
-        val_fraction=0 if settings.folds else settings.val_fraction,
+        val_fraction=settings.val_fraction if "val" in members else 0,
         folds=settings.folds,
-        source={
-            "name": Path(settings.csv).name,
-            "sha256": manifest.checksum(settings.csv),
-        },
+        source={"name": Path(source.path).name, "sha256": _checksum(settings, source)},
         shards=tuple(shards),
     )
 
 
+def _checksum(settings: config.Records, source: table.Table) -> str:
+    if settings.csv:
+        return manifest.checksum(settings.csv)
+    return hashlib.sha256("\n".join(source.images).encode()).hexdigest()
+
+
 def _splits(settings: config.Records, source: table.Table) -> dict[str, np.ndarray]:
     """The images of each split; those to train on in random order."""
+    if settings.unlabelled:
+        return {"test": np.arange(len(source.images))}
     by_name = np.argsort(source.images)
     present = source.present[by_name]
     if settings.folds:

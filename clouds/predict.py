@@ -1,7 +1,6 @@
 """Predicts masks of images and writes the plain and the post-processed submission."""
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +8,22 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from clouds import config, images, pixels, postprocess, run, schema, table
+from clouds import (
+    config,
+    data,
+    images,
+    manifest,
+    pixels,
+    postprocess,
+    run,
+    schema,
+    table,
+)
 from clouds.errors import InputError
 
 PLAIN, CLEANED = "submission.csv", "submission_post.csv"
+
+_LABELS = range(len(schema.LABELS))
 
 
 def predict(settings: config.Prediction) -> None:
@@ -24,11 +35,9 @@ def predict(settings: config.Prediction) -> None:
     Raises:
       InputError: run or images cannot be read. No submission is written then.
     """
-    found = images.find(settings.images)
-    rows = _rows(settings, found)
-    names = [name for name, _ in rows]
-    where = settings.sample_submission or settings.images
-    files = images.pick(found, names, where, settings.images)
+    trained = run.settings(settings.run)
+    of_source = _from_records if settings.records else _from_files
+    batches, orders, total = of_source(settings, trained)
     network = run.load(settings.run)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -38,28 +47,83 @@ def predict(settings: config.Prediction) -> None:
             submissions = [stack.enter_context(part.open("w")) for part in parts]
             for submission in submissions:
                 submission.write(",".join(table.COLUMNS) + "\n")
-            for image, labels, texts in _predictions(settings, network, rows, files):
+            predictions = _predictions(settings, network, batches)
+            for name, *texts in tqdm(
+                predictions, "predict", total, unit="image", disable=None
+            ):
                 for submission, of_image in zip(submissions, texts, strict=True):
-                    for label in labels:
-                        name = f"{image}_{schema.LABELS[label]}"
-                        submission.write(f"{name},{of_image[label].decode()}\n")
+                    for label in orders.get(name, _LABELS):
+                        text = of_image[label].decode()
+                        submission.write(f"{name}_{schema.LABELS[label]},{text}\n")
     except BaseException:
         for part in parts:
             part.unlink(missing_ok=True)
         raise
     for part in parts:
         part.replace(part.with_suffix(""))
-    print(f"{len(rows)} images: {out / PLAIN} and {out / CLEANED}")
+    print(f"{total} images: {out / PLAIN} and {out / CLEANED}")
 
 
-def _rows(settings: config.Prediction, found: dict[str, str]) -> list[tuple]:
-    """The images in the submission's order, each with the order of its labels."""
-    if settings.sample_submission is None:
-        return [(name, list(range(len(schema.LABELS)))) for name in found]
-    return _rows_of_sample(settings.sample_submission)
+def _from_records(settings: config.Prediction, trained: config.Training) -> tuple:
+    """Batches of names and images; the order of labels, of none; how many images."""
+    folder = settings.records
+    read = manifest.read(folder, labelled=False)
+
+    def batches() -> Iterator[dict]:
+        with data.damage_named(folder, read):
+            yield from data.test_batches(
+                folder, read, settings.batch_size, size=trained.size
+            )
+
+    return batches(), {}, read.examples("test")
 
 
-def _rows_of_sample(path: str) -> list[tuple]:
+def _from_files(settings: config.Prediction, trained: config.Training) -> tuple:
+    """Batches of names and images; each one's order of labels; how many images."""
+    found = images.find(settings.images)
+    sample = settings.sample_submission
+    orders = _orders(sample) if sample else dict.fromkeys(found, _LABELS)
+    files = images.pick(found, list(orders), sample, settings.images)
+
+    def decode(name: tf.Tensor, file: tf.Tensor) -> dict:
+        contents = images.read(file)
+        exact = trained.decode == "exact"
+        return {
+            "name": name,
+            "image": pixels.decode(contents, trained.size, exact=exact)[0],
+        }
+
+    def batches() -> Iterator[dict]:
+        done = 0
+        decoded = (
+            tf.data.Dataset.from_tensor_slices((list(orders), files))
+            .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+            .batch(settings.batch_size)
+            .prefetch(2)
+        )
+        try:
+            for batch in decoded:
+                yield batch
+                done += len(batch["name"])
+        except tf.errors.InvalidArgumentError as error:
+            of_batch = files[done : done + settings.batch_size]
+            raise _unreadable(of_batch, decode) from error
+
+    return batches(), orders, len(files)
+
+
+def _unreadable(files: list[str], decode) -> InputError:
+    """Finds the file on which a batch failed; tf.data does not name it."""
+    for file in files:
+        try:
+            decode("", tf.constant(file))
+        except tf.errors.InvalidArgumentError:
+            break
+    return images.undecodable(file)
+
+
+def _orders(path: str) -> dict[str, list[int]]:
+    """The images of a sample submission, each with the order of its labels."""
     sample = table.read(path)
     for name, rows in zip(sample.images, sample.rows, strict=True):
         if rows.max() - rows.min() >= len(schema.LABELS):
@@ -69,11 +133,11 @@ def _rows_of_sample(path: str) -> list[tuple]:
                 "Sort the csv by its first column."
             )
     orders = sample.rows.argsort(axis=1).tolist()
-    return list(zip(sample.images, orders, strict=True))
+    return dict(zip(sample.images, orders, strict=True))
 
 
-def _predictions(settings, network: keras.Model, rows, files) -> Iterator[tuple]:
-    """Yields the image, its labels' order, and its plain and cleaned texts."""
+def _predictions(settings, network: keras.Model, batches) -> Iterator[tuple]:
+    """Yields an image's name, and its labels' plain and cleaned texts."""
 
     @tf.function(reduce_retracing=True)
     def write(probabilities):
@@ -83,41 +147,7 @@ def _predictions(settings, network: keras.Model, rows, files) -> Iterator[tuple]
             probabilities, settings.threshold, settings.min_size
         )
 
-    decode = functools.partial(
-        _decode,
-        size=network.input_shape[1:3],
-        exact=run.settings(settings.run).decode == "exact",
-    )
-    batches = iter(
-        tf.data.Dataset.from_tensor_slices(files)
-        .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(settings.batch_size)
-        .prefetch(2)
-    )
-    done = 0
-    with tqdm(total=len(rows), unit="image", disable=None, desc="predict") as bar:
-        while done < len(rows):
-            try:
-                batch = next(batches)
-            except tf.errors.InvalidArgumentError as error:
-                of_batch = files[done : done + settings.batch_size]
-                raise _unreadable(of_batch, decode) from error
-            texts = write(network.predict_on_batch(batch))
-            for of_image in zip(*(text.numpy() for text in texts), strict=True):
-                yield *rows[done], of_image
-                done += 1
-                bar.update()
-
-
-def _decode(file: tf.Tensor, size: tuple[int, int], exact: bool) -> tf.Tensor:
-    return pixels.decode(images.read(file), size, exact=exact)[0]
-
-
-def _unreadable(files: list[str], decode) -> InputError:
-    """Finds the file on which a batch failed; tf.data does not name it."""
-    for file in files:
-        try:
-            decode(tf.constant(file))
-        except tf.errors.InvalidArgumentError:
-            break
-    return images.undecodable(file)
+    for batch in batches:
+        texts = write(network.predict_on_batch(batch["image"]))
+        names = [name.decode() for name in batch["name"].numpy()]
+        yield from zip(names, *(text.numpy() for text in texts), strict=True)

@@ -22,8 +22,8 @@ _FEET = 0x01010101
 def example(
     name: str,
     file: str,
-    masks: np.ndarray,
-    truth: np.ndarray,
+    masks: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
     *,
     size: tuple[int, int],
     exact: bool = False,
@@ -37,7 +37,8 @@ def example(
     Args:
       name: of the image.
       file: the image's, as `images.find` gives it.
-      masks: uint8[h, w] at `size`, bit c set where label c is.
+      masks: uint8[h, w] at `size`, bit c set where label c is; None of an image
+        without labels.
       truth: the same, on the grid that predictions are judged on.
       size: height and width of the record's image.
       exact: decode as the notebook does (see `pixels.decode`).
@@ -55,12 +56,13 @@ def example(
     features = {
         "name": _bytes(name.encode()),
         "image": _bytes(image.numpy()),
-        "masks": _bytes(compress(masks)),
-        "truth": _bytes(compress(truth)),
         "original_size": tf.train.Feature(
             int64_list=tf.train.Int64List(value=original_size.numpy())
         ),
     }
+    if masks is not None:
+        features["masks"] = _bytes(compress(masks))
+        features["truth"] = _bytes(compress(truth))
     packed = tf.train.Example(features=tf.train.Features(feature=features))
     return packed.SerializeToString(deterministic=True)
 
@@ -85,17 +87,21 @@ def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
       name string[], image uint8[h, w, 3], masks uint8[h, w, C] (resized by
       nearest pixels), truth uint8[H, W, C] on the manifest's `truth_size`.
     """
-    size = size or manifest.size
-    fields = _fields(serialized, "name", "image", "masks")
-    masks = _unpack(fields["masks"], manifest.size)
-    if tuple(size) != tuple(manifest.size):
+    masks = _unpack(_fields(serialized, "masks")["masks"], manifest.size)
+    if size and tuple(size) != tuple(manifest.size):
         masks = tf.image.resize(masks, size, "nearest")
     return {
-        "name": fields["name"],
-        "image": pixels.decode(fields["image"], size)[0],
+        **parse_image(serialized, manifest, size),
         "masks": masks,
         "truth": parse_truth(serialized, manifest),
     }
+
+
+def parse_image(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
+    """Unpacks a record, with labels or without, to name and image as `parse` does."""
+    fields = _fields(serialized, "name", "image")
+    image, _ = pixels.decode(fields["image"], size or manifest.size)
+    return {"name": fields["name"], "image": image}
 
 
 def parse_truth(serialized: tf.Tensor, manifest: Manifest) -> tf.Tensor:
@@ -120,10 +126,11 @@ def faults(folder: str, manifest: Manifest, shard: Shard) -> Iterator[str]:
         return
     if checksum(path) == shard.sha256:
         return
+    unpack = parse if manifest.labelled else parse_image
     read = 0
     try:
         for serialized in tf.data.TFRecordDataset(path):
-            parse(serialized, manifest)
+            unpack(serialized, manifest)
             read += 1
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         reason = error.message.split("{{")[0].split("[Op")[0].strip()

@@ -4,11 +4,13 @@ The first column reads `<image>.jpg_<label>`; the second holds the runs of the
 label's mask (see `clouds.rle`), empty where the image lacks the label.
 """
 
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from clouds import rle, schema
 from clouds.errors import InputError
@@ -21,15 +23,27 @@ class Table(NamedTuple):
 
     Attributes:
       images: the names of N images.
-      texts: str[N, C], the runs of each label, in the order of `schema.LABELS`.
+      texts: str[N, C], the runs of each label, in the order of `schema.LABELS`;
+        None of images without labels.
       rows: int64[N, C], the csv's row of each text; the header is row 1.
-      path: the csv.
+      path: the csv, or the folder of images without one.
     """
 
     images: list[str]
-    texts: np.ndarray
-    rows: np.ndarray
+    texts: np.ndarray | None
+    rows: np.ndarray | None
     path: str
+
+    def one(self, image: int) -> "Table":
+        """The part of one image."""
+        part = slice(image, image + 1)
+        labelled = self.texts is not None
+        return Table(
+            self.images[part],
+            self.texts[part] if labelled else None,
+            self.rows[part] if labelled else None,
+            self.path,
+        )
 
     @property
     def present(self) -> np.ndarray:
@@ -63,7 +77,8 @@ def read(path: str) -> Table:
     """Reads and checks a csv, plain or compressed.
 
     Args:
-      path: the file; its ending tells the compression (.gz, .xz, .zip, …).
+      path: the file, local or any that `tf.io.gfile` knows; its ending tells the
+        compression (.gz, .xz, .zip, …).
 
     Returns:
       The table. Every image has a row for each label.
@@ -86,14 +101,19 @@ def read(path: str) -> Table:
 
 
 def _read_csv(path: str) -> pd.DataFrame:
-    if not Path(path).is_file():
+    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise InputError(
             f"The csv must be a file. Received: '{path}', which is not. Check the path."
         )
     try:
-        frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, skip_blank_lines=False
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            copy = path
+            if "://" in path:
+                copy = f"{folder}/{Path(path).name}"
+                tf.io.gfile.copy(path, copy)
+            frame = pd.read_csv(
+                copy, dtype=str, keep_default_na=False, skip_blank_lines=False
+            )
     except (ValueError, OSError, EOFError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise InputError(

@@ -373,3 +373,38 @@ def test_killed_at_five_random_moments_the_records_are_those_of_an_undisturbed_r
         running.wait()
     assert cli.main(flags) == 0
     assert contents(out) == contents(whole)
+
+
+def test_test_images_become_records_without_masks_in_the_order_of_the_csv(
+    sample, tmp_path
+):
+    csv = sample / "sample_submission.csv"
+    source = ["--csv", str(csv), "--images", str(sample / "test_images")]
+    assert cli.main([*unlabelled(tmp_path), *source]) == 0
+    read = manifest.read(str(tmp_path), labelled=False)
+    batches = data.test_batches(str(tmp_path), read, 2)
+    names = [name.decode() for b in batches for name in b["name"].numpy()]
+    assert names == table.read(str(csv)).images
+    assert [sorted(batch) for batch in batches] == [["image", "name"]] * 2
+    assert cli.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0
+
+
+def test_a_folder_alone_becomes_records_without_masks(sample, tmp_path, capsys):
+    source = ["--images", str(sample / "test_images")]
+    assert cli.main([*unlabelled(tmp_path), *source]) == 0
+    assert "images: test 3" in capsys.readouterr().out
+    other = ["--images", str(sample / "train_images")]
+    assert cli.main([*unlabelled(tmp_path), *other]) == 2
+    assert "made with another csv" in capsys.readouterr().err
+
+
+def test_training_refuses_records_without_masks(sample, tmp_path, capsys):
+    source = ["--images", str(sample / "test_images")]
+    assert cli.main([*unlabelled(tmp_path), *source]) == 0
+    run = str(tmp_path / "run")
+    assert cli.main(["train", "--records", str(tmp_path), "--run", run]) == 2
+    assert "Records must hold masks" in capsys.readouterr().err
+
+
+def unlabelled(out):
+    return ["make_tfrecords", "--unlabelled", "--out", str(out), "--size", "64x96"]

@@ -122,3 +122,28 @@ def test_images_of_any_size_and_kind_are_predicted(run, tmp_path):
     cv2.imwrite(str(images / "c.jpg"), noise[..., 0])
     assert predict(run, images, tmp_path / "out") == 0
     assert len((tmp_path / "out" / "submission.csv").read_text().splitlines()) == 13
+
+
+def test_records_give_the_submission_that_their_images_give(sample, run, tmp_path):
+    records = str(tmp_path / "records")
+    source = ["--unlabelled", "--images", str(sample / "test_images")]
+    make = ["make_tfrecords", *source, "--out", records, "--size", "96x144"]
+    assert cli.main(make) == 0
+    for name, flag, value in (
+        ("a", "--records", records),
+        ("b", "--images", str(sample / "test_images")),
+    ):
+        out = ["--out", str(tmp_path / name)]
+        assert cli.main(["predict", "--run", str(run), flag, value, *out]) == 0
+    for file in ("submission.csv", "submission_post.csv"):
+        assert (tmp_path / "a" / file).read_text() == (
+            tmp_path / "b" / file
+        ).read_text()
+
+
+def test_labelled_records_and_two_sources_are_refused(run, records, tmp_path, capsys):
+    predict = ["predict", "--run", str(run), "--out", str(tmp_path / "out")]
+    assert cli.main([*predict, "--records", str(records)]) == 2
+    assert "Records must be without masks" in capsys.readouterr().err
+    assert cli.main([*predict, "--records", str(records), "--images", "x"]) == 2
+    assert "Either --images or --records" in capsys.readouterr().err

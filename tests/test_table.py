@@ -1,6 +1,7 @@
 import gzip
 
 import pytest
+import tensorflow as tf
 
 from clouds import schema, table
 from clouds.errors import InputError
@@ -91,3 +92,8 @@ def test_the_real_csv_has_the_figures_of_its_readme(real_data):
     assert read.texts.size == 12852
     assert len(read.images) == 3213
     assert read.present.sum() == 6853
+
+
+def test_a_csv_is_read_from_any_file_system_of_tensorflow(tmp_path):
+    tf.io.gfile.copy(write(tmp_path, *ROWS), "ram://table/train.csv")
+    assert table.read("ram://table/train.csv").images == ["a.jpg"]
