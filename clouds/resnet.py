@@ -7,8 +7,12 @@ ImageNet weights fit. Images are float [B, H, W, 3]; H and W are multiples of 32
 import keras
 from keras import layers
 
+from clouds import kernels
+
 STAGES = (3, 4, 6, 3)
 FILTERS = (64, 128, 256, 512)
+
+_CONVOLUTION = {"use_bias": False, "kernel_initializer": "he_uniform"}
 
 
 def encode(images: keras.KerasTensor, *, dtype=None) -> list[keras.KerasTensor]:
@@ -22,8 +26,11 @@ def encode(images: keras.KerasTensor, *, dtype=None) -> list[keras.KerasTensor]:
       Features of 1/2, 1/4, 1/8, 1/16 and 1/32 of the size, with 64, 64, 128,
       256 and 512 channels.
     """
-    x = _normalize(images, "bn_data", dtype, scale=False)
-    x = _convolve(x, 64, 7, "conv0", dtype, strides=2)
+    x = kernels.ImageNormalization(
+        epsilon=2e-5, momentum=0.99, scale=False, name="bn_data", dtype=dtype
+    )(images)
+    x = layers.ZeroPadding2D(3, dtype=dtype)(x)
+    x = kernels.ImageConv2D(64, 7, 2, name="conv0", dtype=dtype, **_CONVOLUTION)(x)
     x = _activate(x, "", "0", dtype)
     features = [x]
     x = layers.ZeroPadding2D(1, dtype=dtype)(x)
@@ -50,25 +57,18 @@ def _unit(x, activated, filters, strides, project, name, dtype):
 
 
 def _convolve(x, filters, kernel, name, dtype, strides=1):
-    if kernel > 1:
+    padding = "same"
+    if strides == 2 and kernel > 1:
+        # "same" would pad an even size at its end only.
         x = layers.ZeroPadding2D(kernel // 2, dtype=dtype)(x)
+        padding = "valid"
     return layers.Conv2D(
-        filters,
-        kernel,
-        strides,
-        use_bias=False,
-        kernel_initializer="he_uniform",
-        name=name,
-        dtype=dtype,
+        filters, kernel, strides, padding, name=name, dtype=dtype, **_CONVOLUTION
     )(x)
 
 
 def _activate(x, prefix, number, dtype):
-    x = _normalize(x, f"{prefix}bn{number}", dtype)
-    return layers.ReLU(name=f"{prefix}relu{number}", dtype=dtype)(x)
-
-
-def _normalize(x, name, dtype, scale=True):
-    return layers.BatchNormalization(
-        epsilon=2e-5, momentum=0.99, scale=scale, name=name, dtype=dtype
+    x = kernels.BatchNormalization(
+        epsilon=2e-5, momentum=0.99, name=f"{prefix}bn{number}", dtype=dtype
     )(x)
+    return layers.ReLU(name=f"{prefix}relu{number}", dtype=dtype)(x)

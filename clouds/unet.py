@@ -7,7 +7,7 @@ the sigmoid: it returns logits. Images are float [B, H, W, 3].
 import keras
 from keras import layers
 
-from clouds import resnet
+from clouds import kernels, resnet
 
 DECODER_FILTERS = (256, 128, 64, 32, 16)
 
@@ -44,21 +44,23 @@ def build(
 
 
 def _decode(x, skip, filters, name, dtype):
-    x = layers.UpSampling2D(2, name=f"{name}_upsampling", dtype=dtype)(x)
-    if skip is not None:
-        x = layers.Concatenate(name=f"{name}_concat", dtype=dtype)([x, skip])
-    for part in "ab":
-        x = layers.Conv2D(
-            filters,
-            3,
-            padding="same",
-            use_bias=False,
-            kernel_initializer="he_uniform",
-            name=f"{name}{part}_conv",
-            dtype=dtype,
-        )(x)
-        x = layers.BatchNormalization(
-            epsilon=1e-3, momentum=0.99, name=f"{name}{part}_bn", dtype=dtype
-        )(x)
-        x = layers.ReLU(name=f"{name}{part}_relu", dtype=dtype)(x)
-    return x
+    inputs = [x] if skip is None else [x, skip]
+    x = kernels.UpsampledConv2D(filters, name=f"{name}a_conv", dtype=dtype)(inputs)
+    x = _activate(x, f"{name}a", dtype)
+    x = layers.Conv2D(
+        filters,
+        3,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_uniform",
+        name=f"{name}b_conv",
+        dtype=dtype,
+    )(x)
+    return _activate(x, f"{name}b", dtype)
+
+
+def _activate(x, name, dtype):
+    x = kernels.BatchNormalization(
+        epsilon=1e-3, momentum=0.99, name=f"{name}_bn", dtype=dtype
+    )(x)
+    return layers.ReLU(name=f"{name}_relu", dtype=dtype)(x)

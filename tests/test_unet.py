@@ -27,18 +27,16 @@ def test_the_layers_bear_the_published_names(network):
     names = {layer.name for layer in network.layers}
     assert {"bn_data", "conv0", "bn0", "relu0", "pooling0", "bn1", "relu1"} <= names
     assert {"stage1_unit1_sc", "stage4_unit3_conv2", "stage3_unit6_bn1"} <= names
-    assert {"decoder_stage0_concat", "decoder_stage4b_relu", "final_conv"} <= names
-    assert "decoder_stage4_concat" not in names
+    assert {"decoder_stage0a_conv", "decoder_stage4b_relu", "final_conv"} <= names
 
 
 def test_skips_come_from_the_published_layers(network):
-    sources = [
-        {node.operation.name for node in layer._inbound_nodes[0].parent_nodes}
-        for layer in (network.get_layer(f"decoder_stage{n}_concat") for n in range(4))
-    ]
     skips = ["stage4_unit1_relu1", "stage3_unit1_relu1", "stage2_unit1_relu1", "relu0"]
-    for stage, (source, skip) in enumerate(zip(sources, skips, strict=True)):
-        assert source == {f"decoder_stage{stage}_upsampling", skip}
+    below = ["relu1", *(f"decoder_stage{stage}b_relu" for stage in range(4))]
+    for stage, wanted in enumerate(zip(below, [*skips, None], strict=True)):
+        layer = network.get_layer(f"decoder_stage{stage}a_conv")
+        sources = [node.operation.name for node in layer._inbound_nodes[0].parent_nodes]
+        assert sources == [name for name in wanted if name]
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
