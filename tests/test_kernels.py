@@ -131,6 +131,23 @@ def test_doubling_and_convolving_at_once_equals_the_one_after_the_other(policy, 
     assert_close(found, expected, POLICIES[policy])
 
 
+def test_fused_adam_moves_variables_as_that_of_keras():
+    start = normal(5, 7)
+    options = {"learning_rate": 0.01, "weight_decay": 0.1, "clipnorm": 1.0}
+    moved = []
+    for optimizer in (kernels.Adam(**options), keras.optimizers.Adam(**options)):
+        variables = [keras.Variable(start), keras.Variable(start[0])]
+        optimizer.build(variables)
+        apply = tf.function(optimizer.apply)
+        for step in range(5):
+            gradients = [np.float32(step - 2) * start, start[1]]
+            apply([tf.constant(gradient) for gradient in gradients])
+        moved.append([variable.numpy() for variable in variables])
+    assert np.abs(moved[0][0] - start).max() > 0.01
+    for one, other in zip(*moved, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
 def test_the_layers_are_made_again_from_their_configuration():
     images = keras.Input((32, 32, 3))
     features = kernels.UpsampledConv2D(4)([kernels.BatchNormalization()(images)])
