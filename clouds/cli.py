@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     command, debug = flags.pop("command"), flags.pop("debug")
     settings, module, function = COMMANDS[command]
     try:
-        chosen = settings(**flags)
+        chosen = config.from_flags(settings, flags)
         getattr(startup.load(module), function)(chosen)
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
@@ -87,14 +87,14 @@ def _add_flags(command: argparse.ArgumentParser, settings: type) -> None:
         text = field.metadata["help"]
         if text is None:
             continue
+        # What is not given stays out of the flags: `config` has the defaults.
+        options = {"help": text, "default": argparse.SUPPRESS}
         if hints[field.name] is bool:
-            command.add_argument(flag, action="store_true", help=text)
+            command.add_argument(flag, action="store_true", **options)
             continue
-        options = {"help": text, "required": field.default is dataclasses.MISSING}
+        options["required"] = field.default is dataclasses.MISSING
         if not options["required"] and field.default is not None:
             options["help"] = f"{text} (default: {_shown(field.default)})"
-        if not options["required"]:
-            options["default"] = field.default
         command.add_argument(flag, **options, **_type(hints[field.name]))
 
 
@@ -103,8 +103,8 @@ def _shown(default) -> str:
 
 
 def _type(hint) -> dict:
-    if isinstance(hint, types.UnionType):
-        hint = next(kind for kind in hint.__args__ if kind is not types.NoneType)
+    if types.NoneType in typing.get_args(hint):
+        hint = next(k for k in typing.get_args(hint) if k is not types.NoneType)
     if hint == config.Size:
         return {"type": _size, "metavar": "HxW"}
     if typing.get_origin(hint) is typing.Literal:

@@ -4,9 +4,12 @@ A field's metadata holds its help text; `clouds.cli` makes a flag of every
 field. Sizes are (height, width) in pixels.
 """
 
+import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from clouds import schema
@@ -16,6 +19,12 @@ Size = tuple[int, int]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Decode = Literal["reduced", "exact"]
 Split = Literal["train", "val"]
+Runner = Literal[
+    "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner", "PortableRunner"
+]
+
+FILE = "config.json"
+"""In a run's folder: what it was trained with."""
 
 
 def _flag(help_text: str, default=MISSING):
@@ -55,6 +64,13 @@ class Records:
     seed: int = _flag("of the split and of the order", 0)
     shards: int = _flag("shards but of val; 0 for files of about 100 MB", 0)
     workers: int = _flag("processes that convert", os.cpu_count() or 1)
+    runner: Runner | None = _flag(
+        "convert on Apache Beam instead; workers must see --images and --out", None
+    )
+    runner_options: str | None = _flag(
+        "flags of the runner, such as --runner-options='--flink_master=host:8081'",
+        None,
+    )
     overwrite: bool = _flag("replace the records in the folder", False)
 
     def __post_init__(self):
@@ -67,20 +83,30 @@ class Records:
             )
         if self.unlabelled and self.folds:
             raise InputError("--folds must be left out with --unlabelled.")
+        local = [path for path in (self.images, self.out) if "://" not in (path or "")]
+        if self.runner == "DataflowRunner" and not self.verify and local:
+            raise InputError(
+                "--images and --out must lie where Dataflow's workers see them. "
+                f"Received: '{local[0]}'. Copy the images to gs://… and name that."
+            )
         _positive(self, "size", "grid", "workers")
         _not_negative(self, "shards", "seed", "folds")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Trains a U-Net with a ResNet34 encoder on records.
+    """Trains a U-Net with a ResNet34 encoder on records, or goes on with a run.
 
     Example:
       bin/train --records tfrecords/clouds --run runs/first
+      bin/train --run runs/first --epochs 30
     """
 
-    records: str = _flag("folder of records")
-    run: str = _flag("folder for weights, history and configuration")
+    records: str | None = _flag("folder of records", None)
+    run: str = _flag(
+        "folder for weights, history and configuration; if it holds a run, that goes "
+        "on, and flags left out are its own"
+    )
     fold: int | None = _flag("fold that validates, of records made in folds", None)
     size: Size | None = _flag(
         "height x width to train at; the records' if not given", None
@@ -101,6 +127,11 @@ class Training:
     )
     precision: Precision = _flag("auto takes what the device is fast at", "auto")
     preprocess: Literal["unit", "raw"] = _flag("pixels as 0..1 or as 0..255", "unit")
+    encoder_weights: str = _flag(
+        "imagenet, an HDF5 file of Keras, a run's folder, or none to start from "
+        "random weights",
+        "none",
+    )
     horizontal_flip: float = _flag("chance that an image is flipped left-right", 0.5)
     vertical_flip: float = _flag("chance that an image is flipped up-down", 0.5)
     grid_distortion: float = _flag("chance of a grid distortion", 0.2)
@@ -114,12 +145,18 @@ class Training:
     cache: str | None = _flag(
         "keep unpacked images: memory, or a folder on a fast disk", None
     )
+    checkpoint_every: int = _flag(
+        "steps between checkpoints; each epoch ends with one", 500
+    )
+    deterministic: bool = _flag("the same bits each time, at some cost", False)
     overwrite: bool = _flag("replace the run in the folder", False)
     decode: Decode = _of_records("reduced")
 
     def __post_init__(self):
         """Refuses values out of range."""
-        _positive(self, "epochs", "batch_size", "learning_rate")
+        if self.records is None:
+            raise InputError("--records must be given, as --run holds no run yet.")
+        _positive(self, "epochs", "batch_size", "learning_rate", "checkpoint_every")
         _positive(self, "stop_patience", "plateau_patience")
         _not_negative(self, "min_learning_rate", "seed")
         _within_one(self, "horizontal_flip", "vertical_flip", "plateau_factor")
@@ -221,6 +258,46 @@ class Description:
     def __post_init__(self):
         """Refuses values out of range."""
         _positive(self, "grid")
+
+
+def from_flags(settings: type, flags: Mapping):
+    """Makes a command's settings of its flags.
+
+    Args:
+      settings: one of the classes above.
+      flags: the fields that were given.
+
+    Returns:
+      The settings; those of training, where `run` holds a run to go on with, have
+      its own values for what was not given.
+
+    Raises:
+      InputError: values out of range, or a run with damaged settings.
+    """
+    own = None
+    if settings is Training and not flags.get("overwrite"):
+        own = of_run(flags["run"])
+    return dataclasses.replace(own, **flags) if own else settings(**flags)
+
+
+def of_run(folder: str) -> Training | None:
+    """Reads the settings that a run was trained with; None where there is no run.
+
+    Raises:
+      InputError: they are damaged.
+    """
+    path = Path(folder, FILE)
+    if not path.is_file():
+        return None
+    try:
+        fields = json.loads(path.read_text())
+        fields["size"] = tuple(fields["size"])
+        return Training(**{**fields, "overwrite": False})
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"Settings must be as bin/train writes them. Received: {path}, damaged or "
+            f"of another version ({error}). Train again with --overwrite."
+        ) from error
 
 
 def _named_layers(text: str) -> None:

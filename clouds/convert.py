@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,18 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from clouds import config, images, manifest, plan, records, rle, schema, startup, table
+from clouds import (
+    beam,
+    config,
+    images,
+    manifest,
+    plan,
+    records,
+    rle,
+    schema,
+    startup,
+    table,
+)
 from clouds.errors import InputError
 from clouds.manifest import Manifest
 
@@ -156,12 +168,16 @@ def _write_shards(settings, source, files, order, started: Manifest) -> None:
     missing = [i for i, shard in enumerate(started.shards) if not shard.sha256]
     shards = list(started.shards)
     tasks = (
-        (files[i], source.one(i), settings) for index in missing for i in order[index]
+        [(files[i], source.one(i), settings) for i in order[index]] for index in missing
     )
+    if settings.runner and missing:
+        beam.write(settings, started, tasks, _example)
+        return
     total = sum(started.shards[index].examples for index in missing)
     workers = min(settings.workers, -(-total // _IMAGES_A_WORKER))
     with tqdm(total=total, unit="image", disable=None, desc="records") as bar:
-        examples = startup.in_processes(_example, tasks, workers)
+        flat = itertools.chain.from_iterable(tasks)
+        examples = startup.in_processes(_example, flat, workers)
         for index in missing:
             path = f"{settings.out}/{shards[index].name}"
             with tf.io.TFRecordWriter(f"{path}.part") as writer:

@@ -22,11 +22,12 @@ def train_batches(
     *,
     size: tuple[int, int] | None = None,
     seed: int = 0,
+    first: int = 0,
     cache: str | None = None,
     host: int = 0,
     hosts: int = 1,
 ) -> tf.data.Dataset:
-    """Endless batches in an order that is new each epoch.
+    """Endless batches, in an order that is new each pass and follows from the seed.
 
     Args:
       folder: of the records.
@@ -34,6 +35,7 @@ def train_batches(
       batch_size: images a batch; every batch is full.
       size: height and width wanted; the records' own if None.
       seed: of the order.
+      first: the batch to begin with; those before it are passed over.
       cache: keeps the unpacked images: `memory`, or an empty folder to keep them in.
       host: which of the hosts this is, from 0.
       hosts: how many share out the images, each taking every hosts-th.
@@ -45,6 +47,50 @@ def train_batches(
       InputError: a host's part of the split is less than one batch, or the cache
         lacks the room for it.
     """
+    examples = batch_size * steps(folder, manifest, batch_size, hosts=hosts)
+    parse = _images_and_masks(manifest, size)
+
+    def unpack(serialized: tf.data.Dataset) -> tf.data.Dataset:
+        return serialized.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def keep(serialized: tf.data.Dataset) -> tf.data.Dataset:
+        _check_room(cache, examples, size or manifest.size)
+        return unpack(serialized).cache("" if cache == "memory" else f"{cache}/train")
+
+    source = (folder, manifest, first * batch_size, seed, host, hosts)
+    shuffled = _shuffled(*source, keep) if cache else unpack(_shuffled(*source))
+    return shuffled.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def train_names(
+    folder: str, manifest: Manifest, batch_size: int, batch: int, *, seed=0, cache=None
+) -> list[str]:
+    """The names of the images in one batch of `train_batches`.
+
+    Args: as there; batch, from 0, is the one wanted.
+    """
+    names = (
+        _shuffled(
+            folder,
+            manifest,
+            batch * batch_size,
+            seed,
+            keep=(lambda kept: kept) if cache else None,
+        )
+        .take(batch_size)
+        .map(lambda serialized: records.parse(serialized, manifest)["name"])
+    )
+    return [name.decode() for name in names.as_numpy_iterator()]
+
+
+def steps(folder: str, manifest: Manifest, batch_size: int, *, hosts: int = 1) -> int:
+    """The full batches that a host takes from one pass over the training images.
+
+    Args: as `train_batches`.
+
+    Raises:
+      InputError: there is not one.
+    """
     examples = manifest.examples("train") // hosts
     if examples < batch_size:
         raise InputError(
@@ -52,27 +98,7 @@ def train_batches(
             f"{batch_size}, with {examples} images in {folder}"
             f"{f' for each of {hosts} hosts' if hosts > 1 else ''}. Give a smaller one."
         )
-    parse = _images_and_masks(manifest, size)
-    serialized = (
-        _files(folder, manifest, "train")
-        .shuffle(len(manifest.of_split("train")), seed=seed)
-        .interleave(tf.data.TFRecordDataset, cycle_length=_READ_AT_ONCE)
-    )
-    if hosts > 1:
-        # Every host must see the files in one order, to share the images out.
-        serialized = _in_order(folder, manifest, "train").shard(hosts, host)
-    if cache:
-        _check_room(cache, examples, size or manifest.size)
-        unpacked = serialized.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-        unpacked = unpacked.cache("" if cache == "memory" else f"{cache}/train")
-        shuffled = unpacked.shuffle(examples, seed=seed).repeat()
-    else:
-        shuffled = (
-            serialized.shuffle(_SHUFFLE, seed=seed)
-            .repeat()
-            .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-        )
-    return shuffled.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return examples // batch_size
 
 
 def val_batches(
@@ -159,6 +185,34 @@ def _once(folder, manifest, split, batch_size, parse) -> tf.data.Dataset:
         .apply(tf.data.experimental.assert_cardinality(batches))
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def _shuffled(
+    folder, manifest, start, seed, host=0, hosts=1, keep=None
+) -> tf.data.Dataset:
+    """Endless examples from the start-th on; a pass's order follows from its number."""
+    examples = len(range(host, manifest.examples("train"), hosts))
+    in_order = _in_order(folder, manifest, "train").shard(hosts, host)
+    kept = keep(in_order) if keep else None
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        # Only of this function's graph. Without it the process's seed would count.
+        tf.random.set_seed(seed + 1)
+        once = {"seed": number, "reshuffle_each_iteration": False}
+        if kept:
+            return kept.shuffle(examples, **once)
+        if hosts > 1:
+            # Every host must see the files in one order, to share the images out.
+            return in_order.shuffle(_SHUFFLE, **once)
+        return (
+            _files(folder, manifest, "train")
+            .shuffle(len(manifest.of_split("train")), **once)
+            .interleave(tf.data.TFRecordDataset, cycle_length=_READ_AT_ONCE)
+            .shuffle(_SHUFFLE, **once)
+        )
+
+    number, passed = divmod(start, examples)
+    return tf.data.Dataset.range(number, tf.int64.max).flat_map(one_pass).skip(passed)
 
 
 def _files(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:

@@ -77,13 +77,12 @@ def _measure(settings, records, network: keras.Model, size):
     """Sums over one pass: Dice by label, soft Dice, how often a pixel is labelled."""
 
     @tf.function(reduce_retracing=True)
-    def judge(probabilities, truth):
+    def draw(probabilities):
         probabilities = postprocess.resize(probabilities, records.truth_size)
         cleaned = postprocess.clean(
             probabilities, settings.threshold, settings.min_size
         )
-        drawn = metrics.dice(truth, probabilities > settings.threshold)
-        return tf.reduce_sum(drawn, 0), tf.reduce_sum(metrics.dice(truth, cleaned), 0)
+        return probabilities > settings.threshold, cleaned
 
     batches = data.evaluation_batches(
         settings.records, records, settings.split, settings.batch_size, size=size
@@ -93,10 +92,15 @@ def _measure(settings, records, network: keras.Model, size):
     images = records.examples(settings.split)
     with tqdm(total=images, unit="image", disable=None, desc="evaluate") as bar:
         for batch in batches:
-            probabilities = network.predict_on_batch(batch["image"])
-            sums += np.array(judge(probabilities, batch["truth"]))
-            soft.append(float(metrics.dice_coef(batch["masks"], probabilities)))
-            frequency += batch["truth"].numpy().sum(0, np.int64)
+            # NumPy between them: the network may run on JAX.
+            image, masks, truth = (
+                batch[name].numpy() for name in ("image", "masks", "truth")
+            )
+            probabilities = network.predict_on_batch(image)
+            for total, drawn in zip(sums, draw(probabilities), strict=True):
+                total += np.array(metrics.dice(truth, drawn.numpy())).sum(0)
+            soft.append(float(metrics.dice_coef(masks, probabilities)))
+            frequency += truth.sum(0, np.int64)
             bar.update(len(probabilities))
     return *(sums / images), float(np.mean(soft)), frequency / images
 

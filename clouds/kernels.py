@@ -67,8 +67,9 @@ class ImageNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         """Normalises float [B, H, W, 3]."""
-        if not (training and self.trainable):
-            return super().call(inputs, training=False)
+        learning = bool(training and self.trainable)
+        if not learning or inputs.dtype == "float64":
+            return super().call(inputs, training=learning)
         width, channels = inputs.shape[2:]
         rows = ops.reshape(ops.cast(inputs, "float32"), (-1, width * channels))
 

@@ -17,18 +17,17 @@ _GREY = "#666666"
 
 
 def history(epochs: pd.DataFrame, path: Path) -> None:
-    """Draws the notebook's two panels: loss and Dice coefficient, epoch by epoch.
+    """Draws the notebook's two panels, loss and Dice coefficient, and the mean Dice.
 
     Args:
-      epochs: a row an epoch, with the columns epoch (from 0), loss, val_loss,
-        dice_coef and val_dice_coef.
+      epochs: a row an epoch, with the columns epoch (from 0), loss, dice_coef,
+        mean_dice, and val_loss and so on.
       path: of the picture; its ending tells the format.
     """
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    axes = figure.subplots(2, 1, sharex="col")
-    for ax, column, title in zip(
-        axes, ("loss", "dice_coef"), ("Loss", "Dice coefficient"), strict=True
-    ):
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    panels = {"loss": "Loss", "dice_coef": "Dice coefficient", "mean_dice": "Mean Dice"}
+    axes = figure.subplots(len(panels), 1, sharex="col")
+    for ax, (column, title) in zip(axes, panels.items(), strict=True):
         for prefix, name, style in (("", "Train", "o-"), ("val_", "Validation", "s--")):
             values = epochs[prefix + column]
             ax.plot(epochs["epoch"] + 1, values, style, label=f"{name} {title.lower()}")
@@ -41,7 +40,11 @@ def history(epochs: pd.DataFrame, path: Path) -> None:
 
 
 def overlays(
-    images: Sequence[np.ndarray], masks: Sequence[np.ndarray], path: Path
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    path: Path,
+    *,
+    titles: Sequence[str] = (),
 ) -> None:
     """Draws images in rows of four, their masks outlined in the labels' colours.
 
@@ -49,9 +52,11 @@ def overlays(
       images: N of uint8[H, W, 3].
       masks: N of bool[H, W, C].
       path: of the picture; its ending tells the format.
+      titles: of the images, if they have any.
     """
     rows = -(-len(images) // 4)
-    figure = Figure(figsize=(12, 2.1 * rows + 0.4), layout="constrained")
+    height = (2.3 if titles else 2.1) * rows + 0.4
+    figure = Figure(figsize=(12, height), layout="constrained")
     axes = figure.subplots(rows, 4, squeeze=False).reshape(-1)
     for ax in axes:
         ax.axis("off")
@@ -60,6 +65,8 @@ def overlays(
         for label, colour in enumerate(schema.COLOURS):
             if labels[..., label].any():
                 ax.contour(labels[..., label], [0.5], colors=colour, linewidths=1.5)
+    for ax, title in zip(axes, titles, strict=False):
+        ax.set_title(title)
     _legend(figure)
     _save(figure, path)
 

@@ -148,6 +148,6 @@ def _predictions(settings, network: keras.Model, batches) -> Iterator[tuple]:
         )
 
     for batch in batches:
-        texts = write(network.predict_on_batch(batch["image"]))
+        texts = write(network.predict_on_batch(batch["image"].numpy()))
         names = [name.decode() for name in batch["name"].numpy()]
         yield from zip(names, *(text.numpy() for text in texts), strict=True)

@@ -1,13 +1,18 @@
 """A run's folder: what it was trained with, its best weights, its network.
 
-`config.json` the settings, `run.json` what came of them, `best.weights.h5` the
-weights of the best epoch, `history.csv` and `history.png` the losses,
-`summary.txt` the layers.
+`config.json` the settings; `run.json` where and of what it was trained, and what
+came of it; `best.weights.h5` the weights of the best epoch; `history.csv` and
+`history.png` the figures of each epoch; `validation.png` a few validation images,
+true and predicted, after the last one; `tensorboard/` all of these for TensorBoard;
+`checkpoints/` what a training goes on from; `summary.txt` the layers.
 """
 
 import dataclasses
+import datetime
 import json
 import platform
+import shutil
+import statistics
 from pathlib import Path
 
 import cv2
@@ -15,40 +20,117 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import __version__, pixels, unet
+from clouds import __version__, config, manifest, pixels, unet
+from clouds.checkpoints import Progress
 from clouds.config import Training
 from clouds.errors import InputError
+from clouds.manifest import Manifest
 
-CONFIG = "config.json"
+CONFIG = config.FILE
 FACTS = "run.json"
 WEIGHTS = "best.weights.h5"
 
+_OF_TRAINING = (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png")
+_OF_TRAINING += ("validation.png", "summary.txt", "checkpoints", "tensorboard")
+_MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
+_MAY_DIFFER |= {"deterministic", "overwrite"}
 
-def create(settings: Training) -> Path:
-    """Makes the folder of a new run and writes its settings there.
+
+def facts(settings: Training, records: Manifest) -> dict:
+    """What is known of a training before it begins.
+
+    Args:
+      settings: with every choice made.
+      records: the manifest of what it trains on.
+
+    Returns:
+      For `check` and `create`.
+    """
+    checksum = manifest.checksum(f"{settings.records}/{manifest.FILE}")
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "records": {
+            "folder": settings.records,
+            "sha256": checksum,
+            "source": records.source,
+        },
+        "seed": settings.seed,
+        "precision": settings.precision,
+        "backend": keras.backend.backend(),
+        "devices": _devices(),
+        "versions": versions(),
+    }
+
+
+def check(settings: Training, facts: dict) -> None:
+    """Checks that a run can begin in its folder, or go on.
 
     Args:
       settings: with every choice made (size, precision).
+      facts: with the checksum of the records.
+
+    Raises:
+      InputError: the folder holds a run of other settings or records.
+    """
+    own = None if settings.overwrite else config.of_run(settings.run)
+    if own is None:
+        return
+    there, here = dataclasses.asdict(own), dataclasses.asdict(settings)
+    differing = [
+        f"--{name.replace('_', '-')} {_shown(there[name])} there, {_shown(here[name])}"
+        for name in here
+        if name not in _MAY_DIFFER and there[name] != here[name]
+    ]
+    records = _facts(Path(settings.run)).get("records", facts["records"])
+    if records["sha256"] != facts["records"]["sha256"]:
+        differing.append(f"records {records.get('folder')} there, {settings.records}")
+    if differing:
+        raise InputError(
+            "--run must be a new folder, or a run of the same settings. Received: "
+            f"'{settings.run}', with {'; '.join(differing)} here. Leave these flags "
+            "out to go on with it, or give another folder, or --overwrite."
+        )
+
+
+def create(settings: Training, facts: dict) -> Path:
+    """Makes the folder of a run, or of one that goes on, and writes what is known.
+
+    Args:
+      settings: that `check` has passed.
+      facts: what else to keep.
 
     Returns:
       The folder.
-
-    Raises:
-      InputError: the folder holds a run and must not be replaced, or holds
-        something else.
     """
     folder = Path(settings.run)
-    if (folder / CONFIG).exists():
-        if not settings.overwrite:
-            raise InputError(
-                f"--run must be a new folder. Received: '{folder}', which holds a "
-                "run. Give another, or --overwrite."
-            )
-        for name in (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png"):
-            (folder / name).unlink(missing_ok=True)
+    if settings.overwrite:
+        _clear(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, dataclasses.asdict(settings))
+    settings = dataclasses.replace(settings, overwrite=False)
+    fields = dataclasses.asdict(settings)
+    _add_facts(folder, {**facts, "config": fields})
+    write_json(folder / CONFIG, fields)
     return folder
+
+
+def add_results(folder: Path, progress: Progress) -> None:
+    """Adds what came of a training to what is known of it.
+
+    Args:
+      folder: of the run.
+      progress: of a training that has ended.
+    """
+    best = min(progress.history, key=lambda row: row["val_loss"])
+    rates = [row["images_per_second"] for row in progress.history]
+    facts = {
+        "seconds": round(progress.seconds, 1),
+        "images_per_second": statistics.median(rates),
+        "epochs": progress.epoch,
+        "stopped_early": progress.stopped,
+        "best_epoch": best["epoch"] + 1,
+        "best": {name: value for name, value in best.items() if name != "epoch"},
+    }
+    _add_facts(folder, facts)
 
 
 def settings(folder: str) -> Training:
@@ -57,21 +139,13 @@ def settings(folder: str) -> Training:
     Raises:
       InputError: the folder holds no run, or a damaged one.
     """
-    path = Path(folder, CONFIG)
-    if not path.is_file():
+    found = config.of_run(folder)
+    if found is None:
         raise InputError(
             f"--run must be a folder of bin/train. Received: '{folder}', which has no "
             f"{CONFIG}. Check the path."
         )
-    try:
-        fields = json.loads(path.read_text())
-        fields["size"] = tuple(fields["size"])
-        return Training(**fields)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"Settings must be as bin/train writes them. Received: {path}, damaged or "
-            f"of another version ({error}). Train again."
-        ) from error
+    return found
 
 
 def load(folder: str) -> keras.Model:
@@ -92,7 +166,7 @@ def load(folder: str) -> keras.Model:
     if not path.is_file():
         raise InputError(
             f"--run must hold trained weights. Received: '{folder}', which has no "
-            f"{WEIGHTS}: not one epoch was finished. Train again with --overwrite."
+            f"{WEIGHTS}: not one epoch was finished. bin/train --run {folder} goes on."
         )
     network = unet.build(chosen.size, dtype=chosen.precision)
     try:
@@ -130,3 +204,40 @@ def write_json(path: Path, fields: dict) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(fields, indent=2) + "\n")
     part.replace(path)
+
+
+def _facts(folder: Path) -> dict:
+    path = folder / FACTS
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _clear(folder: Path) -> None:
+    for name in _OF_TRAINING:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _shown(value) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _add_facts(folder: Path, facts: dict) -> None:
+    known = _facts(folder)
+    started = {key: known[key] for key in ("started",) if key in known}
+    write_json(folder / FACTS, {**known, **facts, **started})
+
+
+def _devices() -> list[str]:
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices()]
+    devices = tf.config.list_physical_devices()
+    details = map(tf.config.experimental.get_device_details, devices)
+    return [
+        detail.get("device_name", device.device_type)
+        for device, detail in zip(devices, details, strict=True)
+    ]

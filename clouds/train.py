@@ -2,28 +2,30 @@
 
 import contextlib
 import dataclasses
-import datetime
 import json
 import sys
 import tempfile
 from pathlib import Path
 
 import keras
-import pandas as pd
+import numpy as np
 import tensorflow as tf
 
 from clouds import (
     augment,
+    callbacks,
+    checkpoints,
     config,
     data,
+    kernels,
     losses,
     manifest,
     metrics,
     pixels,
-    plots,
     run,
     schema,
     unet,
+    weights,
 )
 from clouds.errors import InputError
 
@@ -59,48 +61,107 @@ class Trainer(keras.Model):
 
 
 def train(settings: config.Training) -> None:
-    """Trains, and leaves weights, history and settings in the run's folder.
+    """Trains, or goes on with a run, and leaves all that came of it in its folder.
 
     Args:
       settings: what to train on, and how.
 
     Raises:
-      InputError: records or folder do not fit the settings.
+      InputError: records or folder do not fit the settings, or the loss is no
+        longer finite.
     """
     records = manifest.read(settings.records, fold=settings.fold)
     settings = _resolve(settings, records)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(data.damage_named(settings.records, records))
-        batches = _batches(settings, records, stack)
+    steps = data.steps(settings.records, records, settings.batch_size)
+    facts = run.facts(settings, records)
+    run.check(settings, facts)
+    folder = Path(settings.run)
+    found = None if settings.overwrite else checkpoints.load(folder)
+    progress, arrays = found or (checkpoints.Progress(), None)
+    if _finished(progress, settings):
+        more = "" if progress.stopped else " More --epochs go on from there."
+        print(f"Finished before, {_place(progress)}.{more}")
+    else:
+        if settings.deterministic:
+            _be_deterministic()
         keras.utils.set_random_seed(settings.seed)
-        trainer = build(settings)
-        _fit(trainer, settings, records, run.create(settings), *batches)
+        trainer = build(settings, fresh=arrays is None)
+        run.create(settings, facts)
+        _announce(trainer.network, settings, records, steps, progress)
+        with data.damage_named(settings.records, records):
+            _fit(trainer, settings, records, steps, progress, arrays)
+    run.add_results(folder, progress)
+    print(f"Best weights and history are in {folder}")
 
 
-def _fit(trainer, settings, records, folder, train_batches, val_batches) -> None:
-    summary = []
-    trainer.network.summary(print_fn=summary.append)
-    (folder / "summary.txt").write_text("\n".join(summary) + "\n")
-    steps = records.examples("train") // settings.batch_size
+def _fit(trainer, settings, records, steps: int, progress, arrays) -> None:
+    folder = Path(settings.run)
+    val_batches = data.val_batches(
+        settings.records, records, settings.batch_size, size=settings.size
+    )
+    examples = next(val_batches.take(1).as_numpy_iterator())
+    watch = callbacks.Watch(settings, records, progress)
+    try:
+        with callbacks.interrupts() as asked:
+            checkpointing = callbacks.Checkpoints(
+                settings.checkpoint_every, folder, progress, watch, arrays, asked
+            )
+            made = callbacks.make(settings, folder, progress, examples, checkpointing)
+            # An epoch that was broken off has a `fit` of its own.
+            while not _finished(progress, settings):
+                first = progress.epoch * steps + progress.step
+                with _train_batches(settings, records, first) as train_batches:
+                    trainer.fit(
+                        train_batches,
+                        initial_epoch=progress.epoch,
+                        epochs=settings.epochs,
+                        steps_per_epoch=steps - progress.step,
+                        validation_data=val_batches.map(_with_targets),
+                        callbacks=made,
+                        shuffle=False,
+                        verbose=1 if sys.stdout.isatty() else 2,
+                    )
+    except KeyboardInterrupt:
+        print(f"Stopped {_place(progress)}. To go on: bin/train --run {folder}")
+        raise
+
+
+def _be_deterministic() -> None:
+    tf.config.experimental.enable_op_determinism()
+    try:
+        # AddN adds up in an order that depends on which of its inputs other ops are
+        # done with. One at a time, they are done in one order.
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise InputError(
+            "--deterministic must be set before TensorFlow has started. Received: a "
+            "process that has used it. Train in a new one."
+        ) from error
+
+
+def _finished(progress, settings: config.Training) -> bool:
+    return progress.stopped or progress.epoch >= settings.epochs
+
+
+def _place(progress) -> str:
+    step = f" and {progress.step} steps" if progress.step else ""
+    early = ", early, for want of a better val_loss" if progress.stopped else ""
+    return f"after {progress.epoch} epochs{step}{early}"
+
+
+def _announce(network, settings, records, steps: int, progress) -> None:
+    lines = []
+    network.summary(print_fn=lines.append)
+    Path(settings.run, "summary.txt").write_text("\n".join(lines) + "\n")
     print(
         f"Training on {records.examples('train')} images of "
         f"{settings.size[0]}x{settings.size[1]}, validating on "
-        f"{records.examples('val')}; {trainer.network.count_params():,} parameters, "
-        f"{settings.precision}; {steps} steps an epoch.",
-        flush=True,
+        f"{records.examples('val')}; {network.count_params():,} parameters, "
+        f"{settings.precision}; {steps} steps an epoch."
     )
-    started = datetime.datetime.now(datetime.UTC)
-    history = trainer.fit(
-        train_batches,
-        epochs=settings.epochs,
-        steps_per_epoch=steps,
-        validation_data=val_batches,
-        callbacks=_callbacks(settings, trainer.network, folder),
-        shuffle=False,
-        verbose=1 if sys.stdout.isatty() else 2,
-    ).history
-    _write_facts(folder, history, records, started)
-    print(f"Best weights and history are in {folder}")
+    if progress.epoch or progress.step:
+        print(f"Goes on {_place(progress)}.")
+    sys.stdout.flush()
 
 
 def _resolve(settings: config.Training, records) -> config.Training:
@@ -141,30 +202,36 @@ def fastest_precision() -> str:
     return "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
 
 
-def _batches(settings: config.Training, records, stack: contextlib.ExitStack):
-    def with_targets(images, masks):
-        return (images, masks), masks
+@contextlib.contextmanager
+def _train_batches(settings: config.Training, records, first: int):
+    with contextlib.ExitStack() as stack:
+        cache = settings.cache
+        if cache and cache != "memory":
+            cache = stack.enter_context(tempfile.TemporaryDirectory(dir=cache))
+        yield data.train_batches(
+            settings.records,
+            records,
+            settings.batch_size,
+            size=settings.size,
+            seed=settings.seed,
+            first=first,
+            cache=cache,
+        ).map(_with_targets)
 
-    options = {"size": settings.size}
-    source = (settings.records, records, settings.batch_size)
-    cache = settings.cache
-    if cache and cache != "memory":
-        cache = stack.enter_context(tempfile.TemporaryDirectory(dir=cache))
-    train_batches = data.train_batches(
-        *source, seed=settings.seed, cache=cache, **options
-    )
-    val_batches = data.val_batches(*source, **options)
-    return train_batches.map(with_targets), val_batches.map(with_targets)
+
+def _with_targets(images, masks):
+    return (images, masks), masks
 
 
-def build(settings: config.Training) -> Trainer:
+def build(settings: config.Training, *, fresh: bool = True) -> Trainer:
     """Builds and compiles what is trained.
 
     Args:
       settings: with size and precision chosen.
+      fresh: whether it begins, and so needs the encoder's weights.
 
     Returns:
-      The network with its augmentation, loss, metrics and optimizer.
+      The network with its augmentation, loss, metrics and optimizer, all built.
     """
     scale = min(settings.size) / min(schema.NETWORK_SIZE)
     augmentation = augment.build(
@@ -178,6 +245,8 @@ def build(settings: config.Training) -> Trainer:
         seed=settings.seed,
     )
     network = unet.build(settings.size, dtype=settings.precision)
+    if fresh:
+        _load_weights(network, settings.encoder_weights)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = settings.batch_norm_momentum
@@ -191,80 +260,23 @@ def build(settings: config.Training) -> Trainer:
         tf.config.list_physical_devices("GPU")
     )
     trainer.compile(
-        keras.optimizers.Adam(settings.learning_rate),
+        kernels.Adam(settings.learning_rate),
         loss=losses.bce_dice,
         metrics=metrics.of_logits(),
         # On CPUs XLA forgoes oneDNN's convolutions.
         jit_compile=False if on_cpu else "auto",
     )
+    # What a checkpoint restores must be there before the first step.
+    trainer.optimizer.build(trainer.trainable_variables)
+    masks = np.zeros((1, *settings.size, len(schema.LABELS)), "float32")
+    trainer.compute_metrics(None, masks, (masks, masks))
+    trainer.reset_metrics()
     return trainer
 
 
-def _callbacks(settings: config.Training, network: keras.Model, folder: Path):
-    return [
-        _SaveBest(network, folder),
-        keras.callbacks.EarlyStopping(
-            monitor="val_loss",
-            mode="min",
-            patience=settings.stop_patience,
-            restore_best_weights=True,
-            verbose=1,
-        ),
-        keras.callbacks.ReduceLROnPlateau(
-            monitor="val_loss",
-            mode="min",
-            patience=settings.plateau_patience,
-            factor=settings.plateau_factor,
-            min_lr=settings.min_learning_rate,
-            verbose=1,
-        ),
-        _KeepHistory(folder),
-    ]
-
-
-class _SaveBest(keras.callbacks.Callback):
-    def __init__(self, network: keras.Model, folder: Path):
-        super().__init__()
-        self.network = network
-        self.folder = folder
-        self.best = float("inf")
-
-    def on_epoch_end(self, epoch, logs=None):
-        if logs["val_loss"] < self.best:
-            self.best = logs["val_loss"]
-            run.save_weights(self.network, self.folder)
-
-
-class _KeepHistory(keras.callbacks.Callback):
-    """Writes the epochs so far as csv and as a picture, after each one."""
-
-    def __init__(self, folder: Path):
-        super().__init__()
-        self.folder = folder
-        self.epochs = []
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.epochs.append({"epoch": epoch, **logs})
-        table = pd.DataFrame(self.epochs)
-        part = self.folder / "part.history.csv"
-        table.to_csv(part, index=False)
-        part.replace(self.folder / "history.csv")
-        plots.history(table, self.folder / "history.png")
-
-
-def _write_facts(folder: Path, history: dict, records, started) -> None:
-    ended = datetime.datetime.now(datetime.UTC)
-    epochs = len(history["loss"])
-    best = min(range(epochs), key=history["val_loss"].__getitem__)
-    facts = {
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round((ended - started).total_seconds(), 1),
-        "epochs": epochs,
-        "best_epoch": best + 1,
-        "best": {name: values[best] for name, values in history.items()},
-        "records": records.source,
-        "backend": keras.backend.backend(),
-        "devices": [device.name for device in tf.config.list_logical_devices()],
-        "versions": run.versions(),
-    }
-    run.write_json(folder / run.FACTS, facts)
+def _load_weights(network: keras.Model, source: str) -> None:
+    if source == "none":
+        return
+    if Path(source).is_dir():
+        source = Path(source, run.WEIGHTS)
+    print(f"Encoder weights: {weights.load(network, source)}", flush=True)

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,23 @@ def run(records, tmp_path_factory) -> Path:
     arguments = ["train", "--records", str(records), "--run", str(folder), *flags]
     assert cli.main(arguments) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Callable[[str, Path], None]:
+    """Runs a script of tests/addons in the peers' environment, where there is one."""
+    default = ROOT / ".venv-oracle/bin/python"
+    python = Path(os.environ.get("CLOUDS_ORACLE", default))
+    if not python.exists():
+        pytest.skip(f"no oracle environment at {python}; `bin/test --oracle` makes it")
+
+    def run_script(name: str, out: Path) -> None:
+        command = [python, ROOT / "tests/addons" / name, out]
+        environment = os.environ | {"SM_FRAMEWORK": "tf.keras"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    return run_script
 
 
 @pytest.fixture

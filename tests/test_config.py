@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -50,3 +51,22 @@ def test_settings_are_frozen_and_every_field_has_a_help_text(settings):
 def test_values_out_of_range_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         training(**changes)
+
+
+def test_flags_left_out_are_those_of_the_run_that_goes_on(tmp_path):
+    own = config.Training(records="r", run="x", size=(32, 64), epochs=3, overwrite=True)
+    fields = json.dumps(dataclasses.asdict(own))
+    (tmp_path / config.FILE).write_text(fields)
+    flags = {"run": str(tmp_path), "epochs": 9}
+    expected = {**flags, "overwrite": False}
+    found = config.from_flags(config.Training, flags)
+    assert found == dataclasses.replace(own, **expected)
+    with pytest.raises(InputError, match="--records must be given"):
+        config.from_flags(config.Training, {**flags, "overwrite": True})
+    with pytest.raises(InputError, match="--records must be given"):
+        config.from_flags(config.Training, {"run": str(tmp_path / "new")})
+
+
+def test_other_commands_take_their_defaults():
+    flags = {"records": "r", "run": "x", "batch_size": 3}
+    assert config.from_flags(config.Evaluation, flags) == config.Evaluation(**flags)

@@ -129,3 +129,34 @@ def test_an_error_that_is_not_the_records_stays_what_it_is(source):
         data.damage_named(*source),
     ):
         raise tf.errors.AbortedError(None, None, "other")
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+@pytest.mark.parametrize("first", [1, 4, 7])
+def test_batches_from_a_later_one_on_are_those_of_the_whole(cache, first, source):
+    options = {"seed": 3, "cache": cache}
+    whole = take(data.train_batches(*source, 5, **options), 9)[first:]
+    tf.random.set_seed(5)
+    later = take(data.train_batches(*source, 5, first=first, **options), 9 - first)
+    for one, other in zip(whole, later, strict=True):
+        assert (one[0] == other[0]).all()
+        assert (one[1] == other[1]).all()
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_the_names_of_a_batch_are_those_of_its_images(cache, source):
+    found = {}
+    for batch in data.evaluation_batches(*source, "train", 4):
+        for name, image in zip(batch["name"].numpy(), batch["image"], strict=True):
+            found[image.numpy().tobytes()] = name.decode()
+    batches = take(data.train_batches(*source, 5, seed=1, cache=cache), 4)
+    for number, (images, _) in enumerate(batches):
+        names = data.train_names(*source, 5, number, seed=1, cache=cache)
+        assert names == [found[image.tobytes()] for image in images]
+
+
+def test_the_seed_zero_of_the_process_is_as_good_as_any(source):
+    batches = take(data.train_batches(*source, 4), 2)
+    tf.random.set_seed(0)
+    again = take(data.train_batches(*source, 4), 2)
+    assert (batches[1][0] == again[1][0]).all()

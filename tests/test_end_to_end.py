@@ -1,15 +1,19 @@
 """The commands, one after another, as a user types them."""
 
+import json
+import os
 import subprocess
 
+import pytest
 from conftest import ROOT
 
-from clouds import table
+from clouds import cli, evaluate, table
 
 
-def run(command, *flags):
+def run(command, *flags, backend="tensorflow"):
     line = [str(ROOT / "bin" / command), *map(str, flags)]
-    ended = subprocess.run(line, capture_output=True, text=True)
+    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    ended = subprocess.run(line, capture_output=True, text=True, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     return ended.stdout
@@ -32,3 +36,19 @@ def test_real_images_become_two_valid_submissions(real_data, tmp_path):
         assert submission.texts.shape == (3, 4)
         drawn = [submission.runs(image, (350, 525)) for image in range(3)]
         assert sum(len(runs) for labels in drawn for runs in labels) > 0
+
+
+def test_a_network_trained_on_jax_scores_the_same_on_tensorflow(records, tmp_path):
+    of_run = ("--records", records, "--run", tmp_path)
+    options = ("--epochs", 1, "--batch-size", 4, "--precision", "float32")
+    run("train", *of_run, *options, "--batch-norm-momentum", 0.5, backend="jax")
+    run("evaluate", *of_run, backend="jax")
+    on_jax = json.loads((tmp_path / evaluate.METRICS).read_text())
+    assert cli.main(["evaluate", *map(str, of_run)]) == 0
+    on_tensorflow = json.loads((tmp_path / evaluate.METRICS).read_text())
+    for path in (("dice_coef",), ("mean_dice", "network", "mean")):
+        one, other = on_jax, on_tensorflow
+        for key in path:
+            one, other = one[key], other[key]
+        assert one == pytest.approx(other, abs=1e-4)
+        assert one > 0.01

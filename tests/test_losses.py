@@ -10,12 +10,12 @@ masks = (rng.random((3, 8, 10, 4)) < 0.3).astype(np.uint8)
 logits = rng.normal(0, 3, masks.shape).astype(np.float32)
 
 
-def bce_dice(masks, logits):
+def bce_dice(masks, logits, smooth=1):
     """The notebook's formula, on probabilities, in float64."""
     masks = masks.astype(float).ravel()
     probabilities = 1 / (1 + np.exp(-logits.astype(float).ravel()))
-    overlap = 2 * (masks @ probabilities) + 1
-    dice = overlap / (masks.sum() + probabilities.sum() + 1)
+    overlap = 2 * (masks @ probabilities) + smooth
+    dice = overlap / (masks.sum() + probabilities.sum() + smooth)
     return log_loss(masks, probabilities, labels=[0, 1]) + 1 - dice
 
 
@@ -35,3 +35,13 @@ def test_half_precision_logits_are_computed_in_single():
 def test_extreme_logits_give_a_finite_loss():
     assert np.isfinite(float(losses.bce_dice(masks, np.where(masks, -1e4, 1e4))))
     assert float(losses.bce_dice(masks, np.where(masks, 1e4, -1e4))) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_hundred_million_pixels_lose_no_digits(dtype):
+    block = rng.normal(0, 3, (1, 50, 50, 4)).astype(dtype)
+    truth = (rng.random(block.shape) < 0.3).astype(np.uint8)
+    many = (1, 100, 100, 1)
+    value = float(losses.bce_dice(np.tile(truth, many), np.tile(block, many)))
+    # Numerator and denominator are those of one block, times the blocks.
+    assert value == pytest.approx(bce_dice(truth, block, 1 / 100**2), rel=1e-4)

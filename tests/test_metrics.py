@@ -10,10 +10,11 @@ masks[0, ..., 1] = 0
 probabilities = rng.random(masks.shape).astype(np.float32)
 
 
-def soft_dice(masks, probabilities):
+def soft_dice(masks, probabilities, smooth=1):
     """The notebook's formula, in NumPy and float64."""
     masks, probabilities = (a.astype(float).ravel() for a in (masks, probabilities))
-    return (2 * (masks @ probabilities) + 1) / (masks.sum() + probabilities.sum() + 1)
+    overlap = 2 * (masks @ probabilities) + smooth
+    return overlap / (masks.sum() + probabilities.sum() + smooth)
 
 
 def hard_dice(mask, prediction):
@@ -25,9 +26,11 @@ def hard_dice(mask, prediction):
     return 2 * len(truth & drawn) / (len(truth) + len(drawn))
 
 
-def test_dice_coef_is_the_notebooks_formula():
-    value = float(metrics.dice_coef(masks, probabilities))
-    assert value == pytest.approx(soft_dice(masks, probabilities), rel=1e-6)
+@pytest.mark.parametrize("truth", [masks, masks * 0, masks * 0 + 1])
+@pytest.mark.parametrize("found", [probabilities, masks * 0.0, masks * 0.0 + 1])
+def test_dice_coef_is_the_notebooks_formula(truth, found):
+    value = float(metrics.dice_coef(truth, found))
+    assert value == pytest.approx(soft_dice(truth, found), rel=1e-6)
 
 
 def test_dice_coef_of_nothing_and_nothing_is_one():
@@ -37,6 +40,21 @@ def test_dice_coef_of_nothing_and_nothing_is_one():
 def test_dice_coef_of_half_precision_is_computed_in_single():
     ones = np.ones((1, 512, 512, 1))
     assert float(metrics.dice_coef(ones, ones.astype(np.float16))) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_hundred_million_pixels_lose_no_digits(dtype):
+    block = rng.random((1, 50, 50, 4)).astype(dtype)
+    truth = (rng.random(block.shape) < 0.3).astype(np.uint8)
+    many = (1, 100, 100, 1)
+    found = np.tile(block, many)
+    value = float(metrics.dice_coef(np.tile(truth, many), found))
+    # Numerator and denominator are those of one block, times the blocks.
+    assert value == pytest.approx(soft_dice(truth, block, 1 / 100**2), rel=1e-4)
+    drawn = block[0] > 0.4
+    expected = [hard_dice(drawn[..., 0] | True, drawn[..., n]) for n in range(4)]
+    values = metrics.dice(np.ones(found.shape, dtype), found > 0.4)
+    np.testing.assert_allclose(np.array(values)[0], expected, rtol=1e-4)
 
 
 def test_dice_equals_the_sets_formula_for_each_image_and_label():
@@ -70,5 +88,10 @@ def test_the_metrics_of_logits_average_over_batches_and_over_pairs():
     ]
     assert float(coef.result()) == pytest.approx(np.mean(batches), rel=1e-5)
     expected = metrics.mean_dice(masks, probabilities > 0.5)
-    assert float(mean.result()) == pytest.approx(float(expected), rel=1e-6)
-    assert [coef.name, mean.name] == ["dice_coef", "mean_dice"]
+    found = {name: float(value) for name, value in mean.result().items()}
+    assert found.pop("mean_dice") == pytest.approx(float(expected), rel=1e-6)
+    of_labels = np.mean(metrics.dice(masks, probabilities > 0.5), axis=0)
+    assert list(found) == ["dice_fish", "dice_flower", "dice_gravel", "dice_sugar"]
+    assert list(found.values()) == pytest.approx(of_labels.tolist(), rel=1e-6)
+    mean.reset_state()
+    assert float(mean.result()["mean_dice"]) == 0

@@ -7,16 +7,18 @@ from clouds import plots, scenes, schema
 
 def test_the_history_becomes_a_picture(tmp_path):
     columns = ("loss", "val_loss", "dice_coef", "val_dice_coef")
+    columns += ("mean_dice", "val_mean_dice")
     epochs = pd.DataFrame({"epoch": [0, 1], **{c: [0.2, 0.4] for c in columns}})
     plots.history(epochs, tmp_path / "history.png")
     assert [path.name for path in tmp_path.iterdir()] == ["history.png"]
     picture = cv2.imread(str(tmp_path / "history.png"))
-    assert picture.shape == (600, 1000, 3)
+    assert picture.shape == (900, 1000, 3)
     assert len(set(map(tuple, picture.reshape(-1, 3)))) > 10
 
 
 def test_one_epoch_is_enough(tmp_path):
     columns = ("loss", "val_loss", "dice_coef", "val_dice_coef")
+    columns += ("mean_dice", "val_mean_dice")
     epochs = pd.DataFrame({"epoch": [0], **{c: [0.2] for c in columns}})
     plots.history(epochs, tmp_path / "history.png")
     assert (tmp_path / "history.png").exists()
@@ -65,3 +67,13 @@ def test_statistics_become_a_picture_in_the_colours_of_the_labels(tmp_path):
 def test_statistics_of_no_mask_become_a_picture(tmp_path):
     plots.statistics(**described(0), path=tmp_path / "statistics.png")
     assert (tmp_path / "statistics.png").exists()
+
+
+def test_images_may_have_titles(tmp_path):
+    drawn = [scenes.scene(seed, (96, 144)) for seed in range(2)]
+    images, masks = zip(*drawn, strict=True)
+    heights = []
+    for titles in ((), ("truth", "predicted")):
+        plots.overlays(images, masks, tmp_path / "scenes.png", titles=titles)
+        heights.append(cv2.imread(str(tmp_path / "scenes.png")).shape[0])
+    assert heights[1] > heights[0]

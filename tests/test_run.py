@@ -2,6 +2,7 @@ import dataclasses
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
@@ -11,21 +12,52 @@ from clouds.errors import InputError
 settings = config.Training(records="r", run="x", size=(64, 96), precision="float32")
 
 
+facts = {"started": "now", "records": {"folder": "r", "sha256": "0"}}
+
+
 def test_the_settings_written_are_the_settings_read(tmp_path):
     chosen = dataclasses.replace(settings, run=str(tmp_path / "new"), epochs=7)
-    run.create(chosen)
+    run.create(chosen, facts)
     assert run.settings(chosen.run) == chosen
 
 
-def test_a_folder_with_a_run_is_refused_unless_it_may_be_replaced(tmp_path):
+def test_a_run_of_the_same_settings_goes_on_and_stays(tmp_path):
     chosen = dataclasses.replace(settings, run=str(tmp_path))
-    run.create(chosen)
+    run.check(chosen, facts)
+    run.create(chosen, facts)
     (tmp_path / run.WEIGHTS).write_bytes(b"old")
-    with pytest.raises(InputError, match="holds a run"):
-        run.create(chosen)
+    free = {"epochs": 30, "cache": "memory", "checkpoint_every": 7, "records": "moved"}
+    longer = dataclasses.replace(chosen, **free, deterministic=True)
+    run.check(longer, facts)
+    run.create(longer, {**facts, "started": "later"})
     assert (tmp_path / run.WEIGHTS).exists()
-    run.create(dataclasses.replace(chosen, overwrite=True))
-    assert not (tmp_path / run.WEIGHTS).exists()
+    assert run.settings(str(tmp_path)) == longer
+    assert json.loads((tmp_path / run.FACTS).read_text())["started"] == "now"
+
+
+def test_a_run_of_other_settings_is_refused_with_each_difference(tmp_path):
+    chosen = dataclasses.replace(settings, run=str(tmp_path))
+    run.create(chosen, facts)
+    other = dataclasses.replace(chosen, size=(32, 64), learning_rate=1e-3)
+    message = "--size 64x96 there, 32x64; --learning-rate 0.0003 there, 0.001 here"
+    with pytest.raises(InputError, match=message):
+        run.check(other, facts)
+    with pytest.raises(InputError, match="records r there, r here"):
+        run.check(chosen, {**facts, "records": {"folder": "r", "sha256": "1"}})
+    run.check(dataclasses.replace(other, overwrite=True), facts)
+
+
+def test_overwriting_leaves_nothing_of_the_run_before(tmp_path):
+    chosen = dataclasses.replace(settings, run=str(tmp_path))
+    run.create(chosen, facts)
+    (tmp_path / run.WEIGHTS).write_bytes(b"old")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "epoch0001-step000000.npz").write_bytes(b"old")
+    (tmp_path / "mine.txt").write_text("stays")
+    run.create(dataclasses.replace(chosen, overwrite=True), facts)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {run.CONFIG, run.FACTS, "mine.txt"}
+    assert not run.settings(str(tmp_path)).overwrite
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -34,7 +66,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 
 def test_a_run_without_weights_is_refused(tmp_path):
-    run.create(dataclasses.replace(settings, run=str(tmp_path)))
+    run.create(dataclasses.replace(settings, run=str(tmp_path)), facts)
     with pytest.raises(InputError, match=r"has no best.weights.h5"):
         run.load(str(tmp_path))
 
@@ -64,3 +96,21 @@ def test_the_loaded_network_goes_from_pixels_to_probabilities(run):
     assert probabilities.shape == (2, 64, 96, 4)
     assert probabilities.dtype == np.float32
     assert 0 <= probabilities.min() < probabilities.max() <= 1
+
+
+@pytest.mark.parametrize(("preprocess", "factor"), [("unit", 1 / 255), ("raw", 1)])
+def test_the_loaded_network_takes_pixels_as_in_training(
+    run, tmp_path, preprocess, factor
+):
+    from clouds import run as module
+
+    copy = shutil.copytree(run, tmp_path / "copy")
+    fields = json.loads((copy / "config.json").read_text())
+    fields["preprocess"] = preprocess
+    (copy / "config.json").write_text(json.dumps(fields))
+    assert module.settings(str(copy)).preprocess == preprocess
+    network = module.load(str(copy))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), np.uint8)
+    logits = network.get_layer("unet_resnet34")(pixels.astype("float32") * factor)
+    expected = keras.ops.sigmoid(logits)
+    np.testing.assert_allclose(network(pixels), expected, atol=1e-5)

@@ -1,5 +1,10 @@
 import json
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -7,8 +12,22 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import small
+from conftest import ROOT
 
-from clouds import augment, cli, config, losses, metrics, pixels, train, unet
+from clouds import (
+    augment,
+    checkpoints,
+    cli,
+    config,
+    data,
+    losses,
+    manifest,
+    metrics,
+    pixels,
+    train,
+    unet,
+)
 
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (2, 32, 64, 3), np.uint8)
@@ -31,9 +50,9 @@ def trainer(precision="float32", **geometry):
     return model
 
 
-def test_a_run_holds_what_is_promised(run):
+def test_a_run_holds_what_is_promised(run, records):
     promised = {"config.json", "run.json", "best.weights.h5", "history.csv"}
-    promised |= {"history.png", "summary.txt"}
+    promised |= {"history.png", "summary.txt", "validation.png", "tensorboard"}
     assert promised <= {path.name for path in run.iterdir()}
     history = pd.read_csv(run / "history.csv")
     assert history["epoch"].tolist() == [0, 1]
@@ -44,12 +63,17 @@ def test_a_run_holds_what_is_promised(run):
     assert "24,456,589" in (run / "summary.txt").read_text()
     facts = json.loads((run / "run.json").read_text())
     assert facts["epochs"] == 2
+    assert facts["seed"] == facts["config"]["seed"] == 0
+    assert facts["precision"] == "float32"
+    checksum = manifest.checksum(str(records / manifest.FILE))
+    assert facts["records"]["sha256"] == checksum
+    assert facts["devices"]
+    assert facts["seconds"] > 0
     assert facts["versions"]["keras"] == keras.__version__
     assert facts["best"]["val_loss"] == pytest.approx(history["val_loss"].min())
 
 
 def test_the_best_weights_are_those_of_the_best_epoch(run, records):
-    from clouds import data, manifest
     from clouds import run as module
 
     facts = json.loads((run / "run.json").read_text())
@@ -104,7 +128,8 @@ def refused(capsys, message, *flags):
 
 def test_what_does_not_fit_the_records_is_refused(records, run, tmp_path, capsys):
     source = ("--records", records)
-    refused(capsys, "holds a run", *source, "--run", run, "--batch-size", 4)
+    message = "--batch-size 4 there, 8 here"
+    refused(capsys, message, *source, "--run", run, "--batch-size", 8)
     fresh = ("--run", tmp_path / "fresh")
     refused(capsys, "must not exceed the records'", *source, *fresh, "--size", "128x96")
     refused(capsys, "must not exceed the training images", *source, *fresh)
@@ -147,3 +172,144 @@ def test_a_layer_of_keras_is_added_by_its_name(records, tmp_path, capsys):
     flags += ("--augmentation", '[{"name": "MixUp"}]')
     refused(capsys, "'MixUp'", "--records", records, *flags)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("preprocess", "factor"), [("unit", 1 / 255), ("raw", 1)])
+def test_pixels_are_prepared_as_the_settings_say(preprocess, factor):
+    options = {"records": "r", "run": "x", "size": (32, 64), "precision": "float32"}
+    model = train.build(config.Training(**options, preprocess=preprocess))
+    logits, _ = model((images, masks), training=False)
+    expected = model.network(images.astype("float32") * factor, training=False)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+STEERED = ("--epochs", 4, "--batch-size", 2, "--precision", "float32")
+STEERED += ("--deterministic", "--checkpoint-every", 3)
+
+
+def start(*flags):
+    line = [sys.executable, str(ROOT / "tests/small.py"), "train", *map(str, flags)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def ended(process, code=0):
+    shown = process.communicate()[0].decode()
+    assert process.returncode == code, shown
+    return shown
+
+
+def wait_for_a_checkpoint(folder, process, before=()):
+    while checkpoints.files(folder) == list(before):
+        assert process.poll() is None, process.communicate()[0].decode()
+        time.sleep(0.01)
+
+
+def arrays(folder):
+    progress, values = checkpoints.load(folder)
+    for row in progress.history:
+        del row["images_per_second"]
+    return values, progress.history
+
+
+def test_a_run_killed_three_times_ends_as_one_that_was_not(records, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    undisturbed = start("--records", records, "--run", whole, *STEERED)
+    moments = [random.uniform(0, 1.5) for _ in range(3)]
+    for moment in moments:
+        process = start("--records", records, "--run", killed, *STEERED)
+        wait_for_a_checkpoint(killed, process, checkpoints.files(killed))
+        time.sleep(moment)
+        process.kill()
+        process.communicate()
+    assert "Goes on after" in ended(start("--run", killed))
+    ended(undisturbed)
+    (values, history), (expected, of_whole) = arrays(killed), arrays(whole)
+    assert history == of_whole, moments
+    assert len(history) == 4
+    assert all(map(np.array_equal, values, expected)), moments
+    best, best_of_whole = small.build((64, 96)), small.build((64, 96))
+    best.load_weights(killed / "best.weights.h5")
+    best_of_whole.load_weights(whole / "best.weights.h5")
+    pairs = zip(best.get_weights(), best_of_whole.get_weights(), strict=True)
+    assert all(np.array_equal(*pair) for pair in pairs), moments
+
+
+def test_an_interrupt_saves_and_says_how_to_go_on(records, tmp_path):
+    process = start("--records", records, "--run", tmp_path, *STEERED, "--epochs", 999)
+    wait_for_a_checkpoint(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    shown = ended(process, 130)
+    assert f"To go on: bin/train --run {tmp_path}\ntrain: interrupted\n" in shown
+    progress, _ = checkpoints.load(tmp_path)
+    steps = f" and {progress.step} steps" if progress.step else ""
+    assert f"Stopped after {progress.epoch} epochs{steps}." in shown
+
+
+@pytest.fixture
+def small_run(records, tmp_path, monkeypatch):
+    """Trains a small network in a folder."""
+    monkeypatch.setattr(unet, "build", small.build)
+
+    def trained(*flags, code=0):
+        source = ("--records", records, "--run", tmp_path / "run", "--batch-size", 4)
+        flags = (*source, "--precision", "float32", *flags)
+        assert cli.main(["train", *map(str, flags)]) == code
+        return tmp_path / "run"
+
+    return trained
+
+
+def test_a_finished_run_is_left_alone_and_can_be_extended(small_run, capsys):
+    folder = small_run("--epochs", 1)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    capsys.readouterr()
+    small_run()
+    assert "Finished before, after 1 epochs." in capsys.readouterr().out
+    after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert {path for path in before if before[path] != after[path]} <= {
+        folder / "run.json"
+    }
+    small_run("--epochs", 2)
+    history = pd.read_csv(folder / "history.csv")
+    assert history["epoch"].tolist() == [0, 1]
+    assert json.loads((folder / "run.json").read_text())["config"]["epochs"] == 2
+
+
+def test_a_run_that_stopped_early_is_finished(small_run, capsys):
+    flags = ("--learning-rate", 1e-9, "--min-learning-rate", 0, "--stop-patience", 1)
+    flags += ("--batch-norm-momentum", 0.5)
+    folder = small_run(*flags, "--epochs", 30)
+    progress, _ = checkpoints.load(folder)
+    assert progress.stopped
+    assert progress.epoch < 30
+    capsys.readouterr()
+    small_run(*flags, "--epochs", 40)
+    shown = capsys.readouterr().out
+    assert f"after {progress.epoch} epochs, early, for want of" in shown
+
+
+def test_a_loss_that_is_not_finite_ends_with_step_names_and_checkpoint(
+    small_run, records, capsys
+):
+    small_run("--learning-rate", 1e30, "--checkpoint-every", 1, code=2)
+    shown = capsys.readouterr().err
+    read = manifest.read(str(records))
+    for step in range(4):
+        names = data.train_names(str(records), read, 4, step)
+        if f"after step {step + 1} of epoch 1, on {', '.join(names)}." in shown:
+            break
+    else:
+        pytest.fail(shown)
+    assert "nan" in shown or "inf" in shown or "not finite" in shown
+    folder = Path(shown.partition("checkpoint is ")[2].partition(";")[0])
+    progress, values = checkpoints.load(folder.parents[1])
+    assert progress.step == step
+    assert all(np.isfinite(value).all() for value in values)
+
+
+def test_mixed_precision_goes_on_too(small_run):
+    flags = ("--precision", "mixed_float16", "--checkpoint-every", 1)
+    folder = small_run(*flags, "--epochs", 1)
+    small_run(*flags, "--epochs", 2)
+    _, values = checkpoints.load(folder)
+    assert all(np.isfinite(value).all() for value in values)

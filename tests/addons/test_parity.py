@@ -1,28 +1,18 @@
 """clouds.warp and clouds.components against albumentations and tensorflow-addons."""
 
-import os
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates, maximum_filter
 
 from clouds import warp
 
-HERE = Path(__file__).parent
-PYTHON = os.environ.get("CLOUDS_ORACLE") or HERE.parents[1] / ".venv-oracle/bin/python"
 SIZES = ("network", "odd")
 
 
 @pytest.fixture(scope="session")
-def peers(tmp_path_factory):
-    if not Path(PYTHON).exists():
-        pytest.skip(f"no oracle environment at {PYTHON}; `bin/test --oracle` makes it")
+def peers(oracle, tmp_path_factory):
     out = tmp_path_factory.mktemp("oracle") / "peers.npz"
-    command = [str(PYTHON), str(HERE / "oracle.py"), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    oracle("oracle.py", out)
     with np.load(out) as arrays:
         return dict(arrays)
 

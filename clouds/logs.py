@@ -1,0 +1,142 @@
+"""Callbacks that show how a training goes: csv, pictures, TensorBoard, the screen.
+
+The figures of all its epochs are in `checkpoints.Progress`.
+"""
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from clouds import plots, schema
+from clouds.checkpoints import Progress
+
+PANEL = "validation.png"
+BOARD = "tensorboard"
+_SHOWN = 4
+
+
+class Speed(keras.callbacks.Callback):
+    """Adds `images_per_second` to an epoch's figures, its first step left out.
+
+    Args:
+      batch_size: images a step.
+    """
+
+    def __init__(self, batch_size: int):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Starts the clock after the first step, which may compile."""
+        if batch <= 1:
+            self.batch, self.started = batch, time.monotonic()
+
+    def on_test_begin(self, logs=None):
+        """Stops it before validation."""
+        images = (self.params["steps"] - self.batch) * self.batch_size
+        self.rate = images / (time.monotonic() - self.started)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the figure for the callbacks that follow."""
+        logs["images_per_second"] = round(self.rate, 2)
+
+
+class KeepHistory(keras.callbacks.Callback):
+    """Writes the epochs so far as csv and as a picture, after each one.
+
+    Args:
+      folder: of the run.
+      progress: of the training; its history grows.
+    """
+
+    def __init__(self, folder: Path, progress: Progress):
+        super().__init__()
+        self.folder = folder
+        self.progress = progress
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the epoch."""
+        self.progress.history.append({"epoch": epoch, **logs})
+        table = pd.DataFrame(self.progress.history)
+        part = self.folder / "part.history.csv"
+        table.to_csv(part, index=False)
+        part.replace(self.folder / "history.csv")
+        plots.history(table, self.folder / "history.png")
+
+
+class Panel(keras.callbacks.Callback):
+    """Draws the same few validation images after each epoch, true above predicted.
+
+    Args:
+      folder: of the run.
+      images: uint8[B, H, W, 3].
+      masks: uint8[B, H, W, C].
+    """
+
+    def __init__(self, folder: Path, images: np.ndarray, masks: np.ndarray):
+        super().__init__()
+        self.path = folder / PANEL
+        self.images, self.masks = images[:_SHOWN], masks[:_SHOWN]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Predicts and draws."""
+        logits, _ = self.model((self.images, self.masks), training=False)
+        predicted = keras.ops.convert_to_numpy(logits) > 0
+        rows = {"truth": self.masks > 0, "predicted": predicted}
+        plots.overlays(
+            [*self.images] * len(rows),
+            [mask for masks in rows.values() for mask in masks],
+            self.path,
+            titles=[title for title, masks in rows.items() for _ in masks],
+        )
+
+
+class Board(keras.callbacks.Callback):
+    """Writes an epoch's figures and the panel for TensorBoard.
+
+    Args:
+      folder: of the run.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+        self.writers = {
+            split: tf.summary.create_file_writer(str(folder / BOARD / split))
+            for split in ("train", "validation")
+        }
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes them under the same names for both splits."""
+        for name, value in logs.items():
+            split = "validation" if name.startswith("val_") else "train"
+            with self.writers[split].as_default(epoch):
+                tf.summary.scalar(name.removeprefix("val_"), value)
+        panel = tf.io.decode_png(tf.io.read_file(str(self.folder / PANEL)), 3)
+        with self.writers["validation"].as_default(epoch):
+            tf.summary.image("panel", panel[None])
+        for writer in self.writers.values():
+            writer.flush()
+
+
+class Bar(keras.callbacks.ProgbarLogger):
+    """Keras's progress bar, without the figures of each label."""
+
+    async_safe = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Shows a step."""
+        super().on_train_batch_end(batch, _without_labels(logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Shows an epoch."""
+        super().on_epoch_end(epoch, _without_labels(logs))
+
+
+def _without_labels(logs: dict) -> dict:
+    labels = tuple(f"dice_{label.lower()}" for label in schema.LABELS)
+    return {name: logs[name] for name in logs if not name.endswith(labels)}

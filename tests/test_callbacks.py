@@ -1,0 +1,55 @@
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from clouds import callbacks
+from clouds.checkpoints import Progress
+
+VAL_LOSSES = [1.0, 0.9, 0.95, 0.91, 0.92, 0.93]
+
+
+def steered(progress):
+    """A model with what decides on its learning rate and end."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.1), "mse")
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=4, verbose=1)
+    plateau = keras.callbacks.ReduceLROnPlateau(
+        "val_loss", factor=0.5, patience=2, verbose=1
+    )
+    replay = callbacks.Replay(0.1, progress, stopping, plateau)
+    made = keras.callbacks.CallbackList([stopping, plateau, replay], model=model)
+    made.on_train_begin()
+    return model, made
+
+
+def test_callbacks_that_forget_are_shown_the_epochs_before(capsys):
+    whole, made = steered(Progress())
+    for epoch, loss in enumerate(VAL_LOSSES):
+        made.on_epoch_end(epoch, {"val_loss": loss})
+    assert whole.stop_training
+    for done in range(1, len(VAL_LOSSES)):
+        history = [{"epoch": k, "val_loss": VAL_LOSSES[k]} for k in range(done)]
+        capsys.readouterr()
+        later, made = steered(Progress(history=history))
+        assert capsys.readouterr().out == ""
+        for epoch in range(done, len(VAL_LOSSES)):
+            assert not getattr(later, "stop_training", False)
+            made.on_epoch_end(epoch, {"val_loss": VAL_LOSSES[epoch]})
+        assert later.stop_training
+        assert float(later.optimizer.learning_rate) == float(
+            whole.optimizer.learning_rate
+        )
+    assert np.isclose(float(whole.optimizer.learning_rate), 0.025)
+
+
+def test_the_first_interrupt_asks_and_the_second_ends(capfd):
+    with pytest.raises(KeyboardInterrupt), callbacks.interrupts() as asked:
+        assert not asked.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.is_set()
+        assert "Saves and stops" in capfd.readouterr().out
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

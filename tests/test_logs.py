@@ -1,0 +1,69 @@
+import json
+
+import cv2
+import pandas as pd
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
+
+from clouds import logs, schema
+
+LABELS = [f"dice_{label.lower()}" for label in schema.LABELS]
+
+
+def events(folder):
+    return EventAccumulator(str(folder)).Reload()
+
+
+def test_tensorboard_shows_what_the_history_holds(run):
+    history = pd.read_csv(run / "history.csv")
+    both = ["loss", "dice_coef", "mean_dice", *LABELS]
+    for split, prefix in (("train", ""), ("validation", "val_")):
+        found = events(run / "tensorboard" / split)
+        names = {*both, *(["learning_rate", "images_per_second"] if not prefix else [])}
+        scalars = {tag: found.Tensors(tag) for tag in found.Tags()["tensors"]}
+        assert names <= set(scalars)
+        for name in names:
+            values = [float(make_ndarray(e.tensor_proto)) for e in scalars[name]]
+            assert values == pytest.approx(history[prefix + name].tolist())
+            assert [event.step for event in scalars[name]] == [0, 1]
+
+
+def test_tensorboard_shows_the_panel_of_each_epoch(run):
+    found = events(run / "tensorboard" / "validation")
+    panels = found.Tensors("panel")
+    assert [event.step for event in panels] == [0, 1]
+    width, height, picture = panels[-1].tensor_proto.string_val
+    last = cv2.imread(str(run / logs.PANEL))
+    assert (int(height), int(width)) == last.shape[:2]
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_the_figures_of_the_labels_average_to_the_mean(run):
+    history = pd.read_csv(run / "history.csv")
+    for prefix in ("", "val_"):
+        labels = history[[prefix + label for label in LABELS]]
+        assert labels.mean(axis=1).tolist() == pytest.approx(
+            history[f"{prefix}mean_dice"].tolist(), rel=1e-5
+        )
+
+
+def test_the_speed_leaves_out_the_first_step(monkeypatch):
+    now = iter([100.0, 150.0, 154.0])
+    monkeypatch.setattr(logs.time, "monotonic", lambda: next(now))
+    speed = logs.Speed(batch_size=8)
+    speed.set_params({"steps": 3})
+    for batch in range(3):
+        speed.on_train_batch_begin(batch)
+    speed.on_test_begin()
+    figures = {}
+    speed.on_epoch_end(0, figures)
+    assert figures == {"images_per_second": 2 * 8 / 4}
+
+
+def test_the_facts_hold_the_speed_of_the_epochs(run):
+    history = pd.read_csv(run / "history.csv")
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["images_per_second"] == pytest.approx(
+        history["images_per_second"].median()
+    )
