@@ -67,7 +67,16 @@ def train_names(
 ) -> list[str]:
     """The names of the images in one batch of `train_batches`.
 
-    Args: as there; batch, from 0, is the one wanted.
+    Args:
+      folder: of the records.
+      manifest: theirs.
+      batch_size: as there, and so are the next.
+      batch: the one wanted, from 0.
+      seed: of the order.
+      cache: whether there is one; the order differs.
+
+    Returns:
+      Names, in the batch's order.
     """
     names = (
         _shuffled(
@@ -86,10 +95,7 @@ def train_names(
 def steps(folder: str, manifest: Manifest, batch_size: int, *, hosts: int = 1) -> int:
     """The full batches that a host takes from one pass over the training images.
 
-    Args: as `train_batches`.
-
-    Raises:
-      InputError: there is not one.
+    Args and errors: as `train_batches`.
     """
     examples = manifest.examples("train") // hosts
     if examples < batch_size:

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import __version__, config, manifest, pixels, unet
+from clouds import __version__, checkpoints, config, manifest, pixels, unet
 from clouds.checkpoints import Progress
 from clouds.config import Training
 from clouds.errors import InputError
@@ -31,7 +31,7 @@ FACTS = "run.json"
 WEIGHTS = "best.weights.h5"
 
 _OF_TRAINING = (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png")
-_OF_TRAINING += ("validation.png", "summary.txt", "checkpoints", "tensorboard")
+_OF_TRAINING += ("validation.png", "summary.txt", checkpoints.FOLDER, "tensorboard")
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
 _MAY_DIFFER |= {"deterministic", "overwrite"}
 
@@ -70,18 +70,21 @@ def check(settings: Training, facts: dict) -> None:
       facts: with the checksum of the records.
 
     Raises:
-      InputError: the folder holds a run of other settings or records.
+      InputError: the folder holds a run of other settings or records, or a finished
+        one without its checkpoints.
     """
     own = None if settings.overwrite else config.of_run(settings.run)
     if own is None:
         return
+    folder = Path(settings.run)
+    known = _facts(folder)
     there, here = dataclasses.asdict(own), dataclasses.asdict(settings)
     differing = [
         f"--{name.replace('_', '-')} {_shown(there[name])} there, {_shown(here[name])}"
         for name in here
         if name not in _MAY_DIFFER and there[name] != here[name]
     ]
-    records = _facts(Path(settings.run)).get("records", facts["records"])
+    records = known.get("records", facts["records"])
     if records["sha256"] != facts["records"]["sha256"]:
         differing.append(f"records {records.get('folder')} there, {settings.records}")
     if differing:
@@ -89,6 +92,11 @@ def check(settings: Training, facts: dict) -> None:
             "--run must be a new folder, or a run of the same settings. Received: "
             f"'{settings.run}', with {'; '.join(differing)} here. Leave these flags "
             "out to go on with it, or give another folder, or --overwrite."
+        )
+    if "best" in known and not checkpoints.files(folder):
+        raise InputError(
+            "--run must be a new folder, or hold a checkpoint to go on from. Received: "
+            f"'{folder}', a finished run that has none. Give another, or --overwrite."
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from clouds import config, run
+from clouds.checkpoints import Progress
 from clouds.errors import InputError
 
 settings = config.Training(records="r", run="x", size=(64, 96), precision="float32")
@@ -45,6 +46,16 @@ def test_a_run_of_other_settings_is_refused_with_each_difference(tmp_path):
     with pytest.raises(InputError, match="records r there, r here"):
         run.check(chosen, {**facts, "records": {"folder": "r", "sha256": "1"}})
     run.check(dataclasses.replace(other, overwrite=True), facts)
+
+
+def test_a_finished_run_without_checkpoints_is_not_begun_anew(tmp_path):
+    chosen = dataclasses.replace(settings, run=str(tmp_path))
+    run.create(chosen, facts)
+    run.check(chosen, facts)
+    row = {"epoch": 0, "val_loss": 1.0, "images_per_second": 2.0}
+    run.add_results(tmp_path, Progress(epoch=1, history=[row]))
+    with pytest.raises(InputError, match="a finished run that has none"):
+        run.check(chosen, facts)
 
 
 def test_overwriting_leaves_nothing_of_the_run_before(tmp_path):
