@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from clouds import warp
+from clouds import devices, warp
 from clouds.errors import InputError
 
 PHOTOMETRIC = (
@@ -166,7 +166,8 @@ class RandomGeometry(keras.layers.Layer):
         Returns:
           Images and masks, of the same shapes and dtypes.
         """
-        return ops.map(self._move_one, {"image": images, "mask": masks, **drawn})
+        batch = {"image": images, "mask": masks, **drawn}
+        return devices.each(lambda part: ops.map(self._move_one, part), batch)
 
     def call(self, inputs, training=None):
         """Moves a batch `(images, masks)`, in training only."""

@@ -53,13 +53,15 @@ def make(
         min_lr=settings.min_learning_rate,
         verbose=1,
     )
+    averaged = [keras.callbacks.SwapEMAWeights()] if settings.ema_momentum else []
+    by_loss = [stopping, plateau] if settings.schedule == "plateau" else [stopping]
     return [
         checkpointing.watch,
+        *averaged,
         logs.Speed(settings.batch_size),
-        SaveBest(folder, progress),
-        stopping,
-        plateau,
-        Replay(settings.learning_rate, progress, stopping, plateau),
+        SaveBest(folder, progress, *averaged),
+        *by_loss,
+        Replay(settings, progress, by_loss),
         logs.KeepHistory(folder, progress),
         logs.Panel(folder, *examples),
         logs.Board(folder),
@@ -115,12 +117,14 @@ class Watch(keras.callbacks.Callback):
     def stop(self, batch: int, what: str) -> NoReturn:
         """Raises the error of a batch."""
         settings, step = self.settings, self.done + batch
-        source = (settings.records, self.records, settings.batch_size)
+        source = (settings.records, self.records, settings.batch_size // settings.hosts)
         names = data.train_names(
             *source,
-            self.epoch * data.steps(*source) + step,
+            self.epoch * data.steps(*source, hosts=settings.hosts) + step,
             seed=settings.seed,
             cache=settings.cache,
+            host=settings.host,
+            hosts=settings.hosts,
         )
         place = f"step {step + 1} of epoch {self.epoch + 1}"
         self._stop(f"{what} after {place}, on {', '.join(names)}")
@@ -141,44 +145,50 @@ class SaveBest(keras.callbacks.Callback):
     Args:
       folder: of the run.
       progress: of the training.
+      averaged: what puts the weights' moving average in their place.
     """
 
-    def __init__(self, folder: Path, progress: Progress):
+    def __init__(self, folder: Path, progress: Progress, *averaged):
         super().__init__()
         self.folder = folder
+        self.averaged = averaged
         self.best = min((row["val_loss"] for row in progress.history), default=math.inf)
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes them if they are."""
         if logs["val_loss"] < self.best:
             self.best = logs["val_loss"]
+            for callback in self.averaged:
+                callback.on_test_begin()
             run.save_weights(self.model.network, self.folder)
+            for callback in self.averaged:
+                callback.on_test_end()
 
 
 class Replay(keras.callbacks.Callback):
     """Shows callbacks the epochs before this `fit`, at whose begin they forget all.
 
     Args:
-      learning_rate: that the training began with.
-      progress: of the training.
-      stopping: `EarlyStopping`.
-      plateau: `ReduceLROnPlateau`.
+      settings: of the training.
+      progress: so far.
+      shown: the callbacks.
     """
 
-    def __init__(self, learning_rate: float, progress: Progress, stopping, plateau):
+    def __init__(self, settings: config.Training, progress: Progress, shown: list):
         super().__init__()
-        self.learning_rate = learning_rate
+        self.settings = settings
         self.progress = progress
-        self.callbacks = stopping, plateau
+        self.shown = shown
 
     def on_train_begin(self, logs=None):
         """Replays the history; the learning rate comes out as it was."""
-        self.model.optimizer.learning_rate = self.learning_rate
-        for callback in self.callbacks:
-            shown, callback.verbose = callback.verbose, 0
+        if self.settings.schedule == "plateau":
+            self.model.optimizer.learning_rate = self.settings.learning_rate
+        for callback in self.shown:
+            verbose, callback.verbose = callback.verbose, 0
             for row in self.progress.history:
                 callback.on_epoch_end(int(row["epoch"]), dict(row))
-            callback.verbose = shown
+            callback.verbose = verbose
 
 
 class Checkpoints(keras.callbacks.Callback):

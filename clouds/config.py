@@ -111,9 +111,25 @@ class Training:
     size: Size | None = _flag(
         "height x width to train at; the records' if not given", None
     )
+    loss: Literal["bce_dice", "bce", "dice"] = _flag(
+        "cross-entropy, 1 - Dice, or their sum", "bce_dice"
+    )
     epochs: int = _flag("passes over the training images at most", 15)
     batch_size: int = _flag("images a step", 32)
     learning_rate: float = _flag("of Adam", 3e-4)
+    schedule: Literal["plateau", "cosine"] = _flag(
+        "how the learning rate falls: when val_loss does not, or over all epochs",
+        "plateau",
+    )
+    warmup_epochs: float = _flag("in which it rises from 0, before the cosine", 0)
+    weight_decay: float = _flag("of AdamW; 0 is the notebook's Adam", 0)
+    clip_norm: float = _flag("norm that all gradients together keep; 0 for none", 0)
+    accumulate: int = _flag("steps whose gradients make one update", 1)
+    ema_momentum: float = _flag(
+        "of the weights' moving average, then validated and kept; 0 for none",
+        0,
+    )
+    freeze_epochs: int = _flag("in which the encoder's weights stay as they are", 0)
     stop_patience: int = _flag("epochs without a better val_loss before it stops", 5)
     plateau_patience: int = _flag(
         "epochs without a better val_loss before the learning rate falls", 3
@@ -149,6 +165,12 @@ class Training:
         "steps between checkpoints; each epoch ends with one", 500
     )
     deterministic: bool = _flag("the same bits each time, at some cost", False)
+    devices: int = _flag("of each machine, to share a batch; 0 for all it has", 1)
+    hosts: int = _flag("machines to share a batch; needs KERAS_BACKEND=jax", 1)
+    host: int = _flag("which of them this is, from 0; that one writes --run", 0)
+    coordinator: str | None = _flag(
+        "ADDRESS:PORT of host 0, for all; left out where JAX knows the hosts", None
+    )
     overwrite: bool = _flag("replace the run in the folder", False)
     decode: Decode = _of_records("reduced")
 
@@ -157,12 +179,25 @@ class Training:
         if self.records is None:
             raise InputError("--records must be given, as --run holds no run yet.")
         _positive(self, "epochs", "batch_size", "learning_rate", "checkpoint_every")
-        _positive(self, "stop_patience", "plateau_patience")
-        _not_negative(self, "min_learning_rate", "seed")
+        _positive(self, "stop_patience", "plateau_patience", "accumulate", "hosts")
+        _not_negative(self, "min_learning_rate", "seed", "warmup_epochs")
+        _not_negative(self, "weight_decay", "clip_norm", "freeze_epochs")
         _within_one(self, "horizontal_flip", "vertical_flip", "plateau_factor")
         _within_one(self, "grid_distortion", "elastic", "batch_norm_momentum")
+        _within_one(self, "ema_momentum")
+        if self.warmup_epochs and self.schedule != "cosine":
+            raise InputError(
+                "--warmup-epochs must go with --schedule cosine. Received: "
+                f"--schedule {self.schedule}. Add it, or leave the warm-up out."
+            )
         if self.size is not None:
             _positive(self, "size")
+        _not_negative(self, "devices", "host")
+        if self.host >= self.hosts:
+            raise InputError(
+                f"--host must be below --hosts. Received: {self.host}, of {self.hosts} "
+                "hosts. Count from 0."
+            )
         _named_layers(self.augmentation)
 
 
@@ -204,16 +239,18 @@ class Prediction(_Judgement):
       bin/predict --run runs/first --images test_images --out runs/first/test
     """
 
-    out: str = _flag("folder for submission.csv and submission_post.csv")
+    out: str = _flag("folder for submission.csv, submission_post.csv, overlays.png")
     images: str | None = _flag("folder or zip of images", None)
     sample_submission: str | None = _flag(
         "csv that tells which of the images, in which order", None
     )
     records: str | None = _flag("instead: records made with --unlabelled", None)
+    overlays: int = _flag("images to draw, with what submission_post.csv says", 8)
 
     def __post_init__(self):
         """Refuses values out of range, and two sources of images."""
         super().__post_init__()
+        _not_negative(self, "overlays")
         if bool(self.images) == bool(self.records):
             raise InputError("Either --images or --records must be given.")
         if self.records and self.sample_submission:

@@ -63,7 +63,15 @@ def train_batches(
 
 
 def train_names(
-    folder: str, manifest: Manifest, batch_size: int, batch: int, *, seed=0, cache=None
+    folder: str,
+    manifest: Manifest,
+    batch_size: int,
+    batch: int,
+    *,
+    seed: int = 0,
+    cache: str | None = None,
+    host: int = 0,
+    hosts: int = 1,
 ) -> list[str]:
     """The names of the images in one batch of `train_batches`.
 
@@ -74,6 +82,8 @@ def train_names(
       batch: the one wanted, from 0.
       seed: of the order.
       cache: whether there is one; the order differs.
+      host: as there.
+      hosts: as there.
 
     Returns:
       Names, in the batch's order.
@@ -84,6 +94,8 @@ def train_names(
             manifest,
             batch * batch_size,
             seed,
+            host,
+            hosts,
             keep=(lambda kept: kept) if cache else None,
         )
         .take(batch_size)

@@ -20,7 +20,7 @@ _SHOWN = 4
 
 
 class Speed(keras.callbacks.Callback):
-    """Adds `images_per_second` to an epoch's figures, its first step left out.
+    """Adds `images_per_second`, its first step left out, and `learning_rate`.
 
     Args:
       batch_size: images a step.
@@ -41,8 +41,10 @@ class Speed(keras.callbacks.Callback):
         self.rate = images / (time.monotonic() - self.started)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Adds the figure for the callbacks that follow."""
+        """Adds the figures for the callbacks that follow."""
         logs["images_per_second"] = round(self.rate, 2)
+        rate = self.model.optimizer.learning_rate
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
 
 
 class KeepHistory(keras.callbacks.Callback):

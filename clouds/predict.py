@@ -1,10 +1,11 @@
-"""Predicts masks of images and writes the plain and the post-processed submission."""
+"""Predicts masks of images: the plain and the post-processed submission, a picture."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -14,7 +15,9 @@ from clouds import (
     images,
     manifest,
     pixels,
+    plots,
     postprocess,
+    rle,
     run,
     schema,
     table,
@@ -22,6 +25,7 @@ from clouds import (
 from clouds.errors import InputError
 
 PLAIN, CLEANED = "submission.csv", "submission_post.csv"
+OVERLAYS = "overlays.png"
 
 _LABELS = range(len(schema.LABELS))
 
@@ -42,15 +46,18 @@ def predict(settings: config.Prediction) -> None:
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     parts = [out / f"{name}.part" for name in (PLAIN, CLEANED)]
+    drawn = {}
     try:
         with contextlib.ExitStack() as stack:
             submissions = [stack.enter_context(part.open("w")) for part in parts]
             for submission in submissions:
                 submission.write(",".join(table.COLUMNS) + "\n")
             predictions = _predictions(settings, network, batches)
-            for name, *texts in tqdm(
+            for name, image, *texts in tqdm(
                 predictions, "predict", total, unit="image", disable=None
             ):
+                if len(drawn) < settings.overlays:
+                    drawn[name] = image, texts[1]
                 for submission, of_image in zip(submissions, texts, strict=True):
                     for label in orders.get(name, _LABELS):
                         text = of_image[label].decode()
@@ -61,7 +68,20 @@ def predict(settings: config.Prediction) -> None:
         raise
     for part in parts:
         part.replace(part.with_suffix(""))
-    print(f"{total} images: {out / PLAIN} and {out / CLEANED}")
+    written = f"{out / PLAIN} and {out / CLEANED}"
+    if drawn:
+        _draw(drawn, out / OVERLAYS)
+        written += f"; the first {len(drawn)} are drawn in {out / OVERLAYS}"
+    print(f"{total} images: {written}")
+
+
+def _draw(images_and_texts: dict[str, tuple], path: Path) -> None:
+    size = schema.SUBMISSION_SIZE
+    shown, masks = [], []
+    for image, texts in images_and_texts.values():
+        shown.append(pixels.resize(image, size).numpy())
+        masks.append(np.stack([rle.decode(t.decode(), size) for t in texts], -1))
+    plots.overlays(shown, masks, path, titles=list(images_and_texts))
 
 
 def _from_records(settings: config.Prediction, trained: config.Training) -> tuple:
@@ -137,7 +157,7 @@ def _orders(path: str) -> dict[str, list[int]]:
 
 
 def _predictions(settings, network: keras.Model, batches) -> Iterator[tuple]:
-    """Yields an image's name, and its labels' plain and cleaned texts."""
+    """Yields an image's name, itself, and its labels' plain and cleaned texts."""
 
     @tf.function(reduce_retracing=True)
     def write(probabilities):
@@ -148,6 +168,7 @@ def _predictions(settings, network: keras.Model, batches) -> Iterator[tuple]:
         )
 
     for batch in batches:
-        texts = write(network.predict_on_batch(batch["image"].numpy()))
+        shown = batch["image"].numpy()
+        texts = (text.numpy() for text in write(network.predict_on_batch(shown)))
         names = [name.decode() for name in batch["name"].numpy()]
-        yield from zip(names, *(text.numpy() for text in texts), strict=True)
+        yield from zip(names, shown, *texts, strict=True)

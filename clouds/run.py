@@ -34,6 +34,7 @@ _OF_TRAINING = (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png")
 _OF_TRAINING += ("validation.png", "summary.txt", checkpoints.FOLDER, "tensorboard")
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
 _MAY_DIFFER |= {"deterministic", "overwrite"}
+_MAY_DIFFER |= {"devices", "hosts", "host", "coordinator"}
 
 
 def facts(settings: Training, records: Manifest) -> dict:

@@ -17,11 +17,13 @@ from clouds import (
     checkpoints,
     config,
     data,
-    kernels,
+    devices,
     losses,
     manifest,
     metrics,
+    optimizers,
     pixels,
+    resnet,
     run,
     schema,
     unet,
@@ -70,32 +72,35 @@ def train(settings: config.Training) -> None:
       InputError: records or folder do not fit the settings, or the loss is no
         longer finite.
     """
+    if settings.deterministic:
+        _be_deterministic()
+    on = devices.start(settings)
+    settings = dataclasses.replace(settings, host=on.host, hosts=on.hosts)
     records = manifest.read(settings.records, fold=settings.fold)
     settings = _resolve(settings, records)
     steps = data.steps(settings.records, records, settings.batch_size)
     facts = run.facts(settings, records)
     run.check(settings, facts)
-    folder = Path(settings.run)
-    found = None if settings.overwrite else checkpoints.load(folder)
+    found = None if settings.overwrite else checkpoints.load(Path(settings.run))
     progress, arrays = found or (checkpoints.Progress(), None)
-    if _finished(progress, settings):
-        more = "" if progress.stopped else " More --epochs go on from there."
-        print(f"Finished before, {_place(progress)}.{more}")
-    else:
-        if settings.deterministic:
-            _be_deterministic()
-        keras.utils.set_random_seed(settings.seed)
-        trainer = build(settings, fresh=arrays is None)
-        run.create(settings, facts)
-        _announce(trainer.network, settings, records, steps, progress)
-        with data.damage_named(settings.records, records):
-            _fit(trainer, settings, records, steps, progress, arrays)
-    run.add_results(folder, progress)
-    print(f"Best weights and history are in {folder}")
+    on.agree(settings, progress.epoch, progress.step)
+    with on.folder(settings.run) as folder, on.loss_of_hosts_named():
+        if _finished(progress, settings):
+            more = "" if progress.stopped else " More --epochs go on from there."
+            print(f"Finished before, {_place(progress)}.{more}")
+        else:
+            keras.utils.set_random_seed(settings.seed)
+            with on.scope():
+                trainer = build(settings, steps=steps, fresh=arrays is None)
+            run.create(dataclasses.replace(settings, run=str(folder)), facts)
+            _announce(trainer.network, settings, records, steps, progress, folder)
+            with data.damage_named(settings.records, records):
+                _fit(trainer, settings, records, steps, progress, arrays, on, folder)
+        run.add_results(folder, progress)
+    print(f"Best weights and history are in {settings.run}")
 
 
-def _fit(trainer, settings, records, steps: int, progress, arrays) -> None:
-    folder = Path(settings.run)
+def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> None:
     val_batches = data.val_batches(
         settings.records, records, settings.batch_size, size=settings.size
     )
@@ -109,21 +114,41 @@ def _fit(trainer, settings, records, steps: int, progress, arrays) -> None:
             made = callbacks.make(settings, folder, progress, examples, checkpointing)
             # An epoch that was broken off has a `fit` of its own.
             while not _finished(progress, settings):
+                until = _freeze(trainer, settings, progress.epoch)
                 first = progress.epoch * steps + progress.step
                 with _train_batches(settings, records, first) as train_batches:
                     trainer.fit(
                         train_batches,
                         initial_epoch=progress.epoch,
-                        epochs=settings.epochs,
+                        epochs=until,
                         steps_per_epoch=steps - progress.step,
-                        validation_data=val_batches.map(_with_targets),
+                        validation_data=val_batches.map(on.repeat).map(_with_targets),
                         callbacks=made,
                         shuffle=False,
                         verbose=1 if sys.stdout.isatty() else 2,
                     )
+    except tf.errors.ResourceExhaustedError as error:
+        raise InputError(
+            "A step must fit into the device's memory. Received: --batch-size "
+            f"{settings.batch_size} of {settings.size[0]}x{settings.size[1]} in "
+            f"{settings.precision}, which do not. Give a smaller --batch-size, with "
+            "--accumulate for as many images an update, or a smaller --size."
+        ) from error
     except KeyboardInterrupt:
-        print(f"Stopped {_place(progress)}. To go on: bin/train --run {folder}")
+        print(f"Stopped {_place(progress)}. To go on: bin/train --run {settings.run}")
         raise
+
+
+def _freeze(trainer: Trainer, settings: config.Training, epoch: int) -> int:
+    """Stops or frees the encoder as the epoch wants; until which epoch that holds."""
+    frozen = epoch < settings.freeze_epochs
+    if settings.freeze_epochs:
+        for layer in trainer.network.layers:
+            if resnet.owns(layer):
+                layer.trainable = not frozen
+        # The step was traced for the weights that moved then.
+        trainer.make_train_function(force=True)
+    return min(settings.freeze_epochs, settings.epochs) if frozen else settings.epochs
 
 
 def _be_deterministic() -> None:
@@ -149,10 +174,10 @@ def _place(progress) -> str:
     return f"after {progress.epoch} epochs{step}{early}"
 
 
-def _announce(network, settings, records, steps: int, progress) -> None:
+def _announce(network, settings, records, steps, progress, folder: Path) -> None:
     lines = []
     network.summary(print_fn=lines.append)
-    Path(settings.run, "summary.txt").write_text("\n".join(lines) + "\n")
+    (folder / "summary.txt").write_text("\n".join(lines) + "\n")
     print(
         f"Training on {records.examples('train')} images of "
         f"{settings.size[0]}x{settings.size[1]}, validating on "
@@ -211,11 +236,13 @@ def _train_batches(settings: config.Training, records, first: int):
         yield data.train_batches(
             settings.records,
             records,
-            settings.batch_size,
+            settings.batch_size // settings.hosts,
             size=settings.size,
             seed=settings.seed,
             first=first,
             cache=cache,
+            host=settings.host,
+            hosts=settings.hosts,
         ).map(_with_targets)
 
 
@@ -223,11 +250,12 @@ def _with_targets(images, masks):
     return (images, masks), masks
 
 
-def build(settings: config.Training, *, fresh: bool = True) -> Trainer:
+def build(settings: config.Training, *, steps: int = 1, fresh: bool = True) -> Trainer:
     """Builds and compiles what is trained.
 
     Args:
       settings: with size and precision chosen.
+      steps: an epoch; a schedule needs it.
       fresh: whether it begins, and so needs the encoder's weights.
 
     Returns:
@@ -260,8 +288,8 @@ def build(settings: config.Training, *, fresh: bool = True) -> Trainer:
         tf.config.list_physical_devices("GPU")
     )
     trainer.compile(
-        kernels.Adam(settings.learning_rate),
-        loss=losses.bce_dice,
+        optimizers.build(settings, steps),
+        loss=getattr(losses, settings.loss),
         metrics=metrics.of_logits(),
         # On CPUs XLA forgoes oneDNN's convolutions.
         jit_compile=False if on_cpu else "auto",

@@ -15,7 +15,7 @@ def build(size, classes=4, *, dtype=None):
     images = keras.Input((*size, 3), name="images")
     x = layers.Conv2D(4, 3, padding="same", name="first", dtype=dtype)(images)
     x = layers.BatchNormalization(name="bn", dtype=dtype)(x)
-    x = layers.Conv2D(classes, 3, padding="same", name="last", dtype=dtype)(x)
+    x = layers.Conv2D(classes, 3, padding="same", name="final_conv", dtype=dtype)(x)
     logits = layers.Activation("linear", dtype="float32")(x)
     return keras.Model(images, logits, name="unet_resnet34")
 

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from clouds import callbacks
+from clouds import callbacks, config
 from clouds.checkpoints import Progress
 
 VAL_LOSSES = [1.0, 0.9, 0.95, 0.91, 0.92, 0.93]
@@ -19,7 +19,8 @@ def steered(progress):
     plateau = keras.callbacks.ReduceLROnPlateau(
         "val_loss", factor=0.5, patience=2, verbose=1
     )
-    replay = callbacks.Replay(0.1, progress, stopping, plateau)
+    settings = config.Training(records="records", run="run", learning_rate=0.1)
+    replay = callbacks.Replay(settings, progress, [stopping, plateau])
     made = keras.callbacks.CallbackList([stopping, plateau, replay], model=model)
     made.on_train_begin()
     return model, made

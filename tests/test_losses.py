@@ -25,6 +25,14 @@ def test_bce_dice_is_the_notebooks_formula(truth):
     assert value == pytest.approx(bce_dice(truth, logits), rel=1e-5)
 
 
+def test_the_sum_is_that_of_its_parts():
+    parts = float(losses.bce(masks, logits)) + float(losses.dice(masks, logits))
+    assert parts == pytest.approx(bce_dice(masks, logits), rel=1e-5)
+    probabilities = 1 / (1 + np.exp(-logits.astype(float).ravel()))
+    entropy = log_loss(masks.ravel(), probabilities)
+    assert float(losses.bce(masks, logits)) == pytest.approx(entropy, rel=1e-5)
+
+
 def test_half_precision_logits_are_computed_in_single():
     half = logits.astype(np.float16)
     value = losses.bce_dice(masks, half)

@@ -21,7 +21,7 @@ def submissions(sample, run, tmp_path_factory):
 
 def test_both_submissions_have_a_row_for_each_image_and_label(submissions, sample):
     names = {path.name for path in submissions.iterdir()}
-    assert names == {"submission.csv", "submission_post.csv"}
+    assert names == {"submission.csv", "submission_post.csv", "overlays.png"}
     for name in names:
         read = table.read(str(submissions / name))
         expected = sorted(path.name for path in (sample / "test_images").iterdir())
@@ -139,6 +139,17 @@ def test_records_give_the_submission_that_their_images_give(sample, run, tmp_pat
         assert (tmp_path / "a" / file).read_text() == (
             tmp_path / "b" / file
         ).read_text()
+
+
+def test_the_first_images_are_drawn_on_demand(sample, run, tmp_path):
+    source = ["--images", str(sample / "test_images"), "--out", str(tmp_path)]
+    predict = ["predict", "--run", str(run), *source]
+    assert cli.main([*predict, "--overlays", "0"]) == 0
+    assert not (tmp_path / "overlays.png").exists()
+    assert cli.main([*predict, "--overlays", "2", "--min-size", "0"]) == 0
+    picture = cv2.imread(str(tmp_path / "overlays.png"))
+    assert picture.shape[0] > 200
+    assert picture.std() > 10
 
 
 def test_labelled_records_and_two_sources_are_refused(run, records, tmp_path, capsys):

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import small
+import tensorflow as tf
 from conftest import ROOT
 
 from clouds import (
@@ -313,3 +314,37 @@ def test_mixed_precision_goes_on_too(small_run):
     small_run(*flags, "--epochs", 2)
     _, values = checkpoints.load(folder)
     assert all(np.isfinite(value).all() for value in values)
+
+
+def test_another_loss_is_taken_by_its_name(small_run, capsys):
+    folder = small_run("--loss", "bce", "--epochs", 1)
+    assert config.of_run(folder).loss == "bce"
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--run", str(folder), "--loss", "focal"])
+    assert "bce_dice" in capsys.readouterr().err
+
+
+def test_a_step_that_does_not_fit_into_memory_says_how_to_shrink(
+    small_run, monkeypatch, capsys
+):
+    def fit(*arguments, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    monkeypatch.setattr(train.Trainer, "fit", fit)
+    small_run("--epochs", 1, code=2)
+    assert "Give a smaller --batch-size" in capsys.readouterr().err
+
+
+def test_validation_images_without_a_mask_are_no_trouble(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(unet, "build", small.build)
+    csv = tmp_path / "train.csv"
+    rows = (sample / "train.csv").read_text().splitlines()
+    empty = [row.split(",")[0] + "," for row in rows[1:]]
+    csv.write_text("\n".join([rows[0], *empty]) + "\n")
+    records = str(tmp_path / "records")
+    source = ["--csv", str(csv), "--images", str(sample / "train_images")]
+    size = ["--size", "64x96", "--workers", "1"]
+    assert cli.main(["make_tfrecords", *source, "--out", records, *size]) == 0
+    of_run = ["--records", records, "--run", str(tmp_path / "run")]
+    assert cli.main(["train", *of_run, "--epochs", "1", "--batch-size", "4"]) == 0
+    assert cli.main(["evaluate", *of_run]) == 0

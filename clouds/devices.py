@@ -1,0 +1,295 @@
+"""The devices of a training: one, several of a machine, or those of several machines.
+
+On TensorFlow the devices of one machine share a batch through `MirroredStrategy`:
+each normalises and computes its loss over its own part of the batch, and the
+gradients are averaged. On JAX those of any number of hosts share it through Keras's
+`DataParallel`: the step computes what one device would. Batches are [B, ...].
+"""
+
+import contextlib
+import dataclasses
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from clouds import config
+from clouds.errors import InputError
+
+_HEARTBEAT = 60
+_SHUTDOWN = 15
+_OF_A_HOST = ("records", "run", "host", "coordinator", "cache")
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """What a training runs on.
+
+    Attributes:
+      count: devices of each host.
+      host: which of the hosts this is, from 0.
+      hosts: how many.
+      strategy: TensorFlow's, if the devices are several there.
+    """
+
+    count: int = 1
+    host: int = 0
+    hosts: int = 1
+    strategy: tf.distribute.Strategy | None = None
+
+    def scope(self) -> contextlib.AbstractContextManager:
+        """Within, the model must be built."""
+        return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+
+    def repeat(self, *batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Repeats a batch for each device of this host, as a batch is shared out.
+
+        So every device sees all of it, whatever its size, and the figures of a
+        validation are those of one device.
+        """
+        if self.count * self.hosts == 1:
+            return batch
+        return tuple(
+            tf.tile(part, [self.count] + [1] * (part.shape.rank - 1)) for part in batch
+        )
+
+    def agree(self, settings: config.Training, epoch: int, step: int) -> None:
+        """Waits for all hosts, which must be about to do the same.
+
+        Args:
+          settings: of this host.
+          epoch: that it goes on with.
+          step: and the step in it.
+
+        Raises:
+          InputError: another host has other settings, or goes on elsewhere.
+        """
+        if self.hosts == 1:
+            return
+        from jax.experimental import multihost_utils
+
+        alike = {field: None for field in _OF_A_HOST}
+        alike = repr(dataclasses.replace(settings, **alike)).encode()
+        here = np.array([zlib.crc32(alike) >> 1, epoch, step], np.int32)
+        there = multihost_utils.process_allgather(here)
+        if (there[:, 0] != here[0]).any():
+            raise InputError(
+                "Every host must be given the same flags, but for --host. Received: "
+                f"others on host {self.host} than elsewhere. Start all of them again."
+            )
+        if (there != here).any():
+            shown = ", ".join(f"epoch {e} and step {s}" for _, e, s in there.tolist())
+            raise InputError(
+                "--run must be a folder that every host sees, to go on from the same "
+                f"checkpoint. Received: {shown}, host by host. Put it on a shared disk."
+            )
+
+    @contextlib.contextmanager
+    def folder(self, run: str) -> Iterator[Path]:
+        """Where this host writes: the first in the run's folder, as all do the same.
+
+        Args:
+          run: that folder.
+
+        Yields:
+          It, or on other hosts one that goes afterwards.
+        """
+        if self.host == 0:
+            yield Path(run)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+
+    @contextlib.contextmanager
+    def loss_of_hosts_named(self) -> Iterator[None]:
+        """Makes of a broken connection to another host an error that says so.
+
+        Raises:
+          InputError: another host has ended.
+        """
+        if self.hosts == 1:
+            yield
+            return
+        import jax
+
+        try:
+            yield
+        except jax.errors.JaxRuntimeError as error:
+            raise InputError(
+                "Every host must run to the end. Received: "
+                f"{str(error).splitlines()[0]}, on host {self.host} of {self.hosts}. "
+                "Start all hosts again; they go on from the last checkpoint."
+            ) from error
+
+
+def start(settings: config.Training) -> Devices:
+    """Makes ready what the settings ask for; before TensorFlow or JAX compute anything.
+
+    On a machine without GPUs and TPUs its processor is divided into as many devices.
+
+    Args:
+      settings: of the training.
+
+    Returns:
+      The devices.
+
+    Raises:
+      InputError: the machine has too few, the batch cannot be shared out evenly, or
+        the hosts do not find each other.
+    """
+    on_jax = keras.backend.backend() == "jax"
+    found = _start_jax(settings) if on_jax else _start_tensorflow(settings)
+    total = found.count * found.hosts
+    if settings.batch_size % total:
+        of_hosts = f" on each of {found.hosts} hosts" if found.hosts > 1 else ""
+        raise InputError(
+            "--batch-size must divide by the devices. Received: "
+            f"{settings.batch_size}, for {found.count} devices{of_hosts}. Give a "
+            f"multiple of {total}."
+        )
+    if total > 1:
+        _announce(found)
+    return found
+
+
+def each(function: Callable, batch):
+    """Calls a function of a batch that treats each of its examples alone.
+
+    XLA would gather the batch on every device for what loops over its examples.
+
+    Args:
+      function: of a tree of tensors [B, ...], to another.
+      batch: that tree.
+
+    Returns:
+      What it returns; on several devices of JAX each computes its part.
+    """
+    shared = keras.distribution.distribution()
+    if shared is None:
+        return function(batch)
+    import jax
+
+    mesh = shared.device_mesh.backend_mesh
+    part = jax.sharding.PartitionSpec(shared.batch_dim_name)
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=part, out_specs=part, check_vma=False
+    )(batch)
+
+
+def _start_tensorflow(settings: config.Training) -> Devices:
+    if settings.hosts > 1:
+        raise InputError(
+            "--hosts must be 1 on TensorFlow, where Keras trains on one machine only. "
+            f"Received: {settings.hosts}. Set KERAS_BACKEND=jax in the environment."
+        )
+    gpus = tf.config.list_physical_devices("GPU")
+    count = settings.devices or max(len(gpus), 1)
+    if count == 1:
+        return Devices()
+    if gpus:
+        _check_count(count, len(gpus))
+    else:
+        _divide_processor(count)
+    kind = "GPU" if gpus else "CPU"
+    names = [f"{kind}:{number}" for number in range(count)]
+    return Devices(count, strategy=tf.distribute.MirroredStrategy(names))
+
+
+def _divide_processor(count: int) -> None:
+    (processor,) = tf.config.list_physical_devices("CPU")
+    parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+    try:
+        tf.config.set_logical_device_configuration(processor, parts)
+    except RuntimeError as error:
+        raise InputError(
+            "--devices must be set before TensorFlow has started. Received: "
+            f"{count}, in a process that has used it. Train in a new one."
+        ) from error
+
+
+def _start_jax(settings: config.Training) -> Devices:
+    import jax
+
+    host, hosts = 0, 1
+    try:
+        # TensorFlow only reads here, and would take the GPUs' memory.
+        tf.config.set_visible_devices([], "GPU")
+        if settings.devices > 1:
+            jax.config.update("jax_num_cpu_devices", settings.devices)
+        if settings.hosts > 1:
+            host, hosts = _join(settings)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            "--devices and --hosts must be set before TensorFlow and JAX have started, "
+            f"and the hosts must find each other. Received: {reason}"
+        ) from error
+    here = jax.local_device_count()
+    count = settings.devices or here
+    _check_count(count, here)
+    if count * hosts > 1:
+        chosen = [
+            device
+            for process in range(hosts)
+            for device in jax.local_devices(process_index=process)[:count]
+        ]
+        keras.distribution.set_distribution(
+            keras.distribution.DataParallel(
+                devices=[f"{device.platform}:{device.id}" for device in chosen],
+                auto_shard_dataset=False,
+            )
+        )
+    return Devices(count, host, hosts)
+
+
+def _join(settings: config.Training) -> tuple[int, int]:
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    options = {}
+    if settings.coordinator:
+        options = {
+            "coordinator_address": settings.coordinator,
+            "num_processes": settings.hosts,
+            "process_id": settings.host,
+        }
+    try:
+        jax.distributed.initialize(
+            **options,
+            heartbeat_timeout_seconds=_HEARTBEAT,
+            shutdown_timeout_seconds=_SHUTDOWN,
+        )
+    except ValueError as error:
+        raise InputError(
+            "--coordinator must be given where JAX cannot tell the hosts by itself, as "
+            f"it can on Cloud TPU and Slurm. Received: {str(error).splitlines()[0]} "
+            "Give --coordinator ADDRESS:PORT of host 0, and to each its --host."
+        ) from error
+    if jax.process_count() != settings.hosts:
+        raise InputError(
+            f"--hosts must be the hosts that there are. Received: {settings.hosts}, "
+            f"where JAX found {jax.process_count()}."
+        )
+    return jax.process_index(), jax.process_count()
+
+
+def _check_count(count: int, there: int) -> None:
+    if count > there:
+        raise InputError(
+            "--devices must not exceed the machine's. Received: "
+            f"{count}, with {there}. Give fewer, or 0 for all."
+        )
+
+
+def _announce(found: Devices) -> None:
+    devices = f"{found.count} device{'s' if found.count > 1 else ''}"
+    if found.hosts > 1:
+        devices += f" on each of {found.hosts} hosts, of which this is {found.host}"
+    how = "DataParallel on JAX; batch normalisation is over the whole batch"
+    if found.strategy:
+        how = "MirroredStrategy on TensorFlow; batch normalisation is per device"
+    print(f"{devices}, {how}.", flush=True)

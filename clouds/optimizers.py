@@ -1,0 +1,50 @@
+"""The optimizer of a training: Adam, with what Keras can add to it."""
+
+import keras
+
+from clouds import config, kernels
+
+_NOT_DECAYED = ["gamma", "beta", "bias"]
+
+
+def build(settings: config.Training, steps: int) -> keras.optimizers.Optimizer:
+    """Builds the optimizer.
+
+    Args:
+      settings: of the training.
+      steps: an epoch.
+
+    Returns:
+      Adam; with weight decay AdamW (Loshchilov and Hutter 2019), which leaves
+      biases and batch normalisation alone.
+    """
+    rate = settings.learning_rate
+    if settings.schedule == "cosine":
+        rate = _cosine(settings, steps)
+    optimizer = kernels.Adam(
+        rate,
+        weight_decay=settings.weight_decay or None,
+        global_clipnorm=settings.clip_norm or None,
+        gradient_accumulation_steps=(
+            settings.accumulate if settings.accumulate > 1 else None
+        ),
+        use_ema=settings.ema_momentum > 0,
+        ema_momentum=settings.ema_momentum or 0.99,
+    )
+    if settings.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
+    return optimizer
+
+
+def _cosine(settings: config.Training, steps: int):
+    def updates(epochs: float) -> int:
+        return int(epochs * steps / settings.accumulate)
+
+    warmup = updates(settings.warmup_epochs)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else settings.learning_rate,
+        max(updates(settings.epochs) - warmup, 1),
+        alpha=settings.min_learning_rate / settings.learning_rate,
+        warmup_target=settings.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
