@@ -17,8 +17,8 @@ if _ON_TENSORFLOW:
 class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation by TensorFlow's fused kernel, which Keras 3 leaves aside.
 
-    As in the notebook's Keras 2 the moving variance is that of a sample: the batch's
-    sum of squares by n - 1.
+    Always with scale and centre. As in the notebook's Keras 2 the moving variance is
+    that of a sample, the batch's sum of squares by n - 1; on JAX it is Keras 3's, by n.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -26,36 +26,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not _ON_TENSORFLOW or self.synchronized or inputs.dtype == tf.float64:
             return super().call(inputs, training=training, mask=mask)
         learning = bool(training and self.trainable)
-        variables = [
-            tf.cast(variable, tf.float32)
-            for variable in (
-                self.gamma if self.scale else tf.ones_like(self.moving_mean),
-                self.beta if self.center else tf.zeros_like(self.moving_mean),
-                self.moving_mean,
-                self.moving_variance,
-            )
-        ]
-        gamma, beta, moving_mean, moving_variance = variables
+        moving_mean, moving_variance = self.moving_mean, self.moving_variance
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
-            gamma,
-            beta,
-            mean=None if learning else moving_mean,
-            variance=None if learning else moving_variance,
+            tf.cast(self.gamma, tf.float32),
+            tf.cast(self.beta, tf.float32),
+            mean=None if learning else tf.cast(moving_mean, tf.float32),
+            variance=None if learning else tf.cast(moving_variance, tf.float32),
             epsilon=self.epsilon,
             is_training=learning,
         )
         if learning:
-            self._move(mean, variance)
+            _move(self, mean, variance)
         return outputs
-
-    def _move(self, mean, variance):
-        for moving, new in (
-            (self.moving_mean, mean),
-            (self.moving_variance, variance),
-        ):
-            old = ops.cast(moving, "float32")
-            moving.assign(old * self.momentum + new * (1 - self.momentum))
 
 
 @keras.saving.register_keras_serializable("clouds")
@@ -81,15 +64,17 @@ class ImageNormalization(keras.layers.BatchNormalization):
         rows = rows - ops.tile(mean, width)
         variance = mean_of(rows * rows)
         pixels = ops.cast(ops.size(rows) // channels, "float32")
-        sample_variance = variance * pixels / (pixels - 1)
-        for moving, new in (
-            (self.moving_mean, mean),
-            (self.moving_variance, sample_variance),
-        ):
-            moving.assign(moving * self.momentum + new * (1 - self.momentum))
+        _move(self, mean, variance * pixels / (pixels - 1))
         rows = rows * ops.tile(ops.rsqrt(variance + self.epsilon), width)
         normalized = ops.reshape(ops.cast(rows, inputs.dtype), ops.shape(inputs))
         return ops.stop_gradient(normalized) + ops.cast(self.beta, inputs.dtype)
+
+
+def _move(layer: keras.layers.BatchNormalization, mean, variance) -> None:
+    """Moves the averages towards a batch's mean and sample variance."""
+    for moving, new in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        old = ops.cast(moving, "float32")
+        moving.assign(old * layer.momentum + new * (1 - layer.momentum))
 
 
 @keras.saving.register_keras_serializable("clouds")
