@@ -174,7 +174,13 @@ class RandomGeometry(keras.layers.Layer):
         images, masks = inputs
         if not training:
             return images, masks
-        drawn = self.draw(ops.shape(images)[0], tuple(images.shape[1:3]))
+        count, size = ops.shape(images)[0], tuple(images.shape[1:3])
+        number, replicas = devices.replica()
+        drawn = self.draw(count * replicas, size)
+        if replicas > 1:
+            # Each replica draws the same numbers.
+            own = slice(number * count, (number + 1) * count)
+            drawn = {name: values[own] for name, values in drawn.items()}
         return self.move(images, masks, drawn)
 
     def get_config(self):

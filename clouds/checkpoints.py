@@ -107,7 +107,7 @@ def load(folder: Path) -> tuple[Progress, list[np.ndarray]] | None:
                 progress = Progress(**json.loads(saved["progress"].tobytes()))
                 arrays = [saved[str(number)] for number in range(len(saved.files) - 1)]
         except _BROKEN as error:
-            print(f"{path} is broken ({error}); the one before is taken.", flush=True)
+            print(f"{path} is broken ({error}) and passed over.", flush=True)
             continue
         return progress, arrays
     return None

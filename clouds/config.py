@@ -185,6 +185,7 @@ class Training:
         _within_one(self, "horizontal_flip", "vertical_flip", "plateau_factor")
         _within_one(self, "grid_distortion", "elastic", "batch_norm_momentum")
         _within_one(self, "ema_momentum")
+        _check(self, ("plateau_factor",), "must be below 1", lambda value: value < 1)
         if self.warmup_epochs and self.schedule != "cosine":
             raise InputError(
                 "--warmup-epochs must go with --schedule cosine. Received: "

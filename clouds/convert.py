@@ -1,10 +1,6 @@
 """A csv of run-length codes and the images that it names -> a folder of records."""
 
-import contextlib
-import fcntl
 import itertools
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +11,7 @@ from clouds import (
     beam,
     config,
     images,
+    locks,
     manifest,
     plan,
     records,
@@ -50,7 +47,7 @@ def convert(settings: config.Records) -> None:
     files = images.pick(found, source.images, source.path, settings.images)
     order, planned = plan.make(settings, source)
     _make_folder(settings.out)
-    with _sole_writer(settings.out):
+    with locks.sole_writer(settings.out, "--out"):
         started = _start(settings, planned)
         if started == planned:
             _write_split(settings.out, source, order, planned)
@@ -110,25 +107,6 @@ def _make_folder(folder: str) -> None:
             f"--out must be a folder that can be written. Received: '{folder}' "
             f"({error.message}). Check its permissions, or give another."
         ) from error
-
-
-@contextlib.contextmanager
-def _sole_writer(folder: str) -> Iterator[None]:
-    """Keeps a second run out of a local folder; a killed run leaves no lock."""
-    if not Path(folder).is_dir():
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise InputError(
-            f"--out must not be written by two runs at once. Received: '{folder}', "
-            "which another run is writing. Wait for it, or give another."
-        ) from error
-    finally:
-        os.close(handle)
 
 
 def _start(settings: config.Records, planned: Manifest) -> Manifest:

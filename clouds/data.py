@@ -58,7 +58,7 @@ def train_batches(
         return unpack(serialized).cache("" if cache == "memory" else f"{cache}/train")
 
     source = (folder, manifest, first * batch_size, seed, host, hosts)
-    shuffled = _shuffled(*source, keep) if cache else unpack(_shuffled(*source))
+    shuffled = _shuffled(*source, keep, cache) if cache else unpack(_shuffled(*source))
     return shuffled.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
@@ -81,7 +81,7 @@ def train_names(
       batch_size: as there, and so are the next.
       batch: the one wanted, from 0.
       seed: of the order.
-      cache: whether there is one; the order differs.
+      cache: as there; the order depends on it.
       host: as there.
       hosts: as there.
 
@@ -97,6 +97,7 @@ def train_names(
             host,
             hosts,
             keep=(lambda kept: kept) if cache else None,
+            cache=cache,
         )
         .take(batch_size)
         .map(lambda serialized: records.parse(serialized, manifest)["name"])
@@ -206,7 +207,7 @@ def _once(folder, manifest, split, batch_size, parse) -> tf.data.Dataset:
 
 
 def _shuffled(
-    folder, manifest, start, seed, host=0, hosts=1, keep=None
+    folder, manifest, start, seed, host=0, hosts=1, keep=None, cache=None
 ) -> tf.data.Dataset:
     """Endless examples from the start-th on; a pass's order follows from its number."""
     examples = len(range(host, manifest.examples("train"), hosts))
@@ -218,7 +219,8 @@ def _shuffled(
         tf.random.set_seed(seed + 1)
         once = {"seed": number, "reshuffle_each_iteration": False}
         if kept:
-            return kept.shuffle(examples, **once)
+            # What lies on disk must not come into memory as a whole.
+            return kept.shuffle(examples if cache == "memory" else _SHUFFLE, **once)
         if hosts > 1:
             # Every host must see the files in one order, to share the images out.
             return in_order.shuffle(_SHUFFLE, **once)

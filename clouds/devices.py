@@ -6,9 +6,13 @@ gradients are averaged. On JAX those of any number of hosts share it through Ker
 `DataParallel`: the step computes what one device would. Batches are [B, ...].
 """
 
+import atexit
 import contextlib
 import dataclasses
+import os
+import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +24,9 @@ import tensorflow as tf
 from clouds import config
 from clouds.errors import InputError
 
-_HEARTBEAT = 60
-_SHUTDOWN = 15
+_PATIENCE = 60
+"""Seconds without a sign of life after which a host counts as gone."""
+
 _OF_A_HOST = ("records", "run", "host", "coordinator", "cache")
 
 
@@ -72,9 +77,9 @@ class Devices:
             return
         from jax.experimental import multihost_utils
 
-        alike = {field: None for field in _OF_A_HOST}
-        alike = repr(dataclasses.replace(settings, **alike)).encode()
-        here = np.array([zlib.crc32(alike) >> 1, epoch, step], np.int32)
+        fields = dataclasses.asdict(settings).items()
+        alike = [pair for pair in fields if pair[0] not in _OF_A_HOST]
+        here = np.array([zlib.crc32(repr(alike).encode()) >> 1, epoch, step], np.int32)
         there = multihost_utils.process_allgather(here)
         if (there[:, 0] != here[0]).any():
             raise InputError(
@@ -105,8 +110,8 @@ class Devices:
             yield Path(folder)
 
     @contextlib.contextmanager
-    def loss_of_hosts_named(self) -> Iterator[None]:
-        """Makes of a broken connection to another host an error that says so.
+    def together(self) -> Iterator[None]:
+        """Within, the end of one host is the end of all.
 
         Raises:
           InputError: another host has ended.
@@ -118,12 +123,27 @@ class Devices:
 
         try:
             yield
-        except jax.errors.JaxRuntimeError as error:
+        except BaseException as error:
+            gone = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
+            mistake = gone or isinstance(error, InputError | OSError)
+            interrupted = isinstance(error, KeyboardInterrupt)
+            # JAX's own farewell waits for the other hosts, then aborts.
+            atexit.register(self._leave, 130 if interrupted else 2 if mistake else 1)
+            if not gone:
+                raise
             raise InputError(
                 "Every host must run to the end. Received: "
                 f"{str(error).splitlines()[0]}, on host {self.host} of {self.hosts}. "
                 "Start all hosts again; they go on from the last checkpoint."
             ) from error
+
+    def _leave(self, code: int) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if self.host == 0:
+            # What the others are about to say is lost when the first is gone.
+            time.sleep(1)
+        os._exit(code)
 
 
 def start(settings: config.Training) -> Devices:
@@ -180,6 +200,14 @@ def each(function: Callable, batch):
     )(batch)
 
 
+def replica() -> tuple[int | tf.Tensor, int]:
+    """Which of TensorFlow's replicas computes this, of how many; elsewhere 0 of 1."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return 0, 1
+    return context.replica_id_in_sync_group, context.num_replicas_in_sync
+
+
 def _start_tensorflow(settings: config.Training) -> Devices:
     if settings.hosts > 1:
         raise InputError(
@@ -190,6 +218,13 @@ def _start_tensorflow(settings: config.Training) -> Devices:
     count = settings.devices or max(len(gpus), 1)
     if count == 1:
         return Devices()
+    if settings.accumulate > 1 or settings.clip_norm:
+        raise InputError(
+            "--accumulate and --clip-norm must be left out with several devices on "
+            "TensorFlow, where Keras cannot accumulate and clips each device's share. "
+            f"Received: {settings.accumulate} and {settings.clip_norm}. Leave them "
+            "out, or set KERAS_BACKEND=jax in the environment."
+        )
     if gpus:
         _check_count(count, len(gpus))
     else:
@@ -219,7 +254,9 @@ def _start_jax(settings: config.Training) -> Devices:
         # TensorFlow only reads here, and would take the GPUs' memory.
         tf.config.set_visible_devices([], "GPU")
         if settings.devices > 1:
-            jax.config.update("jax_num_cpu_devices", settings.devices)
+            # Once JAX has started, what it found then counts.
+            with contextlib.suppress(RuntimeError):
+                jax.config.update("jax_num_cpu_devices", settings.devices)
         if settings.hosts > 1:
             host, hosts = _join(settings)
     except RuntimeError as error:
@@ -231,18 +268,17 @@ def _start_jax(settings: config.Training) -> Devices:
     here = jax.local_device_count()
     count = settings.devices or here
     _check_count(count, here)
+    shared = None
     if count * hosts > 1:
         chosen = [
-            device
+            f"{device.platform}:{device.id}"
             for process in range(hosts)
             for device in jax.local_devices(process_index=process)[:count]
         ]
-        keras.distribution.set_distribution(
-            keras.distribution.DataParallel(
-                devices=[f"{device.platform}:{device.id}" for device in chosen],
-                auto_shard_dataset=False,
-            )
+        shared = keras.distribution.DataParallel(
+            devices=chosen, auto_shard_dataset=False
         )
+    keras.distribution.set_distribution(shared)
     return Devices(count, host, hosts)
 
 
@@ -260,8 +296,8 @@ def _join(settings: config.Training) -> tuple[int, int]:
     try:
         jax.distributed.initialize(
             **options,
-            heartbeat_timeout_seconds=_HEARTBEAT,
-            shutdown_timeout_seconds=_SHUTDOWN,
+            heartbeat_timeout_seconds=_PATIENCE,
+            shutdown_timeout_seconds=_PATIENCE,
         )
     except ValueError as error:
         raise InputError(
@@ -288,7 +324,7 @@ def _check_count(count: int, there: int) -> None:
 def _announce(found: Devices) -> None:
     devices = f"{found.count} device{'s' if found.count > 1 else ''}"
     if found.hosts > 1:
-        devices += f" on each of {found.hosts} hosts, of which this is {found.host}"
+        devices = f"Host {found.host} of {found.hosts}, {devices} on each"
     how = "DataParallel on JAX; batch normalisation is over the whole batch"
     if found.strategy:
         how = "MirroredStrategy on TensorFlow; batch normalisation is per device"

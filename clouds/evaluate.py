@@ -34,6 +34,9 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
       InputError: records or run cannot be read.
     """
     fold = run.settings(settings.run).fold
+    there = manifest.load(settings.records)
+    # A run of a fold can also be measured on other records, without folds.
+    fold = fold if there and there.folds else None
     records = manifest.read(settings.records, fold=fold)
     network = run.load(settings.run)
     size = network.input_shape[1:3]

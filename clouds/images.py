@@ -71,8 +71,14 @@ def read(path: tf.Tensor) -> tf.Tensor:
 
 
 def undecodable(path: str) -> InputError:
-    """The error for a file that cannot be decoded."""
-    length = tf.strings.length(read(tf.constant(path)))
+    """The error for a file that cannot be decoded, or not even read."""
+    try:
+        length = tf.strings.length(read(tf.constant(path)))
+    except tf.errors.OpError as error:
+        return InputError(
+            f"Image file must be readable. Received: {path}, which is not "
+            f"({error.message.strip().splitlines()[0]}). Check it, or leave it out."
+        )
     return InputError(
         f"Image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF. Received: {path}, "
         f"{length} bytes, which cannot be decoded. Replace the file, or leave it out."

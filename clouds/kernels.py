@@ -190,6 +190,12 @@ class Adam(keras.optimizers.Adam):
     A step's graph of Keras's own takes seconds to trace for as many variables.
     """
 
+    def finalize_variable_values(self, var_list):
+        """Leaves the weights alone, where Keras puts their averages when `fit` ends.
+
+        A training that goes on must go on from the weights.
+        """
+
     def update_step(self, gradient, variable, learning_rate):
         """Moves a variable, as Keras's Adam does."""
         if not _ON_TENSORFLOW or self.amsgrad or tf.distribute.has_strategy():

@@ -165,7 +165,14 @@ def load(folder: str) -> Manifest | None:
       InputError: it is damaged, of another format, or has other labels.
     """
     path = f"{folder}/{FILE}"
-    if not tf.io.gfile.exists(path):
+    try:
+        there = tf.io.gfile.exists(path)
+    except tf.errors.OpError as error:
+        raise InputError(
+            f"Records must lie where they can be read. Received: '{folder}' "
+            f"({error.message.strip().splitlines()[0]}). Check the path and the access."
+        ) from error
+    if not there:
         return None
     try:
         with tf.io.gfile.GFile(path) as file:

@@ -29,7 +29,8 @@ def build(settings: config.Training, steps: int) -> keras.optimizers.Optimizer:
             settings.accumulate if settings.accumulate > 1 else None
         ),
         use_ema=settings.ema_momentum > 0,
-        ema_momentum=settings.ema_momentum or 0.99,
+        # Keras moves the average each step, also between updates.
+        ema_momentum=(settings.ema_momentum or 0.99) ** (1 / settings.accumulate),
     )
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
@@ -37,13 +38,10 @@ def build(settings: config.Training, steps: int) -> keras.optimizers.Optimizer:
 
 
 def _cosine(settings: config.Training, steps: int):
-    def updates(epochs: float) -> int:
-        return int(epochs * steps / settings.accumulate)
-
-    warmup = updates(settings.warmup_epochs)
+    warmup = int(settings.warmup_epochs * steps)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else settings.learning_rate,
-        max(updates(settings.epochs) - warmup, 1),
+        max(settings.epochs * steps - warmup, 1),
         alpha=settings.min_learning_rate / settings.learning_rate,
         warmup_target=settings.learning_rate if warmup else None,
         warmup_steps=warmup,

@@ -125,7 +125,7 @@ def _from_files(settings: config.Prediction, trained: config.Training) -> tuple:
             for batch in decoded:
                 yield batch
                 done += len(batch["name"])
-        except tf.errors.InvalidArgumentError as error:
+        except tf.errors.OpError as error:
             of_batch = files[done : done + settings.batch_size]
             raise _unreadable(of_batch, decode) from error
 
@@ -137,7 +137,7 @@ def _unreadable(files: list[str], decode) -> InputError:
     for file in files:
         try:
             decode("", tf.constant(file))
-        except tf.errors.InvalidArgumentError:
+        except tf.errors.OpError:
             break
     return images.undecodable(file)
 

@@ -51,7 +51,7 @@ def example(
     """
     try:
         image, original_size = _encode_image(tf.constant(file), size, exact)
-    except tf.errors.InvalidArgumentError as error:
+    except tf.errors.OpError as error:
         raise images.undecodable(file) from error
     features = {
         "name": _bytes(name.encode()),

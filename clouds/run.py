@@ -75,9 +75,10 @@ def check(settings: Training, facts: dict) -> None:
         one without its checkpoints.
     """
     own = None if settings.overwrite else config.of_run(settings.run)
-    if own is None:
-        return
     folder = Path(settings.run)
+    trained = (folder / WEIGHTS).exists()
+    if own is None or not (trained or checkpoints.files(folder)):
+        return
     known = _facts(folder)
     there, here = dataclasses.asdict(own), dataclasses.asdict(settings)
     differing = [
@@ -94,11 +95,17 @@ def check(settings: Training, facts: dict) -> None:
             f"'{settings.run}', with {'; '.join(differing)} here. Leave these flags "
             "out to go on with it, or give another folder, or --overwrite."
         )
-    if "best" in known and not checkpoints.files(folder):
-        raise InputError(
-            "--run must be a new folder, or hold a checkpoint to go on from. Received: "
-            f"'{folder}', a finished run that has none. Give another, or --overwrite."
-        )
+    if trained and not checkpoints.files(folder):
+        raise no_checkpoint(folder)
+
+
+def no_checkpoint(folder: Path) -> InputError:
+    """The error for a run that was trained and has no whole checkpoint."""
+    return InputError(
+        "--run must be a new folder, or hold a checkpoint to go on from. Received: "
+        f"'{folder}', which has weights and no whole checkpoint. Give another, or "
+        "--overwrite."
+    )
 
 
 def create(settings: Training, facts: dict) -> Path:

@@ -18,6 +18,7 @@ from clouds import (
     config,
     data,
     devices,
+    locks,
     losses,
     manifest,
     metrics,
@@ -54,7 +55,10 @@ class Trainer(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **options):
         """The loss of the logits against the moved masks."""
         logits, masks = y_pred
-        return super().compute_loss(x, masks, logits, sample_weight, **options)
+        loss = super().compute_loss(x, masks, logits, sample_weight, **options)
+        # Gradients are added up over the replicas; of what is one number already,
+        # Keras does not take a replica's share.
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """The metrics of the logits against the moved masks."""
@@ -75,6 +79,11 @@ def train(settings: config.Training) -> None:
     if settings.deterministic:
         _be_deterministic()
     on = devices.start(settings)
+    with on.together(), on.folder(settings.run) as folder:
+        _train(settings, on, folder)
+
+
+def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None:
     settings = dataclasses.replace(settings, host=on.host, hosts=on.hosts)
     records = manifest.read(settings.records, fold=settings.fold)
     settings = _resolve(settings, records)
@@ -82,21 +91,25 @@ def train(settings: config.Training) -> None:
     facts = run.facts(settings, records)
     run.check(settings, facts)
     found = None if settings.overwrite else checkpoints.load(Path(settings.run))
+    if not (found or settings.overwrite) and checkpoints.files(Path(settings.run)):
+        raise run.no_checkpoint(Path(settings.run))
     progress, arrays = found or (checkpoints.Progress(), None)
     on.agree(settings, progress.epoch, progress.step)
-    with on.folder(settings.run) as folder, on.loss_of_hosts_named():
-        if _finished(progress, settings):
-            more = "" if progress.stopped else " More --epochs go on from there."
-            print(f"Finished before, {_place(progress)}.{more}")
-        else:
-            keras.utils.set_random_seed(settings.seed)
-            with on.scope():
-                trainer = build(settings, steps=steps, fresh=arrays is None)
-            run.create(dataclasses.replace(settings, run=str(folder)), facts)
-            _announce(trainer.network, settings, records, steps, progress, folder)
-            with data.damage_named(settings.records, records):
-                _fit(trainer, settings, records, steps, progress, arrays, on, folder)
-        run.add_results(folder, progress)
+    if _finished(progress, settings):
+        more = "" if progress.stopped else " More --epochs go on from there."
+        print(f"Finished before, {_place(progress)}.{more}")
+    else:
+        keras.utils.set_random_seed(settings.seed)
+        with on.scope():
+            trainer = build(settings, steps=steps, fresh=arrays is None)
+        run.create(dataclasses.replace(settings, run=str(folder)), facts)
+        _announce(trainer.network, settings, records, steps, progress, folder)
+        with (
+            data.damage_named(settings.records, records),
+            locks.sole_writer(str(folder), "--run"),
+        ):
+            _fit(trainer, settings, records, steps, progress, arrays, on, folder)
+    run.add_results(folder, progress)
     print(f"Best weights and history are in {settings.run}")
 
 
@@ -132,7 +145,8 @@ def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> Non
             "A step must fit into the device's memory. Received: --batch-size "
             f"{settings.batch_size} of {settings.size[0]}x{settings.size[1]} in "
             f"{settings.precision}, which do not. Give a smaller --batch-size, with "
-            "--accumulate for as many images an update, or a smaller --size."
+            "--accumulate for as many images an update, or a smaller --size, and "
+            "--overwrite."
         ) from error
     except KeyboardInterrupt:
         print(f"Stopped {_place(progress)}. To go on: bin/train --run {settings.run}")

@@ -1,6 +1,7 @@
 import json
 
 import cv2
+import keras
 import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -53,12 +54,15 @@ def test_the_speed_leaves_out_the_first_step(monkeypatch):
     monkeypatch.setattr(logs.time, "monotonic", lambda: next(now))
     speed = logs.Speed(batch_size=8)
     speed.set_params({"steps": 3})
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.5))
+    speed.set_model(model)
     for batch in range(3):
         speed.on_train_batch_begin(batch)
     speed.on_test_begin()
     figures = {}
     speed.on_epoch_end(0, figures)
-    assert figures == {"images_per_second": 2 * 8 / 4}
+    assert figures == {"images_per_second": 2 * 8 / 4, "learning_rate": 0.5}
 
 
 def test_the_facts_hold_the_speed_of_the_epochs(run):

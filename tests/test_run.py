@@ -6,8 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from clouds import config, run
-from clouds.checkpoints import Progress
+from clouds import checkpoints, config, run
 from clouds.errors import InputError
 
 settings = config.Training(records="r", run="x", size=(64, 96), precision="float32")
@@ -27,6 +26,9 @@ def test_a_run_of_the_same_settings_goes_on_and_stays(tmp_path):
     run.check(chosen, facts)
     run.create(chosen, facts)
     (tmp_path / run.WEIGHTS).write_bytes(b"old")
+    with pytest.raises(InputError, match="weights and no whole checkpoint"):
+        run.check(chosen, facts)
+    checkpoints.save(tmp_path, checkpoints.Progress(epoch=1), [])
     free = {"epochs": 30, "cache": "memory", "checkpoint_every": 7, "records": "moved"}
     longer = dataclasses.replace(chosen, **free, deterministic=True)
     run.check(longer, facts)
@@ -39,6 +41,7 @@ def test_a_run_of_the_same_settings_goes_on_and_stays(tmp_path):
 def test_a_run_of_other_settings_is_refused_with_each_difference(tmp_path):
     chosen = dataclasses.replace(settings, run=str(tmp_path))
     run.create(chosen, facts)
+    checkpoints.save(tmp_path, checkpoints.Progress(), [])
     other = dataclasses.replace(chosen, size=(32, 64), learning_rate=1e-3)
     message = "--size 64x96 there, 32x64; --learning-rate 0.0003 there, 0.001 here"
     with pytest.raises(InputError, match=message):
@@ -46,16 +49,6 @@ def test_a_run_of_other_settings_is_refused_with_each_difference(tmp_path):
     with pytest.raises(InputError, match="records r there, r here"):
         run.check(chosen, {**facts, "records": {"folder": "r", "sha256": "1"}})
     run.check(dataclasses.replace(other, overwrite=True), facts)
-
-
-def test_a_finished_run_without_checkpoints_is_not_begun_anew(tmp_path):
-    chosen = dataclasses.replace(settings, run=str(tmp_path))
-    run.create(chosen, facts)
-    run.check(chosen, facts)
-    row = {"epoch": 0, "val_loss": 1.0, "images_per_second": 2.0}
-    run.add_results(tmp_path, Progress(epoch=1, history=[row]))
-    with pytest.raises(InputError, match="a finished run that has none"):
-        run.check(chosen, facts)
 
 
 def test_overwriting_leaves_nothing_of_the_run_before(tmp_path):

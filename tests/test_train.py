@@ -190,7 +190,13 @@ STEERED += ("--deterministic", "--checkpoint-every", 3)
 
 def start(*flags):
     line = [sys.executable, str(ROOT / "tests/small.py"), "train", *map(str, flags)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A job in the background has interrupts ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def ended(process, code=0):
