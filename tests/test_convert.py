@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import make_tfrecords
 
-from clouds import cli, config, convert, data, manifest, table
+from clouds import cli, config, convert, data, locks, manifest, table
 from clouds.errors import InputError
 
 
@@ -322,7 +322,7 @@ def test_flags_must_name_what_to_convert_or_to_verify(capsys):
 
 
 def test_a_second_run_into_the_same_folder_is_refused(sample, tmp_path, capsys):
-    with convert._sole_writer(str(tmp_path)):
+    with locks.sole_writer(str(tmp_path), "--out"):
         refused(capsys, make_tfrecords(sample, tmp_path), "another run is writing")
     assert not list(tmp_path.iterdir())
     assert cli.main(make_tfrecords(sample, tmp_path)) == 0

@@ -14,24 +14,33 @@ from clouds import checkpoints, config, devices
 from clouds.errors import InputError
 
 TWO = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+STARTED = []
 
 
 def start(mode, records, run, *flags, **environment):
     line = [sys.executable, ROOT / "tests/on_devices.py", mode, records, run, *flags]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         list(map(str, line)),
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def none_is_left():
+    yield
+    for process in STARTED:
+        process.kill()
+        with process:
+            pass
 
 
 def ended(process, code=0, timeout=240):
-    try:
-        shown, errors = process.communicate(timeout=timeout)
-    finally:
-        process.kill()
+    shown, errors = process.communicate(timeout=timeout)
     assert process.returncode == code, shown + errors
     return shown, errors
 
@@ -43,13 +52,8 @@ def history(folder):
 @pytest.fixture(scope="module")
 def begun(records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
-    processes = {
-        "jax": start("jax", records, folder, **TWO),
-        "mirrored": start("mirrored", records, folder),
-    }
-    yield folder, processes
-    for process in processes.values():
-        process.kill()
+    on_jax = start("jax", records, folder, **TWO)
+    return folder, {"jax": on_jax, "mirrored": start("mirrored", records, folder)}
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +191,25 @@ def test_hosts_that_jax_cannot_find_are_refused(records, tmp_path):
     message = "--coordinator must be given where JAX cannot tell"
     assert message in ended(process, code=2)[1]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ([0, 3, 1], "epoch 3 and step 0, epoch 3 and step 1, host by host"),
+        ([1, 3, 0], "the same flags, but for --host"),
+    ],
+)
+def test_hosts_that_would_not_do_the_same_are_refused(other, message, monkeypatch):
+    from jax.experimental import multihost_utils
+
+    def gather(here):
+        return np.array([here, [here[0] + other[0], *other[1:]]])
+
+    monkeypatch.setattr(multihost_utils, "process_allgather", gather)
+    with pytest.raises(InputError, match=message):
+        devices.Devices(hosts=2).agree(settings(), 3, 0)
+    devices.Devices().agree(settings(), 3, 0)
 
 
 def test_every_host_but_the_first_writes_elsewhere(tmp_path):
