@@ -286,6 +286,9 @@ def _join(settings: config.Training) -> tuple[int, int]:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    with contextlib.suppress(AttributeError):
+        # It would keep SIGTERM from ending the process.
+        jax.config.update("jax_enable_preemption_service", False)
     options = {}
     if settings.coordinator:
         options = {
