@@ -119,12 +119,10 @@ class Devices:
         if self.hosts == 1:
             yield
             return
-        import jax
-
         try:
             yield
         except BaseException as error:
-            gone = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
+            gone = _of_jax(error)
             mistake = gone or isinstance(error, InputError | OSError)
             interrupted = isinstance(error, KeyboardInterrupt)
             # JAX's own farewell waits for the other hosts, then aborts.
@@ -133,7 +131,7 @@ class Devices:
                 raise
             raise InputError(
                 "Every host must run to the end. Received: "
-                f"{str(error).splitlines()[0]}, on host {self.host} of {self.hosts}. "
+                f"{str(gone).splitlines()[0]}, on host {self.host} of {self.hosts}. "
                 "Start all hosts again; they go on from the last checkpoint."
             ) from error
 
@@ -206,6 +204,17 @@ def replica() -> tuple[int | tf.Tensor, int]:
     if context is None or context.num_replicas_in_sync == 1:
         return 0, 1
     return context.replica_id_in_sync_group, context.num_replicas_in_sync
+
+
+def _of_jax(error: BaseException | None) -> BaseException | None:
+    """The error of a broken connection, from which others may have followed."""
+    import jax
+
+    while error:
+        if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _start_tensorflow(settings: config.Training) -> Devices:

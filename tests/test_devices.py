@@ -212,6 +212,20 @@ def test_hosts_that_would_not_do_the_same_are_refused(other, message, monkeypatc
     devices.Devices().agree(settings(), 3, 0)
 
 
+def test_what_follows_from_a_lost_host_is_told_as_its_loss(monkeypatch):
+    leaving = []
+    monkeypatch.setattr(devices.atexit, "register", lambda *call: leaving.append(call))
+    on = devices.Devices(hosts=2)
+    with pytest.raises(InputError, match="Received: Gloo broke, on"), on.together():
+        try:
+            raise ValueError("Gloo broke")
+        except ValueError:
+            raise RuntimeError("Array has been deleted.") from None
+    with pytest.raises(ZeroDivisionError), on.together():
+        raise ZeroDivisionError
+    assert [code for _, code in leaving] == [2, 1]
+
+
 def test_every_host_but_the_first_writes_elsewhere(tmp_path):
     with devices.Devices(host=0, hosts=2).folder(str(tmp_path)) as folder:
         assert folder == tmp_path
