@@ -129,7 +129,7 @@ class Training:
         "of the weights' moving average, then validated and kept; 0 for none",
         0,
     )
-    freeze_epochs: int = _flag("in which the encoder's weights stay as they are", 0)
+    freeze_epochs: int = _flag("in which the encoder's weights stay; not on JAX", 0)
     stop_patience: int = _flag("epochs without a better val_loss before it stops", 5)
     plateau_patience: int = _flag(
         "epochs without a better val_loss before the learning rate falls", 3

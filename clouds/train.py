@@ -212,6 +212,12 @@ def _resolve(settings: config.Training, records) -> config.Training:
             f"{records.size[1]} in {settings.records}. Make larger records, or "
             "train smaller."
         )
+    if settings.freeze_epochs and keras.backend.backend() == "jax":
+        raise InputError(
+            "--freeze-epochs must be 0 on JAX, where Keras's optimizers move all "
+            f"weights or none. Received: {settings.freeze_epochs}. Leave it out, or "
+            "train on TensorFlow."
+        )
     precision = settings.precision
     if precision == "auto":
         precision = fastest_precision()

@@ -116,14 +116,22 @@ def test_the_encoder_stays_as_it_is_while_it_is_frozen():
     assert paths > head | {"first/kernel", "bn/moving_mean"}
 
 
+def test_freezing_on_jax_is_refused(records, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    settings = config.Training(records=str(records), run="run", freeze_epochs=1)
+    with pytest.raises(InputError, match="--freeze-epochs must be 0 on JAX"):
+        train._resolve(settings, manifest.read(str(records)))
+
+
+@pytest.mark.parametrize("more", [[], ["--epochs", "2", "--freeze-epochs", "1"]])
 def test_the_moving_average_of_the_weights_is_validated_and_kept(
-    records, tmp_path, monkeypatch
+    records, tmp_path, monkeypatch, more
 ):
     monkeypatch.setattr(unet, "build", small.build)
     of_run = ["--records", str(records), "--run", str(tmp_path)]
     flags = ["--epochs", "1", "--batch-size", "4", "--precision", "float32"]
     flags += ["--learning-rate", "0.1", "--ema-momentum", "0.9"]
-    assert cli.main(["train", *of_run, *flags]) == 0
+    assert cli.main(["train", *of_run, *flags, *more]) == 0
     folder = str(records)
     ((images, masks),) = data.val_batches(folder, manifest.read(folder), 4)
     facts = json.loads((tmp_path / run.FACTS).read_text())
