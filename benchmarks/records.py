@@ -51,28 +51,26 @@ def convert(csv, images, out, workers, in_processes):
 
 
 def prepare(data, folder):
-    """The function that makes an example, and its task for each image."""
+    """The function that makes examples, and its task for each image."""
     caught = []
 
     def catch(function, tasks, workers):
         tasks = list(tasks)
         caught.extend([function, tasks])
-        return map(function, tasks)
+        return iter(function(tasks))
 
     convert(*peers.find(data), folder / "caught", 1, catch)
     return caught
 
 
 def time_each(actions, rounds):
-    """Milliseconds an image of each action, a list of `rounds` each."""
+    """Milliseconds an image of each action, which gives an iterator over them."""
     times = {name: [] for name in actions}
     for _ in range(rounds + 1):
-        for name, (action, items) in actions.items():
+        for name, action in actions.items():
             start = time.perf_counter()
-            for item in items:
-                action(item)
-            spent = time.perf_counter() - start
-            times[name].append(1e3 * spent / len(items))
+            images = sum(1 for _ in action())
+            times[name].append(1e3 * (time.perf_counter() - start) / images)
     return {name: values[1:] for name, values in times.items()}
 
 
@@ -85,9 +83,13 @@ def time_one_worker(function, tasks, folder, rounds):
         return cv2.imread(task[0], cv2.IMREAD_REDUCED_COLOR_4)
 
     with tf.io.TFRecordWriter(str(folder / "one.tfrecord")) as writer:
+
+        def records():
+            yield from map(writer.write, startup.in_processes(function, tasks, 1))
+
         actions = {
-            "cv2.imread": (read, tasks),
-            "record": (lambda task: writer.write(function(task)), tasks),
+            "cv2.imread": lambda: map(read, tasks),
+            "record": records,
         }
         return time_each(actions | parts_of(tasks), rounds)
 
@@ -121,14 +123,17 @@ def parts_of(tasks):
     decoded = [decode(content) for content in contents]
     resized = [resize(image) for image in decoded]
     runs = [parse(task) for task in tasks]
+    painted = [paint(labels) for labels in runs]
     return {
-        "read file": (read, files),
-        "decode JPEG": (decode, contents),
-        "resize": (resize, decoded),
-        "encode JPEG": (lambda i: tf.io.encode_jpeg(i, quality=QUALITY), resized),
-        "RLE parse": (parse, tasks),
-        "RLE resample": (paint, runs),
-        "zlib": (compress, [paint(masks) for masks in runs]),
+        "read file": lambda: map(read, files),
+        "decode JPEG": lambda: map(decode, contents),
+        "resize": lambda: map(resize, decoded),
+        "encode JPEG": lambda: (
+            tf.io.encode_jpeg(image, quality=QUALITY) for image in resized
+        ),
+        "RLE parse": lambda: map(parse, tasks),
+        "RLE resample": lambda: map(paint, runs),
+        "zlib": lambda: map(compress, painted),
     }
 
 
@@ -200,7 +205,7 @@ def main(arguments):
     peers.find(options.data)
     threads = startup.load("tensorflow").config.threading
     threads.set_intra_op_parallelism_threads(1)
-    threads.set_inter_op_parallelism_threads(1)
+    threads.set_inter_op_parallelism_threads(-1)
     import cv2
 
     cv2.setNumThreads(1)

@@ -27,19 +27,19 @@ def write(
     settings: config.Records,
     started: Manifest,
     tasks: Iterable[list],
-    example: Callable,
+    examples: Callable,
 ) -> None:
     """Writes the missing shards on a runner, then the manifest.
 
     Args:
       settings: folder, runner and its options.
       started: the manifest to go on from.
-      tasks: for each shard that is missing, in order, what `example` is called
-        with for each of its records.
-      example: of a module's top level; returns a serialized record.
+      tasks: for each shard that is missing, in order, one for each of its records.
+      examples: of a module's top level; from a list of tasks to that of serialized
+        records.
 
     Raises:
-      InputError: there is no Beam or it refuses the options, or `example` raised
+      InputError: there is no Beam or it refuses the options, or `examples` raised
         it. What else stops the runner is raised as it comes; the manifest then
         lists the shards that were written before.
     """
@@ -53,7 +53,7 @@ def write(
     print(f"{folder}: {len(names)} shards to write with {settings.runner}", flush=True)
     try:
         with pipeline:
-            pipeline | beam.Create(names) | beam.Map(_write_shard, folder, example)
+            pipeline | beam.Create(names) | beam.Map(_write_shard, folder, examples)
     except RuntimeError as error:
         # Beam wraps what stops a worker of this process in an error of its own.
         if str(error).startswith("KeyboardInterrupt"):
@@ -90,7 +90,7 @@ def _pipeline(settings: config.Records) -> tuple:
         ) from error
 
 
-def _write_shard(name: str, folder: str, example: Callable) -> None:
+def _write_shard(name: str, folder: str, examples: Callable) -> None:
     path = f"{folder}/{name}"
     there = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
     if f"{name}{_TASKS}" not in there:
@@ -107,8 +107,8 @@ def _write_shard(name: str, folder: str, example: Callable) -> None:
     part = f"{path}.{uuid.uuid4().hex}.part"
     try:
         with tf.io.TFRecordWriter(part) as writer:
-            for task in tasks:
-                writer.write(example(task))
+            for example in startup.in_processes(examples, tasks, workers=1):
+                writer.write(example)
     except InputError as error:
         _report(f"{path}{_FAULT}", str(error))
         return

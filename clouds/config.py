@@ -177,7 +177,7 @@ class Training:
     def __post_init__(self):
         """Refuses values out of range."""
         if self.records is None:
-            raise InputError("--records must be given, as --run holds no run yet.")
+            raise InputError("--records must be given for a new run.")
         _positive(self, "epochs", "batch_size", "learning_rate", "checkpoint_every")
         _positive(self, "stop_patience", "plateau_patience", "accumulate", "hosts")
         _not_negative(self, "min_learning_rate", "seed", "warmup_epochs")

@@ -19,52 +19,45 @@ _SPREAD = sum(1 << 7 * label for label in range(len(schema.LABELS)))
 _FEET = 0x01010101
 
 
-def example(
-    name: str,
-    file: str,
-    masks: np.ndarray | None = None,
-    truth: np.ndarray | None = None,
+def examples(
+    named: list[tuple[str, str]],
+    masks: list[tuple[np.ndarray | None, np.ndarray | None]],
     *,
     size: tuple[int, int],
     exact: bool = False,
-) -> bytes:
-    """Packs an image and its masks.
+) -> list[bytes]:
+    """Packs images and their masks.
 
     A JPEG of the records' size is kept as it is; any other file is decoded,
     resized and written as JPEG of quality 95, which is smaller than PNG and
     decodes faster.
 
     Args:
-      name: of the image.
-      file: the image's, as `images.find` gives it.
-      masks: uint8[h, w] at `size`, bit c set where label c is; None of an image
-        without labels.
-      truth: the same, on the grid that predictions are judged on.
-      size: height and width of the record's image.
+      named: each image's name and its file, as `images.find` gives it.
+      masks: of each image uint8[h, w] at `size`, bit c set where label c is, and the
+        same on the grid that predictions are judged on; None of one without labels.
+      size: height and width of the records' images.
       exact: decode as the notebook does (see `pixels.decode`).
 
     Returns:
-      A serialized `tf.train.Example`.
+      A serialized `tf.train.Example` of each.
 
     Raises:
-      InputError: the file is no image, or cut short.
+      InputError: a file is no image, or cut short.
     """
+    files = [file for _, file in named]
     try:
-        image, original_size = _encode_image(tf.constant(file), size, exact)
-    except tf.errors.OpError as error:
-        raise images.undecodable(file) from error
-    features = {
-        "name": _bytes(name.encode()),
-        "image": _bytes(image.numpy()),
-        "original_size": tf.train.Feature(
-            int64_list=tf.train.Int64List(value=original_size.numpy())
-        ),
-    }
-    if masks is not None:
-        features["masks"] = _bytes(compress(masks))
-        features["truth"] = _bytes(compress(truth))
-    packed = tf.train.Example(features=tf.train.Features(feature=features))
-    return packed.SerializeToString(deterministic=True)
+        encoded, sizes = _encode_images(tf.constant(files), size, exact)
+    except tf.errors.OpError:
+        for file in files:
+            _encode_alone(file, size, exact)
+        raise
+    return [
+        _example(name, *fields)
+        for (name, _), *fields in zip(
+            named, encoded.numpy(), sizes.numpy(), masks, strict=True
+        )
+    ]
 
 
 def compress(plane: np.ndarray) -> bytes:
@@ -142,17 +135,48 @@ def faults(folder: str, manifest: Manifest, shard: Shard) -> Iterator[str]:
         )
 
 
-@tf.function
-def _encode_image(file: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]:
-    contents = images.read(file)
-    image, original_size = pixels.decode(contents, size, exact=exact)
-    keep = tf.io.is_jpeg(contents) & tf.reduce_all(original_size == size)
-    encoded = tf.cond(
-        keep,
-        lambda: contents,
-        lambda: tf.io.encode_jpeg(image, quality=_JPEG_QUALITY),
+@tf.function(reduce_retracing=True)
+def _encode_images(files: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]:
+    """To string[B] of JPEGs and int32[B, 2], heights and widths in the files."""
+
+    def encode(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        contents = images.read(file)
+        image, original_size = pixels.decode(contents, size, exact=exact)
+        encoded = tf.cond(
+            tf.io.is_jpeg(contents) & tf.reduce_all(original_size == size),
+            lambda: contents,
+            lambda: tf.io.encode_jpeg(image, quality=_JPEG_QUALITY),
+        )
+        return encoded, original_size
+
+    return tf.map_fn(
+        encode,
+        files,
+        parallel_iterations=1,
+        fn_output_signature=(tf.string, tf.int32),
     )
-    return encoded, original_size
+
+
+def _encode_alone(file: str, size, exact) -> None:
+    try:
+        _encode_images(tf.constant([file]), size, exact)
+    except tf.errors.OpError as error:
+        raise images.undecodable(file) from error
+
+
+def _example(name: str, image: bytes, original_size, masks: tuple) -> bytes:
+    features = {
+        "name": _bytes(name.encode()),
+        "image": _bytes(image),
+        "original_size": tf.train.Feature(
+            int64_list=tf.train.Int64List(value=original_size)
+        ),
+    }
+    for field, plane in zip(("masks", "truth"), masks, strict=True):
+        if plane is not None:
+            features[field] = _bytes(compress(plane))
+    packed = tf.train.Example(features=tf.train.Features(feature=features))
+    return packed.SerializeToString(deterministic=True)
 
 
 def _fields(serialized: tf.Tensor, *names: str) -> dict:

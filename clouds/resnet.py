@@ -46,9 +46,9 @@ def encode(images: keras.KerasTensor, *, dtype=None) -> list[keras.KerasTensor]:
     return [*features, _activate(x, "", "1", dtype)]
 
 
-def owns(layer: keras.layers.Layer) -> bool:
-    """Whether a layer of the U-Net is the encoder's, by its name."""
-    return not layer.name.startswith(("decoder_", "final_"))
+def owns(name: str) -> bool:
+    """Whether the layer of the U-Net that bears a name is the encoder's."""
+    return not name.startswith(("decoder_", "final_"))
 
 
 def _unit(x, activated, filters, strides, project, name, dtype):

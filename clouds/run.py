@@ -224,7 +224,13 @@ def write_json(path: Path, fields: dict) -> None:
 
 def _facts(folder: Path) -> dict:
     path = folder / FACTS
-    return json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"Facts of a run must be as bin/train writes them. Received: {path}, "
+            f"damaged ({error}). Remove it, and the run goes on."
+        ) from error
 
 
 def _clear(folder: Path) -> None:

@@ -102,12 +102,13 @@ def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None
         keras.utils.set_random_seed(settings.seed)
         with on.scope():
             trainer = build(settings, steps=steps, fresh=arrays is None)
-        run.create(dataclasses.replace(settings, run=str(folder)), facts)
-        _announce(trainer.network, settings, records, steps, progress, folder)
+        folder.mkdir(parents=True, exist_ok=True)
         with (
             data.damage_named(settings.records, records),
             locks.sole_writer(str(folder), "--run"),
         ):
+            run.create(dataclasses.replace(settings, run=str(folder)), facts)
+            _announce(trainer.network, settings, records, steps, progress, folder)
             _fit(trainer, settings, records, steps, progress, arrays, on, folder)
     run.add_results(folder, progress)
     print(f"Best weights and history are in {settings.run}")
@@ -158,7 +159,7 @@ def _freeze(trainer: Trainer, settings: config.Training, epoch: int) -> int:
     frozen = epoch < settings.freeze_epochs
     if settings.freeze_epochs:
         for layer in trainer.network.layers:
-            if resnet.owns(layer):
+            if resnet.owns(layer.name):
                 layer.trainable = not frozen
         # The step was traced for the weights that moved then.
         trainer.make_train_function(force=True)

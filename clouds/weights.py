@@ -11,6 +11,7 @@ import h5py
 import keras
 import numpy as np
 
+from clouds import resnet
 from clouds.errors import InputError
 
 URL = (
@@ -18,8 +19,6 @@ URL = (
     "resnet34_imagenet_1000_no_top.h5"
 )
 MD5 = "8caaa0ad39d927cb8ba5385bf945d582"
-
-_DECODER = ("decoder_", "final_")
 
 
 def fetch() -> Path:
@@ -109,7 +108,7 @@ def load(network: keras.Model, source: str | Path) -> str:
         for name, variables in layers.items()
     }
     left_out = _left_out(layers, by_layer, pairs)
-    if not all(pairs[name] for name in layers if not name.startswith(_DECODER)):
+    if not all(pairs[name] for name in layers if resnet.owns(name)):
         raise InputError(
             "Encoder weights must fit every layer of the ResNet34. Received: "
             f"{path}{left_out}. Give a file that image-classifiers or "
@@ -168,7 +167,7 @@ def _pair(variables: list, arrays: dict[str, np.ndarray]) -> list[tuple]:
 
 def _left_out(layers: dict, by_layer: dict, pairs: dict) -> str:
     absent = [name for name in layers if name not in by_layer]
-    if absent == [name for name in layers if name.startswith(_DECODER)]:
+    if absent == [name for name in layers if not resnet.owns(name)]:
         absent = ["a decoder"]
     misfits = [
         f"{name} with {_shapes(by_layer[name].items())} instead of "

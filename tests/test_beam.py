@@ -92,31 +92,31 @@ def test_a_runner_that_fails_keeps_what_is_finished(
 ):
     rows = (whole / convert.SPLIT).read_text().split()
     last = next(row.split(",")[0] for row in rows if row.endswith(",val"))
-    example = convert._example
+    examples = convert._examples
 
-    def example_but_of_the_last(task):
-        if task[1].images == [last]:
+    def examples_but_of_the_last(tasks):
+        if any(row.images == [last] for _, row, _ in tasks):
             raise RuntimeError("the worker is lost")
-        return example(task)
+        return examples(tasks)
 
-    monkeypatch.setattr(convert, "_example", example_but_of_the_last)
+    monkeypatch.setattr(convert, "_examples", examples_but_of_the_last)
     arguments = on_beam(sample, tmp_path, "--shards", "3")
     with pytest.raises(RuntimeError, match="the worker is lost"):
         cli.main(arguments)
     cut_off = manifest.load(str(tmp_path))
     assert [bool(shard.sha256) for shard in cut_off.shards] == [True, True, True, False]
     assert not list(tmp_path.glob("*.part"))
-    monkeypatch.setattr(convert, "_example", example)
+    monkeypatch.setattr(convert, "_examples", examples)
     assert cli.main(make_tfrecords(sample, tmp_path, "--shards", "3")) == 0
     assert contents(tmp_path) == contents(whole)
 
 
 @pytest.mark.usefixtures("installed")
 def test_an_interrupt_is_one_on_beam_too(sample, tmp_path, monkeypatch):
-    def example_interrupted(task):
+    def interrupted(tasks):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(convert, "_example", example_interrupted)
+    monkeypatch.setattr(convert, "_examples", interrupted)
     assert cli.main(on_beam(sample, tmp_path)) == 130
     assert not list(tmp_path.glob("*.part"))
 

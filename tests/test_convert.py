@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import make_tfrecords
 
-from clouds import cli, config, convert, data, locks, manifest, table
+from clouds import cli, config, convert, data, locks, manifest, startup, table
 from clouds.errors import InputError
 
 
@@ -82,20 +82,21 @@ def test_an_interrupted_making_goes_on_with_the_missing_shards(
     class Killed(BaseException):
         pass
 
-    made, example = [], convert._example
+    made, examples = [], convert._examples
 
-    def example_until_killed(task):
+    def examples_until_killed(tasks):
         if len(made) == 8:
             raise Killed
-        made.append(task)
-        return example(task)
+        made.extend(tasks)
+        return examples(tasks)
 
-    monkeypatch.setattr(convert, "_example", example_until_killed)
+    monkeypatch.setattr(startup, "_CHUNK", 1)
+    monkeypatch.setattr(convert, "_examples", examples_until_killed)
     with pytest.raises(Killed):
         convert.convert(settings(sample, parts, shards=3))
     with pytest.raises(InputError, match="cut off"):
         manifest.read(str(parts))
-    monkeypatch.setattr(convert, "_example", example)
+    monkeypatch.setattr(convert, "_examples", examples)
     monkeypatch.setattr(convert, "_IMAGES_A_WORKER", 64)
     first = (parts / "train-00000-of-00003.tfrecord").stat().st_mtime_ns
     convert.convert(settings(sample, parts, shards=3))
@@ -337,18 +338,19 @@ def test_records_go_to_any_file_system_of_tensorflow(sample, records):
 
 
 def test_a_full_disk_keeps_what_is_finished(sample, tmp_path, monkeypatch, capsys):
-    example, made = convert._example, []
+    examples, made = convert._examples, []
 
-    def example_until_full(task):
-        made.append(task)
+    def examples_until_full(tasks):
+        made.extend(tasks)
         if len(made) == 8:
             raise tf.errors.ResourceExhaustedError(None, None, "No space left")
-        return example(task)
+        return examples(tasks)
 
-    monkeypatch.setattr(convert, "_example", example_until_full)
+    monkeypatch.setattr(startup, "_CHUNK", 1)
+    monkeypatch.setattr(convert, "_examples", examples_until_full)
     arguments = make_tfrecords(sample, tmp_path, "--shards", "3")
     refused(capsys, arguments, "No space left")
-    monkeypatch.setattr(convert, "_example", example)
+    monkeypatch.setattr(convert, "_examples", examples)
     assert (tmp_path / "train-00000-of-00003.tfrecord").exists()
     assert cli.main(arguments) == 0
     assert cli.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0

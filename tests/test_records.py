@@ -24,7 +24,7 @@ def example(contents, size=SIZE):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "a.jpg")
         file.write_bytes(contents)
-        return records.example("a.jpg", str(file), *packed, size=size)
+        return records.examples([("a.jpg", str(file))], [tuple(packed)], size=size)[0]
 
 
 def packed_bits(planes):

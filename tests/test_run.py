@@ -51,6 +51,12 @@ def test_a_run_of_other_settings_is_refused_with_each_difference(tmp_path):
     run.check(dataclasses.replace(other, overwrite=True), facts)
 
 
+def test_damaged_facts_are_refused_by_name(tmp_path):
+    (tmp_path / run.FACTS).write_text("{")
+    with pytest.raises(InputError, match="run.json, damaged"):
+        run.create(dataclasses.replace(settings, run=str(tmp_path)), facts)
+
+
 def test_overwriting_leaves_nothing_of_the_run_before(tmp_path):
     chosen = dataclasses.replace(settings, run=str(tmp_path))
     run.create(chosen, facts)

@@ -18,10 +18,12 @@ from conftest import ROOT
 
 from clouds import (
     augment,
+    callbacks,
     checkpoints,
     cli,
     config,
     data,
+    locks,
     losses,
     manifest,
     metrics,
@@ -354,3 +356,30 @@ def test_validation_images_without_a_mask_are_no_trouble(sample, tmp_path, monke
     of_run = ["--records", records, "--run", str(tmp_path / "run")]
     assert cli.main(["train", *of_run, "--epochs", "1", "--batch-size", "4"]) == 0
     assert cli.main(["evaluate", *of_run]) == 0
+
+
+def test_a_second_training_in_the_same_folder_is_refused(small_run, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    with locks.sole_writer(str(tmp_path / "run"), "--run"):
+        small_run("--epochs", 1, code=2)
+    assert "--run must not be written by two runs" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_moving_average_goes_on_within_an_epoch(small_run, monkeypatch):
+    flags = ("--epochs", 3, "--ema-momentum", 0.9, "--checkpoint-every", 1)
+    whole, _ = arrays(small_run(*flags))
+    before = callbacks.Checkpoints.on_train_batch_begin
+
+    def interrupt(self, batch, logs=None):
+        if self.progress.epoch == 1 and batch == 2:
+            self.asked.set()
+        before(self, batch, logs)
+
+    monkeypatch.setattr(callbacks.Checkpoints, "on_train_batch_begin", interrupt)
+    small_run(*flags, "--overwrite", code=130)
+    monkeypatch.undo()
+    monkeypatch.setattr(unet, "build", small.build)
+    resumed, _ = arrays(small_run(*flags))
+    for one, other in zip(whole, resumed, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
