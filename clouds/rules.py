@@ -1,0 +1,47 @@
+"""The rule by which probabilities become masks, a number a label in their order."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clouds import schema
+from clouds.errors import InputError
+
+Scope = Literal["component", "image"]
+
+_COUNT = len(schema.LABELS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How masks are drawn on the grid of 350x525, and cleaned.
+
+    Attributes:
+      thresholds: pixels strictly above belong to the mask.
+      min_sizes: 8-connected components of strictly more pixels are kept.
+      tops: what must be exceeded somewhere for a component to stay: with threshold
+        and size the triplet rule of the competition's 69th place; None asks nothing.
+      scope: where the top must be reached: in the component itself, or anywhere in
+        the image by the same label.
+      gap: whether masks are cut where the image is black, as the truth is.
+    """
+
+    thresholds: tuple[float, ...] = (0.5,) * _COUNT
+    min_sizes: tuple[int, ...] = (10000,) * _COUNT
+    tops: tuple[float, ...] | None = None
+    scope: Scope = "component"
+    gap: bool = False
+
+    def __post_init__(self):
+        """Refuses what cannot be, and brings JSON's lists to tuples."""
+        for name, highest in (("thresholds", 1), ("tops", 1), ("min_sizes", None)):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            object.__setattr__(self, name, tuple(values))
+            in_range = all(0 <= v and (highest is None or v <= highest) for v in values)
+            if len(values) != _COUNT or not in_range:
+                raise InputError(
+                    f"{name.replace('_', ' ').capitalize()} must be {_COUNT} numbers "
+                    f"{'of 0 or more' if highest is None else 'from 0 to 1'}. "
+                    f"Received: {list(values)}."
+                )
