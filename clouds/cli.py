@@ -21,6 +21,7 @@ COMMANDS = {
     "train": (config.Training, "clouds.train", "train"),
     "evaluate": (config.Evaluation, "clouds.evaluate", "evaluate"),
     "predict": (config.Prediction, "clouds.predict", "predict"),
+    "submit-check": (config.SubmissionCheck, "clouds.submissions", "check"),
 }
 
 
@@ -87,6 +88,9 @@ def _add_flags(command: argparse.ArgumentParser, settings: type) -> None:
         text = field.metadata["help"]
         if text is None:
             continue
+        if field.metadata.get("positional"):
+            command.add_argument(field.name, help=text, metavar=field.name.upper())
+            continue
         # What is not given stays out of the flags: `config` has the defaults.
         options = {"help": text, "default": argparse.SUPPRESS}
         if hints[field.name] is bool:
@@ -109,7 +113,16 @@ def _type(hint) -> dict:
         return {"type": _size, "metavar": "HxW"}
     if typing.get_origin(hint) is typing.Literal:
         return {"choices": typing.get_args(hint)}
-    return {"type": hint, "metavar": {str: "PATH", int: "N", float: "X"}[hint]}
+    several = {}
+    if typing.get_origin(hint) is tuple:
+        hint, several = typing.get_args(hint)[0], {"nargs": "+", "action": _Several}
+    metavar = {str: "PATH", int: "N", float: "X"}[hint]
+    return {"type": hint, "metavar": metavar, **several}
+
+
+class _Several(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, tuple(values))
 
 
 def _size(text: str) -> tuple[int, int]:

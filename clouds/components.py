@@ -161,6 +161,25 @@ def areas(found: Runs, components: tf.Tensor) -> tf.Tensor:
     return tf.gather(sums, components)
 
 
+def holders(found: Runs, within: Runs) -> tf.Tensor:
+    """Tells in which run each run of smaller masks lies.
+
+    Args:
+      found: R runs.
+      within: S runs, of masks of the same size that are a part of these.
+
+    Returns:
+      int32[S], indices of `found`.
+    """
+    stride = tf.reduce_max(found.end) + 1
+    width = tf.reduce_max(found.column) + 1
+
+    def place(runs):
+        return (runs.plane * width + runs.column) * stride + runs.start
+
+    return tf.searchsorted(place(found), place(within), side="right") - 1
+
+
 def label(planes: tf.Tensor, *, connectivity: int = 8) -> tf.Tensor:
     """Numbers the components of planes.
 

@@ -12,10 +12,13 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from clouds import schema
+from clouds import rules, schema
 from clouds.errors import InputError
+from clouds.rules import Rule
 
 Size = tuple[int, int]
+Names = tuple[str, ...]
+Numbers = tuple[float, ...]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Decode = Literal["reduced", "exact"]
 Split = Literal["train", "val"]
@@ -29,6 +32,10 @@ FILE = "config.json"
 
 def _flag(help_text: str, default=MISSING):
     return field(default=default, metadata={"help": help_text})
+
+
+def _positional(help_text: str):
+    return field(metadata={"help": help_text, "positional": True})
 
 
 def _of_records(default):
@@ -206,18 +213,59 @@ class Training:
 class _Judgement:
     """How a run's probabilities become masks."""
 
-    run: str = _flag("folder of a run")
+    run: Names = _flag("folder of a run, or of several whose predictions are averaged")
     batch_size: int = _flag("images a step", 16)
-    threshold: float = _flag("probability above which a pixel is of the label", 0.5)
-    min_size: int = _flag(
-        "pixels of 350x525; post-processing keeps larger components", 10000
+    flips: bool = _flag("average the predictions of four views, each flipped", False)
+    threshold: Numbers | None = _flag(
+        "probability above which a pixel is of the label, one or one a label; "
+        "if not given, the run's tuned one, or 0.5",
+        None,
+    )
+    min_size: Numbers | None = _flag(
+        "pixels; post-processing keeps larger components; "
+        "if not given, the run's tuned one, or 10000",
+        None,
+    )
+    top: Numbers | None = _flag(
+        "probability that a component must exceed somewhere to be kept; "
+        "if not given, the run's tuned one, or none",
+        None,
+    )
+    top_scope: rules.Scope | None = _flag(
+        "where it must: within the component, or anywhere in the image", None
+    )
+    gap: Literal["cut", "keep"] | None = _flag(
+        "cut: post-processing removes what lies where the image is black, between two "
+        "orbits (if not given, and not tuned)",
+        None,
+    )
+    clean_on: rules.Grid | None = _flag(
+        "grid on which components are cleaned and counted: submission, 350x525, or as "
+        "in the notebook network, before resizing (if not given, submission)",
+        None,
     )
 
     def __post_init__(self):
         """Refuses values out of range."""
         _positive(self, "batch_size")
-        _not_negative(self, "min_size")
-        _within_one(self, "threshold")
+        self.rule(None)
+
+    def rule(self, tuned: Rule | None) -> Rule:
+        """The rule that masks are drawn by: the flags, and else the tuned one's.
+
+        Args:
+          tuned: that of the run, if it has one.
+        """
+        given = {
+            "thresholds": _of_all_labels(self.threshold),
+            "min_sizes": _of_all_labels(self.min_size),
+            "tops": _of_all_labels(self.top),
+            "scope": self.top_scope,
+            "gap": None if self.gap is None else self.gap == "cut",
+            "grid": self.clean_on,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(tuned or Rule(), **given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +346,25 @@ class Description:
         _positive(self, "grid")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SubmissionCheck:
+    """Checks a submission: its rows, their order and their runs; lists all faults.
+
+    Example:
+      bin/submit-check runs/first/test/submission_post.csv
+    """
+
+    file: str = _positional("submission's csv, not compressed")
+    sample_submission: str | None = _flag(
+        "csv whose rows it must have, in the same order", None
+    )
+    grid: Size = _flag("height x width of the masks", schema.SUBMISSION_SIZE)
+
+    def __post_init__(self):
+        """Refuses values out of range."""
+        _positive(self, "grid")
+
+
 def from_flags(settings: type, flags: Mapping):
     """Makes a command's settings of its flags.
 
@@ -336,6 +403,10 @@ def of_run(folder: str) -> Training | None:
             f"Settings must be as bin/train writes them. Received: {path}, damaged or "
             f"of another version ({error}). Train again with --overwrite."
         ) from error
+
+
+def _of_all_labels(numbers: Numbers | None) -> Numbers | None:
+    return numbers * len(schema.LABELS) if numbers and len(numbers) == 1 else numbers
 
 
 def _named_layers(text: str) -> None:

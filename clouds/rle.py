@@ -1,4 +1,4 @@
-"""Masks to runs to text and back, on NumPy, in the competition's format.
+"""Masks to runs to text and back, on the host, in the competition's format.
 
 A text lists `start length start length …`: 1-based starts, pixels counted
 down the columns (column-major), sorted, not overlapping; an empty mask is an
@@ -9,6 +9,7 @@ import functools
 import re
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 
 from clouds.errors import InputError
@@ -16,6 +17,7 @@ from clouds.errors import InputError
 Size = tuple[int, int]
 
 _HUGE = 2**62
+_NUMBERS_AT_ONCE = 2**14
 
 
 def encode(mask: np.ndarray) -> str:
@@ -27,11 +29,20 @@ def encode(mask: np.ndarray) -> str:
     Returns:
       The text; empty for an empty mask.
     """
-    pixels = np.asarray(mask, bool).T.reshape(-1)
-    steps = np.flatnonzero(np.diff(pixels, prepend=False, append=False))
-    starts, ends = steps[::2], steps[1::2]
-    numbers = np.column_stack([starts + 1, ends - starts])
-    return " ".join(map(str, numbers.reshape(-1).tolist()))
+    pixels = _down_columns(np.asarray(mask, bool))
+    if not pixels.size:
+        return ""
+    borders = np.empty(pixels.size + 1, bool)
+    borders[0], borders[-1] = pixels[0], pixels[-1]
+    np.not_equal(pixels[1:], pixels[:-1], out=borders[1:-1])
+    numbers = np.flatnonzero(borders)
+    numbers[1::2] -= numbers[::2]
+    numbers[::2] += 1
+    # Few enough numbers at once stay in the cache while they are written.
+    return " ".join(
+        _words(numbers[first : first + _NUMBERS_AT_ONCE])
+        for first in range(0, numbers.size, _NUMBERS_AT_ONCE)
+    )
 
 
 def decode(text: str, shape: Size, *, where: str = "") -> np.ndarray:
@@ -148,6 +159,42 @@ def resample(
         return np.repeat(values, lengths).reshape(size[::-1]).T
 
     return [painted(size) for size in sizes]
+
+
+def _down_columns(mask: np.ndarray) -> np.ndarray:
+    if mask.flags.f_contiguous:
+        return mask.T.reshape(-1)
+    # OpenCV goes by tiles, which is several times faster than NumPy's copy.
+    pixels = np.ascontiguousarray(mask).view(np.uint8)
+    return cv2.transpose(pixels).reshape(-1).view(bool)
+
+
+def _words(numbers: np.ndarray) -> str:
+    """Writes numbers above 0, four digits at a time: several times `str`'s speed."""
+    digits, largest = _digits(), int(numbers.max())
+    if largest < 2**32:
+        numbers = numbers.astype(np.uint32)
+    groups = (len(str(largest)) + 3) // 4
+    words = np.empty((numbers.size, groups + 1), np.uint32)
+    words[:, groups] = np.frombuffer(b" \0\0\0", np.uint32)
+    for group in range(groups - 1, 0, -1):
+        above = numbers // 10_000
+        # The entry with leading zeros, if there are digits above.
+        entries = numbers - above * 10_000
+        entries += (above > 0) * np.uint32(10_000)
+        words[:, group] = digits.take(entries)
+        numbers = above
+    words[:, 0] = digits.take(numbers)
+    return words.tobytes().translate(None, b"\0")[:-1].decode("ascii")
+
+
+@functools.lru_cache
+def _digits() -> np.ndarray:
+    """uint32[20000]: 0 to 9999 as four bytes, NUL for leading zeros; then with them."""
+    quotients = np.arange(10_000)[:, None] // [1000, 100, 10, 1]
+    zeros = quotients % 10 + ord("0")
+    entries = np.concatenate([np.where(quotients > 0, zeros, 0), zeros])
+    return entries.astype(np.uint8).view(np.uint32).reshape(-1)
 
 
 def _integers(text: str, where: str) -> np.ndarray:

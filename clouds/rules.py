@@ -1,4 +1,4 @@
-"""The rule by which probabilities become masks, a number a label in their order."""
+"""The rule by which probabilities become masks: a number a label, in their order."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,13 +7,14 @@ from clouds import schema
 from clouds.errors import InputError
 
 Scope = Literal["component", "image"]
+Grid = Literal["submission", "network"]
 
 _COUNT = len(schema.LABELS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How masks are drawn on the grid of 350x525, and cleaned.
+    """How masks are drawn and cleaned.
 
     Attributes:
       thresholds: pixels strictly above belong to the mask.
@@ -23,13 +24,16 @@ class Rule:
       scope: where the top must be reached: in the component itself, or anywhere in
         the image by the same label.
       gap: whether masks are cut where the image is black, as the truth is.
+      grid: on which components are cleaned and counted: the submission's, of 350x525,
+        or as in the notebook the network's, before the masks are resized.
     """
 
     thresholds: tuple[float, ...] = (0.5,) * _COUNT
     min_sizes: tuple[int, ...] = (10000,) * _COUNT
     tops: tuple[float, ...] | None = None
     scope: Scope = "component"
-    gap: bool = False
+    gap: bool = True
+    grid: Grid = "submission"
 
     def __post_init__(self):
         """Refuses what cannot be, and brings JSON's lists to tuples."""
@@ -38,7 +42,7 @@ class Rule:
             if values is None:
                 continue
             object.__setattr__(self, name, tuple(values))
-            in_range = all(0 <= v and (highest is None or v <= highest) for v in values)
+            in_range = all(v >= 0 and (highest is None or v <= highest) for v in values)
             if len(values) != _COUNT or not in_range:
                 raise InputError(
                     f"{name.replace('_', ' ').capitalize()} must be {_COUNT} numbers "

@@ -4,7 +4,8 @@
 came of it; `best.weights.h5` the weights of the best epoch; `history.csv` and
 `history.png` the figures of each epoch; `validation.png` a few validation images,
 true and predicted, after the last one; `tensorboard/` all of these for TensorBoard;
-`checkpoints/` what a training goes on from; `summary.txt` the layers.
+`checkpoints/` what a training goes on from; `summary.txt` the layers;
+`postprocess.json` the rule that was tuned for it, by which predictions are drawn.
 """
 
 import dataclasses
@@ -25,13 +26,16 @@ from clouds.checkpoints import Progress
 from clouds.config import Training
 from clouds.errors import InputError
 from clouds.manifest import Manifest
+from clouds.rules import Rule
 
 CONFIG = config.FILE
 FACTS = "run.json"
+RULE = "postprocess.json"
 WEIGHTS = "best.weights.h5"
 
 _OF_TRAINING = (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png")
 _OF_TRAINING += ("validation.png", "summary.txt", checkpoints.FOLDER, "tensorboard")
+_OF_TRAINING += (RULE,)
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
 _MAY_DIFFER |= {"deterministic", "overwrite"}
 _MAY_DIFFER |= {"devices", "hosts", "host", "coordinator"}
@@ -164,11 +168,12 @@ def settings(folder: str) -> Training:
     return found
 
 
-def load(folder: str) -> keras.Model:
+def load(folder: str, *, name: str = "clouds") -> keras.Model:
     """Builds the network of a run, from pixels to probabilities.
 
     Args:
       folder: of the run.
+      name: of the model.
 
     Returns:
       A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C], in
@@ -195,7 +200,37 @@ def load(folder: str) -> keras.Model:
     images = keras.Input((*chosen.size, 3), dtype="uint8", name="images")
     logits = network(pixels.prepare(images, chosen.preprocess))
     probabilities = keras.layers.Activation("sigmoid", dtype="float32")(logits)
-    return keras.Model(images, probabilities, name="clouds")
+    return keras.Model(images, probabilities, name=name)
+
+
+def rule(folder: str) -> Rule | None:
+    """Reads the rule that was tuned for a run; None where none was.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    path = Path(folder, RULE)
+    if not path.is_file():
+        return None
+    try:
+        return Rule(**json.loads(path.read_text())["rule"])
+    except (json.JSONDecodeError, KeyError, TypeError, InputError) as error:
+        raise InputError(
+            f"A rule must be as bin/evaluate --tune writes it. Received: {path}, "
+            f"damaged or of another version ({error}). Tune again, or remove it."
+        ) from error
+
+
+def save_rule(folder: str, chosen: Rule, facts: dict) -> None:
+    """Writes the rule that predictions of a run follow from now on.
+
+    Args:
+      folder: of the run.
+      chosen: the rule.
+      facts: what is known of how it came about, for people to read.
+    """
+    fields = {"rule": dataclasses.asdict(chosen), **facts}
+    write_json(Path(folder, RULE), fields)
 
 
 def save_weights(network: keras.Model, folder: Path) -> None:

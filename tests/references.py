@@ -23,6 +23,18 @@ def clean(probabilities: np.ndarray, threshold: float, min_size: float) -> np.nd
     return kept
 
 
+def clean_triplet(probabilities, threshold, min_size, top, scope) -> np.ndarray:
+    """As `clean`, and asks each component, or the image, for a pixel above the top."""
+    numbers = components(probabilities > threshold)
+    kept = np.zeros(numbers.shape, bool)
+    for number in range(1, numbers.max(initial=0) + 1):
+        component = numbers == number
+        asked = probabilities[component] if scope == "component" else probabilities
+        if component.sum() > min_size and asked.max() > top:
+            kept |= component
+    return kept
+
+
 def encode(mask: np.ndarray) -> str:
     """Walks down the columns, pixel by pixel, and notes each run as it ends."""
     height, width = mask.shape
@@ -91,3 +103,33 @@ NASTY = {
     plane.__name__: plane
     for plane in (checkerboard, diagonals, comb, serpentine, spiral)
 }
+
+
+def found(probabilities: np.ndarray, truth: np.ndarray, levels: np.ndarray) -> set:
+    """Looks at each component of each level by itself.
+
+    Args:
+      probabilities: float32[B, H, W, C].
+      truth: uint8[B, H, W, C].
+      levels: float[T, C].
+
+    Returns:
+      Tuples (image, label, level, area, intersection, reach, pixel), the last the
+      component's first pixel, to tell twins apart.
+    """
+    rows = set()
+    levels = levels.astype(np.float32)
+    for image, label in np.ndindex(len(probabilities), levels.shape[1]):
+        plane = probabilities[image, ..., label]
+        for level, limit in enumerate(levels[:, label]):
+            count, numbers, stats, _ = cv2.connectedComponentsWithStats(
+                (plane > limit).astype(np.uint8), connectivity=8
+            )
+            for number in range(1, count):
+                component = numbers == number
+                reach = (plane[component].max() > levels[:, label]).sum() - 1
+                area = stats[number, cv2.CC_STAT_AREA]
+                shared = (component & (truth[image, ..., label] > 0)).sum()
+                first = component.T.ravel().argmax()
+                rows.add((image, label, level, area, shared, reach, first))
+    return rows

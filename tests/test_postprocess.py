@@ -1,5 +1,6 @@
 """The post-process against its slow twins, eager and in every kind of graph."""
 
+import cv2
 import numpy as np
 import pytest
 import references
@@ -10,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from clouds import postprocess
 from clouds.errors import InputError
+from clouds.rules import Rule
 
 PROBABILITIES = tf.TensorSpec([None, None, None, None])
 THRESHOLDS = (0.3, 0.5, 0.55, 0.9)
@@ -55,6 +57,92 @@ def test_clean_equals_the_loop_over_components(seed):
     masks = postprocess.clean(probabilities, THRESHOLDS, MIN_SIZES)
     assert 0 < expected.mean() < 1
     np.testing.assert_array_equal(masks, expected)
+
+
+TOPS = (0.9, 0.9, 0.92, 0.95)
+
+
+@pytest.mark.parametrize("scope", ["component", "image"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_triplet_rule_equals_the_loop_over_components(scope, seed):
+    probabilities = draw(batch=9, seed=seed)
+
+    def clean(plane, threshold, min_size, top):
+        return references.clean_triplet(plane, threshold, min_size, top, scope)
+
+    limits = np.float32(THRESHOLDS), MIN_SIZES, np.float32(TOPS)
+    expected = by_plane(clean, probabilities, *limits)
+    masks = postprocess.clean(
+        probabilities, THRESHOLDS, MIN_SIZES, tops=TOPS, scope=scope
+    )
+    without = postprocess.clean(probabilities, THRESHOLDS, MIN_SIZES)
+    assert 0 < expected.mean() < np.mean(without)
+    np.testing.assert_array_equal(masks, expected)
+    text = postprocess.clean_to_rle(
+        probabilities, THRESHOLDS, MIN_SIZES, tops=TOPS, scope=scope
+    )
+    expect_text(text, expected)
+
+
+def test_a_top_below_the_threshold_asks_nothing_more():
+    probabilities = draw()
+    np.testing.assert_array_equal(
+        postprocess.clean(probabilities, 0.5, 3, tops=0.2),
+        postprocess.clean(probabilities, 0.5, 3),
+    )
+
+
+def test_nothing_is_found_where_the_image_is_black():
+    images = np.full((3, 23, 31, 3), 90, np.uint8)
+    images[:, :, 10:14] = 2
+    images[0, 5, 11] = 2, 3, 2
+    kept = postprocess.without_gap(np.ones((3, 23, 31, 4), np.float32), images)
+    expected = np.ones((3, 23, 31, 4))
+    expected[:, :, 10:14] = 0
+    expected[0, 5, 11] = 1
+    np.testing.assert_array_equal(kept, expected)
+
+
+def test_the_gap_is_found_on_images_of_another_size():
+    images = np.full((1, 46, 62, 3), 90, np.uint8)
+    images[:, :, 20:28] = 0
+    kept = postprocess.without_gap(np.ones((1, 23, 31, 1), np.float32), images)
+    assert np.flatnonzero(kept[0, 0, :, 0] == 0).tolist() == [10, 11, 12, 13]
+
+
+def test_a_rule_resizes_then_cuts_then_cleans():
+    probabilities, size = draw(), (40, 60)
+    images = np.full((3, 40, 60, 3), 90, np.uint8)
+    images[:, :, 20:28] = 0
+    rule = Rule(thresholds=THRESHOLDS, min_sizes=MIN_SIZES, tops=TOPS)
+    plain, cleaned = postprocess.draw(probabilities, rule, images, size)
+    resized = postprocess.resize(probabilities, size)
+    np.testing.assert_array_equal(plain, resized > np.float32(THRESHOLDS))
+    cut = resized.numpy()
+    cut[:, :, 20:28] = 0
+    expected = postprocess.clean(cut, THRESHOLDS, MIN_SIZES, tops=TOPS)
+    np.testing.assert_array_equal(cleaned, expected)
+    for text, masks in zip(
+        postprocess.write(probabilities, rule, images, size),
+        (plain, cleaned),
+        strict=True,
+    ):
+        expect_text(text, masks.numpy())
+
+
+def test_the_notebooks_order_gives_the_notebooks_masks():
+    probabilities, size = draw(height=40, width=60), (43, 66)
+    rule = Rule(thresholds=THRESHOLDS, min_sizes=MIN_SIZES, gap=False, grid="network")
+    images = np.zeros((3, 40, 60, 3), np.uint8)
+    masks = postprocess.draw(probabilities, rule, images, size)
+    limits = np.float32(THRESHOLDS), MIN_SIZES
+    kept = by_plane(references.clean, probabilities, *limits)
+    for drawn, of_network in zip(masks, (probabilities > limits[0], kept), strict=True):
+        expected = [
+            cv2.resize(image.astype(np.float32), size[::-1]).astype(np.int64)
+            for image in of_network
+        ]
+        np.testing.assert_array_equal(drawn, expected)
 
 
 def test_a_component_of_the_minimum_size_itself_is_dropped():

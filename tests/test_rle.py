@@ -26,6 +26,35 @@ def test_encoding_equals_its_slow_twin(mask):
     assert rle.encode(mask) == references.encode(mask)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (40, 30), (101, 103), (110, 1000)])
+@pytest.mark.parametrize("density", [0, 0.01, 0.5, 1])
+def test_encoding_equals_its_slow_twin_for_numbers_of_many_digits(size, density):
+    mask = np.random.default_rng(0).random(size) < density
+    mask[-1, -1] = True
+    turned = mask[::-1, ::-1].T
+    for each in (mask, turned, np.asfortranarray(mask), mask.astype(float)):
+        assert rle.encode(each) == references.encode(each)
+
+
+@pytest.mark.parametrize("digits", range(1, 8))
+def test_powers_of_ten_keep_all_their_zeros(digits):
+    mask = np.zeros((1, 2 * 10**digits + 2), bool)
+    mask[:, 10**digits - 1 : -3] = True
+    assert rle.encode(mask) == f"{10**digits} {10**digits}"
+
+
+def test_numbers_are_written_as_str_does():
+    numbers = [1, 9999, 10_000, 99_999_999, 100_000_000, 2**32 - 1, 2**32, 10**15]
+    for last in range(1, len(numbers) + 1):
+        written = rle._words(np.array(numbers[:last]))
+        assert written == " ".join(map(str, numbers[:last]))
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_a_mask_without_pixels_is_an_empty_text(size):
+    assert rle.encode(np.zeros(size, bool)) == ""
+
+
 def test_pixels_are_counted_down_the_columns_from_one():
     mask = np.array([[0, 1, 0], [1, 1, 0]], bool)
     assert rle.encode(mask) == "2 3"

@@ -8,6 +8,7 @@ import pytest
 
 from clouds import checkpoints, config, run
 from clouds.errors import InputError
+from clouds.rules import Rule
 
 settings = config.Training(records="r", run="x", size=(64, 96), precision="float32")
 
@@ -124,3 +125,17 @@ def test_the_loaded_network_takes_pixels_as_in_training(
     logits = network.get_layer("unet_resnet34")(pixels.astype("float32") * factor)
     expected = keras.ops.sigmoid(logits)
     np.testing.assert_allclose(network(pixels), expected, atol=1e-5)
+
+
+def test_a_tuned_rule_is_read_as_it_was_written(tmp_path):
+    assert run.rule(str(tmp_path)) is None
+    chosen = Rule(thresholds=(0.1, 0.2, 0.3, 0.4), tops=(0.5,) * 4, scope="image")
+    run.save_rule(str(tmp_path), chosen, {"images": 7})
+    assert run.rule(str(tmp_path)) == chosen
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"rule": {"thresholds": [2, 2, 2, 2]}}'])
+def test_a_damaged_rule_is_refused_by_name(tmp_path, text):
+    (tmp_path / run.RULE).write_text(text)
+    with pytest.raises(InputError, match=r"postprocess.json, damaged"):
+        run.rule(str(tmp_path))

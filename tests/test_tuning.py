@@ -1,0 +1,398 @@
+"""Tuning against OpenCV, and against the product's rule tried one by one."""
+
+from itertools import product
+
+import cv2
+import numpy as np
+import pytest
+import references
+import tensorflow as tf
+
+from clouds import metrics, postprocess, schema, tuning
+from clouds.errors import InputError
+from clouds.rules import Rule
+
+LEVELS = np.linspace(0.1, 0.9, 5)[:, None] + [0.0, 0.03]
+SCOPES = ["component", "image"]
+
+
+def maps(count, height=12, width=15, labels=2, blur=1.5, seed=0):
+    """Probabilities and a truth that goes with them, some planes of either empty."""
+    draw = np.random.default_rng(seed)
+    noise = draw.standard_normal((2, count, height, width, labels)).astype("f4")
+    if blur:
+        planes = noise.transpose(0, 1, 4, 2, 3).reshape(-1, height, width)
+        planes = np.stack([cv2.GaussianBlur(plane, (0, 0), blur) for plane in planes])
+        noise = planes.reshape(2, count, labels, height, width).transpose(0, 1, 3, 4, 2)
+        noise = np.ascontiguousarray(noise / noise.std())
+    probabilities = 1 / (1 + np.exp(-1.5 * noise[0]))
+    truth = noise[0] + noise[1] > 0.5
+    truth[::3, ..., 0] = False
+    probabilities[1::4, ..., -1] = 0
+    return probabilities, truth.astype(np.uint8)
+
+
+def measured(probabilities, truth, levels=LEVELS):
+    return tuning.join([tuning.measure(probabilities, truth, levels)])
+
+
+def drawn(probabilities, truth, thresholds, tops, min_sizes, scope):
+    """The product's masks and their Dice, float32[N, C]."""
+    limits = thresholds, min_sizes
+    masks = postprocess.clean(probabilities, *limits, tops=tops, scope=scope)
+    return np.asarray(metrics.dice(truth, masks))
+
+
+def every_rule(probabilities, truth, found, scope, levels=LEVELS):
+    """The mean Dice of each label by (threshold, top or None, minimum area)."""
+    sizes = np.unique(np.append(found.area, 0))
+    for level, size in product(range(len(levels)), sizes.tolist()):
+        for top in [None, *range(level + 1, len(levels))]:
+            tops = None if top is None else levels[top]
+            dice = drawn(probabilities, truth, levels[level], tops, size, scope)
+            yield (level, top, size), dice.mean(axis=0, dtype="f8")
+
+
+def expect_found(probabilities, truth, levels):
+    found = measured(probabilities, truth, levels)
+    ours = sorted(zip(*(part.tolist() for part in found[:-1]), strict=True))
+    theirs = sorted(row[:-1] for row in references.found(probabilities, truth, levels))
+    assert ours == theirs
+    np.testing.assert_array_equal(found.truth, truth.sum(axis=(1, 2)))
+
+
+def table(rows, truth):
+    """Components written by hand: image, label, level, area, intersection, reach."""
+    columns = np.array(rows, np.int32).reshape(-1, 6).T
+    return tuning.join([tuning.Found(*columns, np.array(truth, np.int32))])
+
+
+@pytest.mark.parametrize("blur", [0, 1, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 8), (16, 7), (33, 41)])
+def test_measuring_equals_opencv(size, blur):
+    expect_found(*maps(4, *size, blur=blur), LEVELS)
+
+
+@pytest.mark.parametrize("name", references.NASTY)
+def test_measuring_equals_opencv_on_nasty_planes(name):
+    plane = references.NASTY[name](30, 27)
+    probabilities = np.where(plane, *maps(2, 30, 27, blur=0)[0][..., 0])
+    truth = np.rot90(plane, 2)
+    expect_found(probabilities[None, ..., None], truth[None, ..., None], LEVELS[:, :1])
+
+
+@pytest.mark.parametrize("count", [1, 2, 127])
+def test_measuring_equals_opencv_for_few_levels_and_for_many(count):
+    levels = np.linspace(0.2, 0.8, count)[:, None] + [-0.1, 0, 0.1]
+    expect_found(*maps(2, labels=3), levels)
+
+
+def test_a_pixel_at_a_level_does_not_exceed_it():
+    levels = np.array([[0.3], [0.7]])
+    probabilities = np.full((1, 3, 4, 1), 0.7, np.float32)
+    found = measured(probabilities, np.ones_like(probabilities, np.uint8), levels)
+    assert found.level.tolist() == found.reach.tolist() == [0]
+    masks = postprocess.clean(probabilities, 0.7, 0)
+    assert not masks.numpy().any()
+
+
+def test_graph_and_eager_agree_whatever_the_batch():
+    probabilities, truth = maps(7)
+    whole = measured(probabilities, truth)
+    batches = tf.data.Dataset.from_tensor_slices((probabilities, truth)).batch(3)
+    joined = tuning.join(batches.map(lambda p, y: tuning.measure(p, y, LEVELS)))
+    for ours, theirs in zip(joined, whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == theirs.dtype
+
+
+def test_a_batch_of_no_images_has_no_components():
+    probabilities, truth = maps(3)
+    none = tuning.measure(probabilities[:0], truth[:0], LEVELS)
+    assert none.truth.shape == (0, 2) and not len(none.image)
+    joined = tuning.join([none, tuning.measure(probabilities, truth, LEVELS)])
+    np.testing.assert_array_equal(joined.image, measured(probabilities, truth).image)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("blur, seed", [(0, 0), (1, 1), (2, 3)])
+def test_the_best_rule_is_that_of_an_exhaustive_search(blur, seed, scope):
+    probabilities, truth = maps(5, 7, 8, blur=blur, seed=seed)
+    found = measured(probabilities, truth)
+    every = every_rule(probabilities, truth, found, scope)
+    best = np.max([dice for _, dice in every], axis=0)
+    choice = tuning.search(found, LEVELS, scope=scope).choice
+    np.testing.assert_allclose(choice.dice, best, atol=1e-6)
+    dice = drawn(probabilities, truth, *choice[:4])
+    np.testing.assert_allclose(dice.mean(axis=0), best, atol=1e-6)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_the_score_of_any_rule_is_that_of_the_product(scope):
+    probabilities, truth = maps(8, seed=4)
+    found = measured(probabilities, truth)
+    draw = np.random.default_rng(0)
+    for _ in range(30):
+        picked = draw.integers(0, len(LEVELS), (2, 2))
+        thresholds, tops = LEVELS[picked, [0, 1]].tolist()
+        sizes = draw.integers(0, 30, 2).tolist()
+        rule = tuning.Choice(thresholds, tops, sizes, scope, ())
+        expected = drawn(probabilities, truth, *rule[:4])
+        dice = tuning.score(found, LEVELS, rule)
+        np.testing.assert_allclose(dice, expected, atol=1e-6)
+
+
+def test_the_grid_holds_the_mean_dice_of_each_threshold_and_minimum_area():
+    probabilities, truth = maps(6, seed=5)
+    found = measured(probabilities, truth)
+    sizes = [0, 1, 2, 5, 17, 40, 179, 180, 10**9]
+    grid = tuning.search(found, LEVELS, sizes=sizes).grid
+    assert grid.shape == (2, 5, 9)
+    for level, size in np.ndindex(5, 9):
+        dice = drawn(probabilities, truth, LEVELS[level], None, sizes[size], "image")
+        np.testing.assert_allclose(grid[:, level, size], dice.mean(axis=0), atol=1e-6)
+
+
+def test_components_of_equal_area_go_together():
+    rows = [(0, 0, 0, 9, 9, 0), (0, 0, 0, 9, 0, 0), (1, 0, 0, 9, 0, 0)]
+    found = table(rows, [[9], [0], [0]])
+    search = tuning.search(found, [[0.5]], sizes=[8, 9])
+    keep, drop = (2 / 3 + 0 + 1) / 3, 2 / 3
+    np.testing.assert_allclose(search.grid, [[[keep, drop]]])
+    np.testing.assert_allclose(search.choice.dice, max(keep, drop))
+
+
+def test_the_minimum_area_is_the_middle_of_those_as_good():
+    # The larger is right, the smaller wrong: 10 to 29 tell them apart.
+    found = table([(0, 0, 0, 30, 30, 0), (1, 0, 0, 10, 0, 0)], [[30], [0]])
+    assert tuning.search(found, [[0.5]]).choice.min_sizes == (19,)
+    # One that changes nothing does not break the stretch.
+    nothing = (2, 0, 0, 20, 0, 0)
+    found = table(
+        [(0, 0, 0, 30, 30, 0), (1, 0, 0, 10, 0, 0), nothing], [[30], [0], [50]]
+    )
+    assert tuning.search(found, [[0.5]]).choice.min_sizes == (19,)
+
+
+def test_where_nothing_is_best_the_largest_component_goes():
+    found = table([(0, 0, 0, 30, 0, 0), (0, 0, 0, 10, 0, 0)], [[0]])
+    choice = tuning.search(found, [[0.5]]).choice
+    assert choice.min_sizes == (30,) and choice.dice == (1,)
+
+
+def test_images_without_weight_do_not_bear_on_the_minimum_area():
+    found = table([(0, 0, 0, 30, 0, 0), (1, 0, 0, 90, 0, 0)], [[0], [0]])
+    search = tuning.search(found, [[0.5]], weights=[True, False])
+    assert search.choice.min_sizes == (30,)
+
+
+def test_planes_without_components_or_truth_count_as_the_competition_has_it():
+    found = table([(2, 0, 0, 4, 2, 0)], [[0], [3], [4]])
+    search = tuning.search(found, [[0.5]], sizes=[0, 4])
+    np.testing.assert_allclose(search.grid, [[[(1 + 0 + 0.5) / 3, 1 / 3]]])
+    assert search.choice.min_sizes == (1,)
+    none = table([], [[0, 3], [0, 0]])
+    for scope in SCOPES:
+        choice = tuning.search(none, LEVELS, scope=scope).choice
+        assert choice.dice == (1, 0.5) and choice.min_sizes == (0, 0)
+        assert choice.thresholds == tuple(LEVELS[0]) and choice.tops == (0, 0)
+
+
+def test_no_top_is_chosen_where_none_helps():
+    rows = [(0, 0, 0, 9, 9, 1), (0, 0, 1, 8, 8, 1)]
+    choice = tuning.search(table(rows, [[9]]), LEVELS[:, :1]).choice
+    assert choice.tops == (0,) and choice.thresholds == (LEVELS[0, 0],)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_top_is_chosen_where_it_helps(scope):
+    right, wrong = (0, 0, 0, 9, 9, 1), (1, 0, 0, 9, 0, 0)
+    found = table([right, wrong, (0, 0, 1, 2, 2, 1)], [[9], [0]])
+    choice = tuning.search(found, LEVELS[:, :1], scope=scope).choice
+    assert choice[:2] == ((LEVELS[0, 0],), (LEVELS[1, 0],)) and choice.dice == (1,)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_images_weigh_as_told(scope):
+    probabilities, truth = maps(8, seed=6)
+    subset = np.arange(8) % 3 > 0
+    found = measured(probabilities, truth)
+    part = measured(probabilities[subset], truth[subset])
+    search = tuning.search(found, LEVELS, weights=subset, scope=scope)
+    alone = tuning.search(part, LEVELS, scope=scope)
+    assert search.choice[:4] == alone.choice[:4]
+    np.testing.assert_allclose(search.choice.dice, alone.choice.dice)
+    np.testing.assert_allclose(search.grid, alone.grid)
+    twice = np.repeat(np.arange(8), 1 + subset)
+    doubled = measured(probabilities[twice], truth[twice])
+    doubled = tuning.search(doubled, LEVELS, scope=scope)
+    search = tuning.search(found, LEVELS, weights=1.5 + 1.5 * subset, scope=scope)
+    assert search.choice[:4] == doubled.choice[:4]
+    np.testing.assert_allclose(search.grid, doubled.grid)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_fold_is_never_looked_at_for_its_own_choice(scope):
+    probabilities, truth = maps(12, seed=7)
+    found = measured(probabilities, truth)
+    fitted = tuning.cross_fit(found, LEVELS, folds=3, scope=scope)
+    others, _ = maps(12, blur=0, seed=8)
+    for fold in range(3):
+        held = fitted.fold == fold
+        changed = np.where(held[:, None, None, None], others, probabilities)
+        # The truth as well, but not which labels are there: the folds go by these.
+        rolled = np.where(held[:, None, None, None], np.rot90(truth, 2, (1, 2)), truth)
+        refitted = tuning.cross_fit(
+            measured(changed, rolled), LEVELS, folds=3, scope=scope
+        )
+        np.testing.assert_array_equal(refitted.fold, fitted.fold)
+        assert refitted.choices[fold] == fitted.choices[fold]
+        np.testing.assert_array_equal(
+            tuning.score(found, LEVELS, refitted.choices[fold])[held],
+            fitted.honest[held],
+        )
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_cross_fitting_chooses_as_searches_on_the_other_folds_do(scope):
+    found = measured(*maps(12, seed=9))
+    fitted = tuning.cross_fit(found, LEVELS, folds=4, seed=1, scope=scope)
+    for fold, choice in enumerate(fitted.choices):
+        held = fitted.fold == fold
+        assert held.sum() == 3
+        search = tuning.search(found, LEVELS, weights=~held, scope=scope)
+        assert search.choice == choice
+        dice = tuning.score(found, LEVELS, choice)
+        np.testing.assert_array_equal(fitted.honest[held], dice[held])
+    choice = tuning.search(found, LEVELS, scope=scope).choice
+    assert fitted.choice == choice
+    np.testing.assert_allclose(fitted.tuned.mean(axis=0), choice.dice)
+    assert fitted.tuned.mean() >= fitted.honest.mean()
+
+
+def choose(threshold, top, levels=LEVELS):
+    tops = [0, 0] if top is None else levels[top]
+    return tuning.Choice(levels[threshold], tops, (0, 0), "image", ())
+
+
+@pytest.mark.parametrize("threshold, top", [(0, None), (4, None), (0, 1), (1, 4)])
+def test_refined_levels_rise_and_hold_the_choice(threshold, top):
+    levels = tuning.refined(LEVELS, choose(threshold, top))
+    assert levels.shape == (11, 2)
+    ends = np.pad(levels, [[1, 1], [0, 0]], constant_values=[[0, 1], [0, 0]])
+    assert (np.diff(ends, axis=0) > 0).all()
+    for place in {threshold, threshold if top is None else top}:
+        assert (levels == LEVELS[place]).any(axis=0).all()
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_refining_never_lowers_the_dice(scope):
+    probabilities, truth = maps(8, seed=10)
+    coarse = tuning.search(measured(probabilities, truth), LEVELS, scope=scope).choice
+    finer = tuning.refined(LEVELS, coarse)
+    found = measured(probabilities, truth, finer)
+    fine = tuning.search(found, finer, scope=scope).choice
+    assert (np.array(fine.dice) >= np.array(coarse.dice) - 1e-8).all()
+    dice = drawn(probabilities, truth, *fine[:4])
+    np.testing.assert_allclose(dice.mean(axis=0), fine.dice, atol=1e-6)
+
+
+def test_a_choice_becomes_a_rule_and_scores_as_one():
+    probabilities, truth = maps(5, labels=4)
+    levels = np.repeat(LEVELS[:, :1], 4, axis=1)
+    found = measured(probabilities, truth, levels)
+    choice = tuning.search(found, levels).choice
+    rule = choice.rule(gap=False)
+    assert isinstance(rule, Rule) and not rule.gap and len(schema.LABELS) == 4
+    assert (rule.tops is None) == (not any(choice.tops))
+    ours = tuning.score(found, levels, choice)
+    np.testing.assert_array_equal(tuning.score(found, levels, rule), ours)
+    plain = choice._replace(tops=(0.0,) * 4).rule()
+    assert plain.tops is None
+    assert tuning.score(found, levels, plain).shape == (5, 4)
+
+
+def test_no_images_are_refused():
+    none = tuning.measure(*(part[:0] for part in maps(1)), LEVELS)
+    for batches in ([], [none]):
+        with pytest.raises(InputError, match="one image at least. Received: none"):
+            tuning.join(batches)
+
+
+@pytest.mark.parametrize(
+    "levels, message",
+    [
+        (LEVELS[::-1], "must rise within 0..1"),
+        (LEVELS[[0, 0, 1]], "must rise within 0..1"),
+        (LEVELS - 0.1, "must rise within 0..1"),
+        (LEVELS + 0.1, "must rise within 0..1"),
+        (LEVELS * np.nan, "must rise within 0..1"),
+        (LEVELS[:, 0], r"must be float\[T, 2\]"),
+        (LEVELS[:, :1], r"must be float\[T, 2\]"),
+        (LEVELS[:0], "T from 1 to 127"),
+        (np.linspace(0.1, 0.9, 128)[:, None] + [0, 0], "T from 1 to 127"),
+    ],
+)
+def test_levels_that_do_not_fit_are_refused(levels, message):
+    maps_ = maps(2)
+    found = measured(*maps_)
+    calls = {
+        "measure": lambda: tuning.measure(*maps_, levels),
+        "search": lambda: tuning.search(found, levels),
+        "cross_fit": lambda: tuning.cross_fit(found, levels),
+        "score": lambda: tuning.score(found, levels, choose(1, None)),
+        "refined": lambda: tuning.refined(levels, choose(1, None)),
+    }
+    for name, call in calls.items():
+        with pytest.raises(InputError, match=f"{message}.*Received: .*tuning.{name}"):
+            call()
+
+
+def test_levels_other_than_those_measured_are_refused():
+    with pytest.raises(InputError, match="must be of the 2 levels given. Received: "):
+        tuning.search(measured(*maps(2)), LEVELS[:2])
+
+
+@pytest.mark.parametrize("top", [None, [0.91, 0.91]])
+def test_rules_away_from_the_levels_are_refused(top):
+    threshold = LEVELS[0] + (0.01 if top is None else 0)
+    rule = tuning.Choice(threshold, top, (0, 0), "image", ())
+    calls = (
+        lambda: tuning.score(measured(*maps(2)), LEVELS, rule),
+        lambda: tuning.refined(LEVELS, rule),
+    )
+    for call in calls:
+        with pytest.raises(InputError, match="must be among the levels.*Received: "):
+            call()
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [np.ones(3), np.ones((4, 1)), np.zeros(4), [1, 1, 1, -1], [1, 1, 1, np.nan]],
+)
+def test_weights_that_do_not_fit_are_refused(weights):
+    with pytest.raises(InputError, match="Weights must be 4 numbers.*Received: "):
+        tuning.search(measured(*maps(4)), LEVELS, weights=weights)
+
+
+@pytest.mark.parametrize(
+    "probabilities", [np.zeros((3, 4, 2), "f4"), np.zeros((1, 3, 4, 2))]
+)
+def test_other_than_float32_maps_are_refused(probabilities):
+    with pytest.raises(InputError, match=r"must be float32\[B, H, W, C\]. Received: "):
+        tuning.measure(probabilities, probabilities > 0, LEVELS)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4), (1, 4, 3, 2), (2, 3, 4, 2)])
+def test_a_truth_of_another_shape_is_refused(shape):
+    with pytest.raises(
+        InputError, match=r"The truth must be uint8 or bool.*Received: "
+    ):
+        tuning.measure(np.zeros((1, 3, 4, 2), "f4"), np.zeros(shape, bool), LEVELS)
+
+
+def test_nan_is_refused():
+    probabilities, truth = maps(1)
+    probabilities[0, 2, 3, 1] = np.nan
+    with pytest.raises(InputError, match=r"Received: NaN, first at .*\[0, 2, 3, 1\]"):
+        tuning.measure(probabilities, truth, LEVELS)
