@@ -1,10 +1,10 @@
 """Records -> batches, with tf.data: the one chain that training and evaluation use."""
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 
+import psutil
 import tensorflow as tf
 
 from clouds import records, schema
@@ -247,7 +247,7 @@ def _in_order(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:
 def _check_room(cache: str, examples: int, size: tuple[int, int]) -> None:
     needed = examples * size[0] * size[1] * (3 + len(schema.LABELS))
     if cache == "memory":
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = psutil.virtual_memory().available
     else:
         free = shutil.disk_usage(cache).free
     if needed > 0.8 * free:

@@ -1,4 +1,5 @@
 import shutil
+import types
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,8 @@ def test_a_cache_shows_the_same_images_in_a_new_order(cache, source, tmp_path):
 
 
 def test_a_cache_that_does_not_fit_is_refused(source, monkeypatch):
-    monkeypatch.setattr(data.os, "sysconf", lambda name: 100)
+    memory = types.SimpleNamespace(available=10_000)
+    monkeypatch.setattr(data.psutil, "virtual_memory", lambda: memory)
     with pytest.raises(InputError, match=r"memory, with 0.0 GB free, for 0.0 GB"):
         data.train_batches(*source, 16, cache="memory")
 
