@@ -1,7 +1,8 @@
 """The commands: flags from `clouds.config`, then one call.
 
 Exit codes: 0 done, 1 a fault of the program, 2 a mistake of the user (one line
-says which; `--debug` shows where), 130 interrupted.
+says which; `--debug` shows where), 3 done, but some input could not be read (the
+output says which), 130 interrupted.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings, module, function = COMMANDS[command]
     try:
         chosen = config.from_flags(settings, flags)
-        getattr(startup.load(module), function)(chosen)
+        returned = getattr(startup.load(module), function)(chosen)
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         return 130
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"{command}: error: {_one_line(error)}", file=sys.stderr)
         return 2
-    return 0
+    return returned if isinstance(returned, int) else 0
 
 
 def _one_line(error: Exception) -> str:
@@ -111,6 +112,8 @@ def _type(hint) -> dict:
         hint = next(k for k in typing.get_args(hint) if k is not types.NoneType)
     if hint == config.Size:
         return {"type": _size, "metavar": "HxW"}
+    if hint == config.Box:
+        return {"type": _box, "metavar": "W,S,E,N"}
     if typing.get_origin(hint) is typing.Literal:
         return {"choices": typing.get_args(hint)}
     several = {}
@@ -133,6 +136,17 @@ def _size(text: str) -> tuple[int, int]:
             f"expected height x width, such as 320x480; received '{text}'"
         ) from None
     return height, width
+
+
+def _box(text: str) -> config.Box:
+    try:
+        west, south, east, north = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "expected west,south,east,north in degrees, such as -61,5,-50,15; "
+            f"received '{text}'"
+        ) from None
+    return west, south, east, north
 
 
 if __name__ == "__main__":

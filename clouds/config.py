@@ -19,6 +19,7 @@ from clouds.rules import Rule
 Size = tuple[int, int]
 Names = tuple[str, ...]
 Numbers = tuple[float, ...]
+Box = tuple[float, float, float, float]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Decode = Literal["reduced", "exact"]
 Split = Literal["train", "val"]
@@ -282,19 +283,35 @@ class Evaluation(_Judgement):
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction(_Judgement):
-    """Predicts masks of images and writes both submissions.
+    """Predicts masks of images and writes both submissions; goes on if cut off.
 
     Example:
       bin/predict --run runs/first --images test_images --out runs/first/test
+      bin/predict --run runs/first --images 'shots/**/*.jpg' --out found --geojson
     """
 
-    out: str = _flag("folder for submission.csv, submission_post.csv, overlays.png")
-    images: str | None = _flag("folder or zip of images", None)
+    out: str = _flag("folder for submission.csv, submission_post.csv, overlays.png, …")
+    images: str | None = _flag(
+        "folder or zip of images, a quoted glob, or a .txt with a path a line", None
+    )
     sample_submission: str | None = _flag(
         "csv that tells which of the images, in which order", None
     )
     records: str | None = _flag("instead: records made with --unlabelled", None)
     overlays: int = _flag("images to draw, with what submission_post.csv says", 8)
+    probabilities: Literal["npz", "png"] | None = _flag(
+        "write these too, at the network's size: float16, or a grey picture a label",
+        None,
+    )
+    masks: bool = _flag("write post-processed masks as black and white PNGs", False)
+    geojson: bool = _flag("write them as polygons, to masks.geojson", False)
+    bbox: Box | None = _flag(
+        "west, south, east and north of each image in degrees, for --geojson, as in "
+        "--bbox=-61,5,-50,15; pixels if not given",
+        None,
+    )
+    coco: bool = _flag("write them as COCO's annotations, to coco.json", False)
+    overwrite: bool = _flag("replace the predictions in the folder", False)
 
     def __post_init__(self):
         """Refuses values out of range, and two sources of images."""
@@ -307,6 +324,10 @@ class Prediction(_Judgement):
                 "--sample-submission must be left out with --records, which have an "
                 "order of their own."
             )
+        if self.bbox:
+            _on_earth(self.bbox)
+            if not self.geojson:
+                raise InputError("--bbox must go with --geojson. Add it.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,6 +428,18 @@ def of_run(folder: str) -> Training | None:
 
 def _of_all_labels(numbers: Numbers | None) -> Numbers | None:
     return numbers * len(schema.LABELS) if numbers and len(numbers) == 1 else numbers
+
+
+def _on_earth(box: Box) -> None:
+    west, south, east, north = box
+    # One that crosses the antimeridian has its east below its west.
+    on_earth = -180 <= west < 180 and -180 < east <= 180 and west != east
+    if not (on_earth and -90 <= south < north <= 90):
+        raise InputError(
+            "--bbox must be west, south, east, north: longitudes from -180 to 180, "
+            "latitudes from -90 to 90, the south below the north. Received: "
+            f"{','.join(f'{degrees:g}' for degrees in box)}."
+        )
 
 
 def _named_layers(text: str) -> None:

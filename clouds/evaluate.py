@@ -1,5 +1,6 @@
 """Measures a run on labelled records, beside predictions that need no network."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -8,7 +9,17 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from clouds import config, data, manifest, metrics, postprocess, run, schema
+from clouds import (
+    config,
+    data,
+    ensemble,
+    manifest,
+    metrics,
+    postprocess,
+    run,
+    schema,
+)
+from clouds.rules import Rule
 
 METRICS = "metrics.json"
 TABLE = "metrics.txt"
@@ -33,16 +44,17 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     Raises:
       InputError: records or run cannot be read.
     """
-    fold = run.settings(settings.run).fold
+    fold = ensemble.settings(settings.run).fold
     there = manifest.load(settings.records)
     # A run of a fold can also be measured on other records, without folds.
     fold = fold if there and there.folds else None
     records = manifest.read(settings.records, fold=fold)
-    network = run.load(settings.run)
+    network = ensemble.load(settings.run, flips=settings.flips)
+    rule = settings.rule(run.rule(settings.run[0]))
     size = network.input_shape[1:3]
     with data.damage_named(settings.records, records):
         network_dice, cleaned_dice, soft_dice, frequency = _measure(
-            settings, records, network, size
+            settings, records, network, rule, size
         )
     table = pd.DataFrame(
         {
@@ -61,14 +73,13 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
         f"The notebook's dice_coef: {soft_dice:.4f}\n"
     )
     print(text, end="")
-    Path(settings.run, TABLE).write_text(text)
+    Path(settings.run[0], TABLE).write_text(text)
     run.write_json(
-        Path(settings.run, METRICS),
+        Path(settings.run[0], METRICS),
         {
             "split": settings.split,
             "images": images,
-            "threshold": settings.threshold,
-            "min_size": settings.min_size,
+            "rule": dataclasses.asdict(rule),
             "dice_coef": soft_dice,
             "mean_dice": table.to_dict(),
         },
@@ -76,16 +87,12 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     return table
 
 
-def _measure(settings, records, network: keras.Model, size):
+def _measure(settings, records, network: keras.Model, rule: Rule, size):
     """Sums over one pass: Dice by label, soft Dice, how often a pixel is labelled."""
 
     @tf.function(reduce_retracing=True)
-    def draw(probabilities):
-        probabilities = postprocess.resize(probabilities, records.truth_size)
-        cleaned = postprocess.clean(
-            probabilities, settings.threshold, settings.min_size
-        )
-        return probabilities > settings.threshold, cleaned
+    def draw(probabilities, shown):
+        return postprocess.draw(probabilities, rule, shown, records.truth_size)
 
     batches = data.evaluation_batches(
         settings.records, records, settings.split, settings.batch_size, size=size
@@ -100,7 +107,7 @@ def _measure(settings, records, network: keras.Model, size):
                 batch[name].numpy() for name in ("image", "masks", "truth")
             )
             probabilities = network.predict_on_batch(image)
-            for total, drawn in zip(sums, draw(probabilities), strict=True):
+            for total, drawn in zip(sums, draw(probabilities, image), strict=True):
                 total += np.array(metrics.dice(truth, drawn.numpy())).sum(0)
             soft.append(float(metrics.dice_coef(masks, probabilities)))
             frequency += truth.sum(0, np.int64)

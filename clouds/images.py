@@ -1,13 +1,16 @@
-"""Image files where they lie: in a folder, or in a zip that is read in place.
+"""Image files where they lie: in a folder, in a zip that is read in place, or listed.
 
 Folders are local paths or any that `tf.io.gfile` knows, such as `gs://…`. A zip
-may be followed by a folder within it: `clouds.zip/train_images`.
+may be followed by a folder within it: `clouds.zip/train_images`. A pattern has `*`,
+`?` or `[…]`, and `**` for folders within folders. A list is a .txt file with a path
+a line, counted from its own folder.
 """
 
 import functools
+import glob
 import posixpath
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import cv2
 import numpy as np
@@ -22,34 +25,36 @@ _NOT_FOR_TENSORFLOW = r"(?i).*(\.zip/.*|\.tiff?)"
 
 
 def find(source: str) -> dict[str, str]:
-    """Lists the images of a folder or zip.
+    """Lists the images of a folder, a zip, a pattern or a list.
 
     Args:
-      source: the folder or zip.
+      source: one of these.
 
     Returns:
-      From an image's file name to what `read` takes, sorted by name.
+      From an image's file name to what `read` takes, sorted by name; a list's in its
+      own order, whether the files are there or not.
 
     Raises:
-      InputError: there is no such folder or zip, it holds no image, or a zip
-        holds two of one name.
+      InputError: there is no such source, it names no image, or two of one name.
     """
     archive, inside = _split(source)
     if archive:
         found = _find_in_zip(archive, inside)
-    else:
-        if not tf.io.gfile.isdir(source):
-            raise InputError(
-                f"--images must be a folder or a zip. Received: '{source}', which is "
-                "neither. Check the path."
-            )
+    elif tf.io.gfile.isdir(source):
         found = {name: f"{source}/{name}" for name in tf.io.gfile.listdir(source)}
+    elif source.lower().endswith(".txt") and tf.io.gfile.exists(source):
+        return _by_name(_listed(source), source)
+    elif glob.has_magic(source):
+        found = _by_name(filter(_is_image, sorted(_matching(source))), source)
+    else:
+        raise InputError(
+            "--images must be a folder or a zip, a pattern such as 'shots/*.jpg', or a "
+            f".txt with a path a line. Received: '{source}', which is none of these. "
+            "Check the path."
+        )
     found = {name: found[name] for name in sorted(found) if _is_image(name)}
     if not found:
-        raise InputError(
-            f"--images must hold images ({', '.join(SUFFIXES)}). Received: '{source}', "
-            "which holds none. Check the path."
-        )
+        raise _none(source)
     return found
 
 
@@ -117,6 +122,52 @@ def _split(source: str) -> tuple[str, str]:
     if not ending or tail[:1] not in ("", "/") or tf.io.gfile.isdir(archive):
         return "", source
     return archive, tail.strip("/")
+
+
+def _none(source: str) -> InputError:
+    return InputError(
+        f"--images must hold images ({', '.join(SUFFIXES)}). Received: '{source}', "
+        "which holds none. Check the path."
+    )
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            lines = file.read().decode("utf-8-sig").splitlines()
+    except (UnicodeDecodeError, tf.errors.OpError) as error:
+        raise InputError(
+            "A list of images must be UTF-8 text. Received: "
+            f"'{path}' ({str(error).splitlines()[0]}). Check the file."
+        ) from error
+    listed = [line.strip() for line in lines if line.strip()]
+    if not listed:
+        raise _none(path)
+    folder = posixpath.dirname(path)
+    return [p if "://" in p else posixpath.join(folder, p) for p in listed]
+
+
+def _matching(pattern: str) -> list[str]:
+    if "://" not in pattern:
+        return glob.glob(pattern, recursive=True)  # noqa: PTH207
+    head, any_depth, tail = pattern.partition("/**/")
+    if not any_depth:
+        return tf.io.gfile.glob(pattern)
+    folders = [folder.rstrip("/") for folder, _, _ in tf.io.gfile.walk(head)]
+    return [path for folder in folders for path in tf.io.gfile.glob(f"{folder}/{tail}")]
+
+
+def _by_name(paths: Iterable[str], source: str) -> dict[str, str]:
+    found = {}
+    for path in paths:
+        name = posixpath.basename(path)
+        if name in found:
+            raise InputError(
+                f"Images must have names of their own. Received: {name} twice, "
+                f"as {found[name]} and {path}, by '{source}'. Predict them apart."
+            )
+        found[name] = path
+    return found
 
 
 def _find_in_zip(archive: str, inside: str) -> dict[str, str]:

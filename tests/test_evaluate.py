@@ -11,7 +11,12 @@ from clouds import run as run_folder
 @pytest.fixture(scope="module")
 def table(records, run):
     settings = config.Evaluation(
-        records=str(records), run=str(run), batch_size=3, threshold=0.3, min_size=900
+        records=str(records),
+        run=(str(run),),
+        batch_size=3,
+        threshold=(0.3,),
+        min_size=(900,),
+        gap="keep",
     )
     return evaluate.evaluate(settings)
 
@@ -60,5 +65,5 @@ def test_the_figures_are_written_beside_the_weights(table, run):
     assert written["images"] == 4
     shown = (run / "metrics.txt").read_text()
     assert f"{table.loc['mean', 'network']:.4f}" in shown
-    assert written["threshold"] == 0.3
+    assert written["rule"]["thresholds"] == [0.3] * 4
     pd.testing.assert_frame_equal(pd.DataFrame(written["mean_dice"]), table)

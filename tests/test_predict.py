@@ -15,6 +15,7 @@ def predict(run, images, out, *flags):
 def submissions(sample, run, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     flags = ("--threshold", "0.3", "--min-size", "500", "--batch-size", "2")
+    flags += ("--gap", "keep")
     assert predict(run, sample / "test_images", out, *flags) == 0
     return out
 

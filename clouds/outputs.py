@@ -1,0 +1,283 @@
+"""What a prediction leaves in its folder, each file under a temporary name first.
+
+`submission.csv` and `submission_post.csv` always; on request the probabilities, a
+file or four an image, and of the post-processed masks PNGs, GeoJSON and COCO's
+annotations. All but the probabilities are written at the end, from the journal, an
+image at a time. Masks and runs count on the submission's grid, 350x525.
+"""
+
+import contextlib
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from clouds import config, plots, polygons, rle, schema, table
+from clouds.errors import InputError
+from clouds.journal import Entry
+
+PLAIN, CLEANED = "submission.csv", "submission_post.csv"
+OVERLAYS = "overlays.png"
+GEOJSON, COCO = "masks.geojson", "coco.json"
+UNREADABLE = "unreadable.txt"
+MASKS, PROBABILITIES = "masks", "probabilities"
+
+_FILES = (PLAIN, CLEANED, OVERLAYS, GEOJSON, COCO, UNREADABLE)
+_HEIGHT, _WIDTH = schema.SUBMISSION_SIZE
+_LABELS = range(len(schema.LABELS))
+_PIXELS = (
+    f"pixels of the {_HEIGHT}x{_WIDTH} grid: x to the right, y down, from the top left "
+    "corner of the image; a pixel covers x to x+1 and y to y+1"
+)
+_DEGREES = "longitude, latitude in degrees (WGS 84); the image is in plate carrée"
+
+Add = Callable[[Entry], None]
+
+
+def names(settings: config.Prediction) -> list[str]:
+    """The files that a prediction with these settings writes whatever it finds."""
+    wanted = {GEOJSON: settings.geojson, COCO: settings.coco}
+    return [PLAIN, CLEANED, *(name for name, asked in wanted.items() if asked)]
+
+
+def clear(out: Path, settings: dict) -> None:
+    """Removes what a prediction left.
+
+    Args:
+      out: the folder.
+      settings: of that prediction; empty if they are not known, and then files of
+        its images stay.
+    """
+    for name in _FILES:
+        (out / name).unlink(missing_ok=True)
+    endings = [f"_{label}.png" for label in schema.LABELS]
+    for folder, asked in ((MASKS, "masks"), (PROBABILITIES, "probabilities")):
+        if settings.get(asked):
+            for ending in (*endings, ".npz"):
+                for path in (out / folder).glob(f"*{ending}"):
+                    path.unlink()
+            with contextlib.suppress(OSError):
+                (out / folder).rmdir()
+
+
+def check_stems(images: Iterable[str]) -> None:
+    """Checks that the files of two images would not have one name.
+
+    Raises:
+      InputError: two differ in their endings only.
+    """
+    known = {}
+    for image in images:
+        other = known.setdefault(Path(image).stem, image)
+        if other != image:
+            raise InputError(
+                "With --masks or --probabilities images must differ in more than their "
+                f"endings. Received: {other} and {image}. Predict them apart."
+            )
+
+
+def write(
+    out: Path, settings: config.Prediction, entries: Iterable[Entry], orders: dict
+) -> None:
+    """Writes all that is made of masks but the overlays.
+
+    Args:
+      out: the folder.
+      settings: which files, and the box of their coordinates.
+      entries: of the images, one after another.
+      orders: from an image to the order of its labels' rows; `schema.LABELS`' if it
+        has none.
+    """
+    with contextlib.ExitStack() as stack:
+        writers = [_csv(out / PLAIN, "plain", orders)]
+        writers.append(_csv(out / CLEANED, "cleaned", orders))
+        if settings.geojson:
+            writers.append(_geojson(out / GEOJSON, settings.bbox))
+        if settings.coco:
+            writers.append(_coco(out / COCO))
+        writers = [stack.enter_context(writer) for writer in writers]
+        if settings.masks:
+            writers.append(lambda entry: _write_masks(out / MASKS, entry))
+        for entry in entries:
+            for add in writers:
+                add(entry)
+
+
+def write_probabilities(
+    out: Path, image: str, probabilities: np.ndarray, form: str
+) -> None:
+    """Writes the probabilities of one image.
+
+    Args:
+      out: the folder.
+      image: its name.
+      probabilities: float32[h, w, C].
+      form: npz, of float16[h, w, C] and the labels, or png, 0..255 a label.
+    """
+    stem = out / PROBABILITIES / Path(image).stem
+    stem.parent.mkdir(exist_ok=True)
+    if form == "npz":
+        arrays = {"probabilities": probabilities.astype(np.float16)}
+        with _replacing(stem.with_name(f"{stem.name}.npz"), "wb") as file:
+            np.savez_compressed(file, **arrays, labels=np.array(schema.LABELS))
+    else:
+        _write_planes(stem, np.rint(probabilities * 255).astype(np.uint8))
+
+
+def draw(path: Path, images: list[np.ndarray], entries: list[Entry]) -> None:
+    """Draws images with the outlines of their masks.
+
+    Args:
+      path: of the picture.
+      images: N of uint8[350, 525, 3].
+      entries: theirs.
+    """
+    masks = [entry.masks for entry in entries]
+    plots.overlays(images, masks, path, titles=[entry.image for entry in entries])
+
+
+def counts(runs: np.ndarray) -> list[int]:
+    """The uncompressed run lengths of COCO: zeros, ones, zeros and so on.
+
+    Args:
+      runs: int64[R, 2], of a mask on the submission's grid (see `rle.parse`). Both
+        go down the columns.
+    """
+    ends = (runs + [[-1, 0]]).cumsum(axis=1).reshape(-1)
+    lengths = np.diff(ends, prepend=0, append=_HEIGHT * _WIDTH)
+    return lengths[: len(lengths) - (lengths[-1] == 0)].tolist()
+
+
+@contextlib.contextmanager
+def _csv(path: Path, of_entry: str, orders: dict) -> Iterator[Add]:
+    with _replacing(path) as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(table.COLUMNS)
+
+        def add(entry: Entry) -> None:
+            texts = getattr(entry, of_entry)
+            for label in orders.get(entry.image, _LABELS):
+                rows.writerow((f"{entry.image}_{schema.LABELS[label]}", texts[label]))
+
+        yield add
+
+
+@contextlib.contextmanager
+def _geojson(path: Path, box: config.Box | None) -> Iterator[Add]:
+    fields = {"type": "FeatureCollection"}
+    fields["coordinate_system"] = _DEGREES if box else _PIXELS
+    if box:
+        fields["bbox"] = list(box)
+    with _replacing(path) as file, _list_within(file, fields, "features") as add_one:
+
+        def add(entry: Entry) -> None:
+            for label in _present(entry):
+                mask = entry.masks[..., label]
+                traced = polygons.on_earth(mask, box) if box else polygons.trace(mask)
+                rings = [[ring.tolist() for ring in polygon] for polygon in traced]
+                one = len(rings) == 1
+                add_one(
+                    {
+                        "type": "Feature",
+                        "geometry": {
+                            "type": "Polygon" if one else "MultiPolygon",
+                            "coordinates": rings[0] if one else rings,
+                        },
+                        "properties": {
+                            "image": entry.image,
+                            "label": schema.LABELS[label],
+                            "area_px": int(mask.sum()),
+                            "score": entry.scores[label],
+                        },
+                    }
+                )
+
+        yield add
+
+
+@contextlib.contextmanager
+def _coco(path: Path) -> Iterator[Add]:
+    images, number = [], 0
+    categories = [{"id": k + 1, "name": name} for k, name in enumerate(schema.LABELS)]
+    size = {"height": _HEIGHT, "width": _WIDTH}
+    # The images come last: their fields are small enough to be kept until then.
+    fields, last = {"categories": categories}, {"images": images}
+    with (
+        _replacing(path) as file,
+        _list_within(file, fields, "annotations", last) as add_one,
+    ):
+
+        def add(entry: Entry) -> None:
+            nonlocal number
+            images.append({"id": len(images) + 1, "file_name": entry.image, **size})
+            for label in _present(entry):
+                number += 1
+                runs = rle.parse(entry.cleaned[label], schema.SUBMISSION_SIZE)
+                mask = entry.masks[..., label].astype(np.uint8)
+                add_one(
+                    {
+                        "id": number,
+                        "image_id": len(images),
+                        "category_id": label + 1,
+                        "segmentation": {
+                            "size": [_HEIGHT, _WIDTH],
+                            "counts": counts(runs),
+                        },
+                        "bbox": list(cv2.boundingRect(mask)),
+                        "area": int(runs[:, 1].sum()),
+                        "iscrowd": 0,
+                        "score": entry.scores[label],
+                    }
+                )
+
+        yield add
+
+
+@contextlib.contextmanager
+def _list_within(file, fields: dict, name: str, last: dict | None = None):
+    """Writes an object of which one list is too long for the memory."""
+    file.write(json.dumps(fields)[:-1] + f', "{name}": [')
+    separator = "\n"
+
+    def add(element: dict) -> None:
+        nonlocal separator
+        file.write(separator + json.dumps(element))
+        separator = ",\n"
+
+    yield add
+    file.write("\n]")
+    for key, value in (last or {}).items():
+        file.write(f", {json.dumps(key)}: {json.dumps(value)}")
+    file.write("}\n")
+
+
+def _present(entry: Entry) -> list[int]:
+    return [label for label in _LABELS if entry.cleaned[label]]
+
+
+def _write_masks(folder: Path, entry: Entry) -> None:
+    folder.mkdir(exist_ok=True)
+    _write_planes(folder / Path(entry.image).stem, entry.masks.astype(np.uint8) * 255)
+
+
+def _write_planes(stem: Path, planes: np.ndarray) -> None:
+    for label, name in enumerate(schema.LABELS):
+        contents = cv2.imencode(".png", planes[..., label])[1].tobytes()
+        with _replacing(stem.with_name(f"{stem.name}_{name}.png"), "wb") as file:
+            file.write(contents)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, mode: str = "w"):
+    """A file under a temporary name, which it loses if nothing is raised within."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,152 @@
+"""The images to predict, in batches: of files, or of records without masks.
+
+A file that cannot be read or decoded is left out of its batch, and reported with it.
+"""
+
+import collections
+import concurrent.futures
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from clouds import data, images, manifest, pixels, schema, table
+from clouds.config import Prediction, Training
+from clouds.errors import InputError
+
+_AHEAD = 2
+
+
+class Batch(NamedTuple):
+    """Some images that belong together.
+
+    Attributes:
+      names: of B images.
+      images: uint8[B, H, W, 3], of the network's size.
+      faults: what is wrong with others, by their names.
+    """
+
+    names: list[str]
+    images: np.ndarray
+    faults: dict[str, str]
+
+
+class Source(NamedTuple):
+    """Where images come from.
+
+    Attributes:
+      place: the folder, the zip or whatever else it is.
+      batches: from a function of a name, whether the image is wanted, to batches of
+        these; which images come together does not depend on what is wanted.
+      total: how many images there are.
+      names: of all, in order; of records they are not known before.
+      orders: from an image to the order of its labels; `schema.LABELS`' if it has
+        none.
+    """
+
+    place: str
+    batches: Callable[[Callable[[str], bool]], Iterator[Batch]]
+    total: int
+    names: list[str] | None
+    orders: dict[str, list[int]]
+
+
+def of_records(settings: Prediction, trained: Training) -> Source:
+    """The images of records.
+
+    Args:
+      settings: which records.
+      trained: what the network was trained with.
+
+    Raises:
+      InputError: they cannot be read, or hold masks.
+    """
+    folder = settings.records
+    read = manifest.read(folder, labelled=False)
+
+    def batches(wanted: Callable[[str], bool]) -> Iterator[Batch]:
+        with data.damage_named(folder, read):
+            for batch in data.test_batches(
+                folder, read, settings.batch_size, size=trained.size
+            ):
+                names = [name.decode() for name in batch["name"].numpy()]
+                kept = [k for k, name in enumerate(names) if wanted(name)]
+                if kept:
+                    shown = batch["image"].numpy()[kept]
+                    yield Batch([names[k] for k in kept], shown, {})
+
+    return Source(_absolute(folder), batches, read.examples("test"), None, {})
+
+
+def of_files(settings: Prediction, trained: Training) -> Source:
+    """The images of a folder, a zip, a pattern or a list.
+
+    Args:
+      settings: which images, in which order.
+      trained: what the network was trained with.
+
+    Raises:
+      InputError: there are none, or not those that are named.
+    """
+    found = images.find(settings.images)
+    sample = settings.sample_submission
+    orders = _orders(sample) if sample else {}
+    names = list(orders or found)
+    files = images.pick(found, names, sample, settings.images)
+    files = dict(zip(names, files, strict=True))
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def decode(file: tf.Tensor) -> tf.Tensor:
+        with tf.device("CPU:0"):
+            exact = trained.decode == "exact"
+            return pixels.decode(images.read(file), trained.size, exact=exact)[0]
+
+    def load(name: str) -> np.ndarray | str:
+        try:
+            return decode(files[name]).numpy()
+        except tf.errors.OpError:
+            return str(images.undecodable(files[name]))
+
+    def batches(wanted: Callable[[str], bool]) -> Iterator[Batch]:
+        of_all = (
+            names[first : first + settings.batch_size]
+            for first in range(0, len(names), settings.batch_size)
+        )
+        of_wanted = (list(filter(wanted, batch)) for batch in of_all)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            waiting = collections.deque()
+            for batch in itertools.chain(filter(None, of_wanted), [None] * _AHEAD):
+                waiting.append(batch and (batch, pool.map(load, batch)))
+                if len(waiting) > _AHEAD and (first := waiting.popleft()):
+                    yield _gathered(*first)
+
+    return Source(_absolute(settings.images), batches, len(names), names, orders)
+
+
+def _gathered(names: list[str], loaded: Iterator) -> Batch:
+    loaded = dict(zip(names, loaded, strict=True))
+    faults = {name: fault for name, fault in loaded.items() if isinstance(fault, str)}
+    names = [name for name in names if name not in faults]
+    shown = np.stack([loaded[name] for name in names]) if names else np.empty(0)
+    return Batch(names, shown, faults)
+
+
+def _orders(path: str) -> dict[str, list[int]]:
+    """The images of a sample submission, each with the order of its labels."""
+    sample = table.read(path)
+    for name, rows in zip(sample.images, sample.rows, strict=True):
+        if rows.max() - rows.min() >= len(schema.LABELS):
+            raise InputError(
+                "The rows of one image must stand together. Received: those of "
+                f"{name} apart, in {path}, rows {rows.min()} and {rows.max()}. "
+                "Sort the csv by its first column."
+            )
+    orders = sample.rows.argsort(axis=1).tolist()
+    return dict(zip(sample.images, orders, strict=True))
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())
