@@ -12,14 +12,17 @@ from conftest import ROOT
 
 import clouds
 
-MODULES = [module.name for module in pkgutil.iter_modules(clouds.__path__)]
+MODULES = [
+    module.name.removeprefix("clouds.")
+    for module in pkgutil.walk_packages(clouds.__path__, "clouds.")
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_has_a_docstring_and_a_test_file(name):
     module = importlib.import_module(f"clouds.{name}")
     assert module.__doc__
-    assert (ROOT / "tests" / f"test_{name}.py").exists()
+    assert (ROOT / "tests" / f"test_{name.split('.')[0]}.py").exists()
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,0 +1,27 @@
+"""The settings of each command: frozen, checked, and the source of its flags.
+
+`clouds.cli` makes a flag of every field, of which `fields` says the help text. A
+class lies in the file of its subject, and is named here. Sizes are (height, width)
+in pixels.
+"""
+
+from clouds.config.data import Description, Records, Sample
+from clouds.config.fields import Box, Size
+from clouds.config.prediction import Evaluation, Prediction, SubmissionCheck
+from clouds.config.resolve import FILE, from_flags, of_run
+from clouds.config.training import Training
+
+__all__ = [
+    "FILE",
+    "Box",
+    "Description",
+    "Evaluation",
+    "Prediction",
+    "Records",
+    "Sample",
+    "Size",
+    "SubmissionCheck",
+    "Training",
+    "from_flags",
+    "of_run",
+]

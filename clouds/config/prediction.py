@@ -1,0 +1,175 @@
+"""Settings of what is done with a trained run, and with what it predicts."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from clouds import rules, schema
+from clouds.config.fields import (
+    Box,
+    Names,
+    Numbers,
+    Size,
+    Split,
+    flag,
+    not_negative,
+    positional,
+    positive,
+)
+from clouds.errors import InputError
+from clouds.rules import Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judgement:
+    """How a run's probabilities become masks."""
+
+    run: Names = flag("folder of a run, or of several whose predictions are averaged")
+    batch_size: int = flag("images a step", 16)
+    flips: bool = flag("average the predictions of four views, each flipped", False)
+    threshold: Numbers | None = flag(
+        "probability above which a pixel is of the label, one or one a label; "
+        "if not given, the run's tuned one, or 0.5",
+        None,
+    )
+    min_size: Numbers | None = flag(
+        "pixels; post-processing keeps larger components; "
+        "if not given, the run's tuned one, or 10000",
+        None,
+    )
+    top: Numbers | None = flag(
+        "probability that a component must exceed somewhere to be kept; "
+        "if not given, the run's tuned one, or none",
+        None,
+    )
+    top_scope: rules.Scope | None = flag(
+        "where it must: within the component, or anywhere in the image", None
+    )
+    gap: Literal["cut", "keep"] | None = flag(
+        "cut: post-processing removes what lies where the image is black, between two "
+        "orbits (if not given, and not tuned)",
+        None,
+    )
+    clean_on: rules.Grid | None = flag(
+        "grid on which components are cleaned and counted: submission, 350x525, or as "
+        "in the notebook network, before resizing (if not given, submission)",
+        None,
+    )
+
+    def __post_init__(self):
+        """Refuses values out of range."""
+        positive(self, "batch_size")
+        self.rule(None)
+
+    def rule(self, tuned: Rule | None) -> Rule:
+        """The rule that masks are drawn by: the flags, and else the tuned one's.
+
+        Args:
+          tuned: that of the run, if it has one.
+        """
+        given = {
+            "thresholds": _of_all_labels(self.threshold),
+            "min_sizes": _of_all_labels(self.min_size),
+            "tops": _of_all_labels(self.top),
+            "scope": self.top_scope,
+            "gap": None if self.gap is None else self.gap == "cut",
+            "grid": self.clean_on,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(tuned or Rule(), **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(_Judgement):
+    """Measures a run on labelled records, beside predictions that need no network.
+
+    Example:
+      bin/evaluate --records tfrecords/clouds --run runs/first
+    """
+
+    records: str = flag("folder of records")
+    split: Split = flag("images to measure on", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(_Judgement):
+    """Predicts masks of images and writes both submissions; goes on if cut off.
+
+    Example:
+      bin/predict --run runs/first --images test_images --out runs/first/test
+      bin/predict --run runs/first --images 'shots/**/*.jpg' --out found --geojson
+    """
+
+    out: str = flag("folder for submission.csv, submission_post.csv, overlays.png, …")
+    images: str | None = flag(
+        "folder or zip of images, a quoted glob, or a .txt with a path a line", None
+    )
+    sample_submission: str | None = flag(
+        "csv that tells which of the images, in which order", None
+    )
+    records: str | None = flag("instead: records made with --unlabelled", None)
+    overlays: int = flag("images to draw, with what submission_post.csv says", 8)
+    probabilities: Literal["npz", "png"] | None = flag(
+        "write these too, at the network's size: float16, or a grey picture a label",
+        None,
+    )
+    masks: bool = flag("write post-processed masks as black and white PNGs", False)
+    geojson: bool = flag("write them as polygons, to masks.geojson", False)
+    bbox: Box | None = flag(
+        "west, south, east and north of each image in degrees, for --geojson, as in "
+        "--bbox=-61,5,-50,15; pixels if not given",
+        None,
+    )
+    coco: bool = flag("write them as COCO's annotations, to coco.json", False)
+    overwrite: bool = flag("replace the predictions in the folder", False)
+
+    def __post_init__(self):
+        """Refuses values out of range, and two sources of images."""
+        super().__post_init__()
+        not_negative(self, "overlays")
+        if bool(self.images) == bool(self.records):
+            raise InputError("Either --images or --records must be given.")
+        if self.records and self.sample_submission:
+            raise InputError(
+                "--sample-submission must be left out with --records, which have an "
+                "order of their own."
+            )
+        if self.bbox:
+            _on_earth(self.bbox)
+            if not self.geojson:
+                raise InputError("--bbox must go with --geojson. Add it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionCheck:
+    """Checks a submission: its rows, their order and their runs; lists all faults.
+
+    Example:
+      bin/submit-check runs/first/test/submission_post.csv
+    """
+
+    file: str = positional("submission's csv, not compressed")
+    sample_submission: str | None = flag(
+        "csv whose rows it must have, in the same order", None
+    )
+    grid: Size = flag("height x width of the masks", schema.SUBMISSION_SIZE)
+
+    def __post_init__(self):
+        """Refuses values out of range."""
+        positive(self, "grid")
+
+
+def _of_all_labels(numbers: Numbers | None) -> Numbers | None:
+    return numbers * len(schema.LABELS) if numbers and len(numbers) == 1 else numbers
+
+
+def _on_earth(box: Box) -> None:
+    west, south, east, north = box
+    # One that crosses the antimeridian has its east below its west.
+    on_earth = -180 <= west < 180 and -180 < east <= 180 and west != east
+    if not (on_earth and -90 <= south < north <= 90):
+        raise InputError(
+            "--bbox must be west, south, east, north: longitudes from -180 to 180, "
+            "latitudes from -90 to 90, the south below the north. Received: "
+            f"{','.join(f'{degrees:g}' for degrees in box)}."
+        )
