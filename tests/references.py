@@ -133,3 +133,22 @@ def found(probabilities: np.ndarray, truth: np.ndarray, levels: np.ndarray) -> s
                 first = component.T.ravel().argmax()
                 rows.add((image, label, level, area, shared, reach, first))
     return rows
+
+
+def maps(count, height=12, width=15, labels=2, blur=1.5, seed=0):
+    """Probabilities and a truth that goes with them, some planes of either empty.
+
+    float32 and uint8[count, height, width, labels].
+    """
+    draw = np.random.default_rng(seed)
+    noise = draw.standard_normal((2, count, height, width, labels)).astype("f4")
+    if blur:
+        planes = noise.transpose(0, 1, 4, 2, 3).reshape(-1, height, width)
+        planes = np.stack([cv2.GaussianBlur(plane, (0, 0), blur) for plane in planes])
+        noise = planes.reshape(2, count, labels, height, width).transpose(0, 1, 3, 4, 2)
+        noise = np.ascontiguousarray(noise / noise.std())
+    probabilities = 1 / (1 + np.exp(-1.5 * noise[0]))
+    truth = noise[0] + noise[1] > 0.5
+    truth[::3, ..., 0] = False
+    probabilities[1::4, ..., -1] = 0
+    return probabilities, truth.astype(np.uint8)

@@ -2,13 +2,11 @@
 
 from itertools import product
 
-import cv2
 import numpy as np
 import pytest
-import references
-import tensorflow as tf
+from references import maps
 
-from clouds import metrics, postprocess, schema, tuning
+from clouds import metrics, postprocess, schema, slices, tuning
 from clouds.errors import InputError
 from clouds.rules import Rule
 
@@ -16,24 +14,8 @@ LEVELS = np.linspace(0.1, 0.9, 5)[:, None] + [0.0, 0.03]
 SCOPES = ["component", "image"]
 
 
-def maps(count, height=12, width=15, labels=2, blur=1.5, seed=0):
-    """Probabilities and a truth that goes with them, some planes of either empty."""
-    draw = np.random.default_rng(seed)
-    noise = draw.standard_normal((2, count, height, width, labels)).astype("f4")
-    if blur:
-        planes = noise.transpose(0, 1, 4, 2, 3).reshape(-1, height, width)
-        planes = np.stack([cv2.GaussianBlur(plane, (0, 0), blur) for plane in planes])
-        noise = planes.reshape(2, count, labels, height, width).transpose(0, 1, 3, 4, 2)
-        noise = np.ascontiguousarray(noise / noise.std())
-    probabilities = 1 / (1 + np.exp(-1.5 * noise[0]))
-    truth = noise[0] + noise[1] > 0.5
-    truth[::3, ..., 0] = False
-    probabilities[1::4, ..., -1] = 0
-    return probabilities, truth.astype(np.uint8)
-
-
 def measured(probabilities, truth, levels=LEVELS):
-    return tuning.join([tuning.measure(probabilities, truth, levels)])
+    return slices.join([slices.measure(probabilities, truth, levels)])
 
 
 def drawn(probabilities, truth, thresholds, tops, min_sizes, scope):
@@ -53,65 +35,10 @@ def every_rule(probabilities, truth, found, scope, levels=LEVELS):
             yield (level, top, size), dice.mean(axis=0, dtype="f8")
 
 
-def expect_found(probabilities, truth, levels):
-    found = measured(probabilities, truth, levels)
-    ours = sorted(zip(*(part.tolist() for part in found[:-1]), strict=True))
-    theirs = sorted(row[:-1] for row in references.found(probabilities, truth, levels))
-    assert ours == theirs
-    np.testing.assert_array_equal(found.truth, truth.sum(axis=(1, 2)))
-
-
 def table(rows, truth):
     """Components written by hand: image, label, level, area, intersection, reach."""
     columns = np.array(rows, np.int32).reshape(-1, 6).T
-    return tuning.join([tuning.Found(*columns, np.array(truth, np.int32))])
-
-
-@pytest.mark.parametrize("blur", [0, 1, 4])
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 8), (16, 7), (33, 41)])
-def test_measuring_equals_opencv(size, blur):
-    expect_found(*maps(4, *size, blur=blur), LEVELS)
-
-
-@pytest.mark.parametrize("name", references.NASTY)
-def test_measuring_equals_opencv_on_nasty_planes(name):
-    plane = references.NASTY[name](30, 27)
-    probabilities = np.where(plane, *maps(2, 30, 27, blur=0)[0][..., 0])
-    truth = np.rot90(plane, 2)
-    expect_found(probabilities[None, ..., None], truth[None, ..., None], LEVELS[:, :1])
-
-
-@pytest.mark.parametrize("count", [1, 2, 127])
-def test_measuring_equals_opencv_for_few_levels_and_for_many(count):
-    levels = np.linspace(0.2, 0.8, count)[:, None] + [-0.1, 0, 0.1]
-    expect_found(*maps(2, labels=3), levels)
-
-
-def test_a_pixel_at_a_level_does_not_exceed_it():
-    levels = np.array([[0.3], [0.7]])
-    probabilities = np.full((1, 3, 4, 1), 0.7, np.float32)
-    found = measured(probabilities, np.ones_like(probabilities, np.uint8), levels)
-    assert found.level.tolist() == found.reach.tolist() == [0]
-    masks = postprocess.clean(probabilities, 0.7, 0)
-    assert not masks.numpy().any()
-
-
-def test_graph_and_eager_agree_whatever_the_batch():
-    probabilities, truth = maps(7)
-    whole = measured(probabilities, truth)
-    batches = tf.data.Dataset.from_tensor_slices((probabilities, truth)).batch(3)
-    joined = tuning.join(batches.map(lambda p, y: tuning.measure(p, y, LEVELS)))
-    for ours, theirs in zip(joined, whole, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-        assert ours.dtype == theirs.dtype
-
-
-def test_a_batch_of_no_images_has_no_components():
-    probabilities, truth = maps(3)
-    none = tuning.measure(probabilities[:0], truth[:0], LEVELS)
-    assert none.truth.shape == (0, 2) and not len(none.image)
-    joined = tuning.join([none, tuning.measure(probabilities, truth, LEVELS)])
-    np.testing.assert_array_equal(joined.image, measured(probabilities, truth).image)
+    return slices.join([slices.Found(*columns, np.array(truth, np.int32))])
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -270,31 +197,59 @@ def test_cross_fitting_chooses_as_searches_on_the_other_folds_do(scope):
     assert fitted.tuned.mean() >= fitted.honest.mean()
 
 
-def choose(threshold, top, levels=LEVELS):
-    tops = [0, 0] if top is None else levels[top]
-    return tuning.Choice(levels[threshold], tops, (0, 0), "image", ())
-
-
-@pytest.mark.parametrize("threshold, top", [(0, None), (4, None), (0, 1), (1, 4)])
-def test_refined_levels_rise_and_hold_the_choice(threshold, top):
-    levels = tuning.refined(LEVELS, choose(threshold, top))
-    assert levels.shape == (11, 2)
-    ends = np.pad(levels, [[1, 1], [0, 0]], constant_values=[[0, 1], [0, 0]])
-    assert (np.diff(ends, axis=0) > 0).all()
-    for place in {threshold, threshold if top is None else top}:
-        assert (levels == LEVELS[place]).any(axis=0).all()
+def fine_levels():
+    return np.linspace(0, 1, 25)[1:-1, None] + [0, 0.01]
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_refining_never_lowers_the_dice(scope):
-    probabilities, truth = maps(8, seed=10)
-    coarse = tuning.search(measured(probabilities, truth), LEVELS, scope=scope).choice
-    finer = tuning.refined(LEVELS, coarse)
-    found = measured(probabilities, truth, finer)
-    fine = tuning.search(found, finer, scope=scope).choice
-    assert (np.array(fine.dice) >= np.array(coarse.dice) - 1e-8).all()
-    dice = drawn(probabilities, truth, *fine[:4])
-    np.testing.assert_allclose(dice.mean(axis=0), fine.dice, atol=1e-6)
+def test_what_was_chosen_first_is_refined_among_the_levels_next_to_it(scope):
+    levels, step = fine_levels(), 3
+    found = measured(*maps(10, seed=11), levels)
+    fitted = tuning.cross_fit(found, levels, folds=2, scope=scope, step=step)
+    places = np.arange(2, 23, 3)
+    np.testing.assert_array_equal(fitted.places, places)
+    coarse = measured(*maps(10, seed=11), levels[places])
+    choices = [*fitted.choices, fitted.choice]
+    weights = [fitted.fold != 0, fitted.fold != 1, None]
+    for choice, weight in zip(choices, weights, strict=True):
+        options = {"weights": weight, "scope": scope}
+        first = tuning.search(coarse, levels[places], **options)
+        assert (np.array(choice.dice) >= np.array(first.choice.dice) - 1e-9).all()
+        for label in range(2):
+            chosen = [first.choice.thresholds[label], first.choice.tops[label]]
+            at = [np.argmin(abs(levels[:, label] - x)) for x in chosen if x]
+            near = {k + d for k in at for d in (-2, -1, 0, 1, 2)} & set(range(23))
+            near = np.array(sorted(near))
+            part = measured(
+                *(x[..., label : label + 1] for x in maps(10, seed=11)),
+                levels[near, label : label + 1],
+            )
+            best = tuning.search(part, levels[near, label : label + 1], **options)
+            ours = [field[label] for field in choice[:3]]
+            assert ours == [field[0] for field in best.choice[:3]]
+    grid = tuning.search(coarse, levels[places]).grid
+    np.testing.assert_allclose(fitted.grid, grid)
+
+
+def test_a_label_of_none_of_the_images_keeps_the_default_rule():
+    probabilities, truth = maps(8, seed=12)
+    truth[..., 0] = 0
+    found = measured(probabilities, truth, fine_levels())
+    fitted = tuning.cross_fit(found, fine_levels(), folds=2, step=3)
+    assert np.bincount(np.nonzero(truth)[3]).tolist()[0] == 0
+    for choice in (*fitted.choices, fitted.choice):
+        assert [field[0] for field in choice[:3]] == [0.5, 0, 10000]
+        assert choice.thresholds[1] != 0.51
+    default = tuning.Choice(
+        (0.5, fitted.choice.thresholds[1]), None, (10000, 0), "", ()
+    )
+    dice = tuning.score(found, fine_levels(), default)
+    np.testing.assert_array_equal(fitted.tuned[:, 0], dice[:, 0])
+
+
+def choose(threshold, top, levels=LEVELS):
+    tops = [0, 0] if top is None else levels[top]
+    return tuning.Choice(levels[threshold], tops, (0, 0), "image", ())
 
 
 def test_a_choice_becomes_a_rule_and_scores_as_one():
@@ -310,13 +265,6 @@ def test_a_choice_becomes_a_rule_and_scores_as_one():
     plain = choice._replace(tops=(0.0,) * 4).rule()
     assert plain.tops is None
     assert tuning.score(found, levels, plain).shape == (5, 4)
-
-
-def test_no_images_are_refused():
-    none = tuning.measure(*(part[:0] for part in maps(1)), LEVELS)
-    for batches in ([], [none]):
-        with pytest.raises(InputError, match="one image at least. Received: none"):
-            tuning.join(batches)
 
 
 @pytest.mark.parametrize(
@@ -337,14 +285,13 @@ def test_levels_that_do_not_fit_are_refused(levels, message):
     maps_ = maps(2)
     found = measured(*maps_)
     calls = {
-        "measure": lambda: tuning.measure(*maps_, levels),
-        "search": lambda: tuning.search(found, levels),
-        "cross_fit": lambda: tuning.cross_fit(found, levels),
-        "score": lambda: tuning.score(found, levels, choose(1, None)),
-        "refined": lambda: tuning.refined(levels, choose(1, None)),
+        "slices.measure": lambda: slices.measure(*maps_, levels),
+        "tuning.search": lambda: tuning.search(found, levels),
+        "tuning.cross_fit": lambda: tuning.cross_fit(found, levels),
+        "tuning.score": lambda: tuning.score(found, levels, choose(1, None)),
     }
     for name, call in calls.items():
-        with pytest.raises(InputError, match=f"{message}.*Received: .*tuning.{name}"):
+        with pytest.raises(InputError, match=f"{message}.*Received: .*{name}"):
             call()
 
 
@@ -357,13 +304,8 @@ def test_levels_other_than_those_measured_are_refused():
 def test_rules_away_from_the_levels_are_refused(top):
     threshold = LEVELS[0] + (0.01 if top is None else 0)
     rule = tuning.Choice(threshold, top, (0, 0), "image", ())
-    calls = (
-        lambda: tuning.score(measured(*maps(2)), LEVELS, rule),
-        lambda: tuning.refined(LEVELS, rule),
-    )
-    for call in calls:
-        with pytest.raises(InputError, match="must be among the levels.*Received: "):
-            call()
+    with pytest.raises(InputError, match="must be among the levels.*Received: "):
+        tuning.score(measured(*maps(2)), LEVELS, rule)
 
 
 @pytest.mark.parametrize(
@@ -373,26 +315,3 @@ def test_rules_away_from_the_levels_are_refused(top):
 def test_weights_that_do_not_fit_are_refused(weights):
     with pytest.raises(InputError, match="Weights must be 4 numbers.*Received: "):
         tuning.search(measured(*maps(4)), LEVELS, weights=weights)
-
-
-@pytest.mark.parametrize(
-    "probabilities", [np.zeros((3, 4, 2), "f4"), np.zeros((1, 3, 4, 2))]
-)
-def test_other_than_float32_maps_are_refused(probabilities):
-    with pytest.raises(InputError, match=r"must be float32\[B, H, W, C\]. Received: "):
-        tuning.measure(probabilities, probabilities > 0, LEVELS)
-
-
-@pytest.mark.parametrize("shape", [(1, 3, 4), (1, 4, 3, 2), (2, 3, 4, 2)])
-def test_a_truth_of_another_shape_is_refused(shape):
-    with pytest.raises(
-        InputError, match=r"The truth must be uint8 or bool.*Received: "
-    ):
-        tuning.measure(np.zeros((1, 3, 4, 2), "f4"), np.zeros(shape, bool), LEVELS)
-
-
-def test_nan_is_refused():
-    probabilities, truth = maps(1)
-    probabilities[0, 2, 3, 1] = np.nan
-    with pytest.raises(InputError, match=r"Received: NaN, first at .*\[0, 2, 3, 1\]"):
-        tuning.measure(probabilities, truth, LEVELS)
