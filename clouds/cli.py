@@ -5,15 +5,12 @@ says which; `--debug` shows where), 3 done, but some input could not be read (th
 output says which), 130 interrupted.
 """
 
-import argparse
-import dataclasses
-import inspect
+import os
 import sys
-import types
-import typing
+from pathlib import Path
 
-from clouds import __version__, config, startup
-from clouds.errors import InputError
+from clouds import config, flags, startup
+from clouds.errors import InputError, did_you_mean
 
 COMMANDS = {
     "make_scenes": (config.Sample, "clouds.sample", "write"),
@@ -36,11 +33,46 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
       The exit code.
     """
-    flags = vars(_parser().parse_args(arguments))
-    command, debug = flags.pop("command"), flags.pop("debug")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    whole, each = flags.parsers({name: row[0] for name, row in COMMANDS.items()})
+    if "_ARGCOMPLETE" in os.environ:
+        _complete(each.get(arguments[0], whole) if arguments else whole)
+    given = _parse(arguments, whole, each)
+    command, shell = given.pop("command"), given.pop("print_completion")
+    if shell:
+        print(_completion(shell))
+        return 0
+    if command is None:
+        whole.print_help(sys.stderr)
+        return 2
+    return _run(command, given)
+
+
+def _parse(arguments: list[str], whole: flags.Parser, each: dict) -> dict:
+    command = arguments[0] if arguments else ""
+    if command not in COMMANDS and command.strip("-") == command != "":
+        near = did_you_mean(command, COMMANDS)
+        whole.error(f"unknown command '{command}'.{near}".rstrip("."))
+    given, rest = whole.parse_known_args(arguments)
+    if rest:
+        parser = each.get(command, whole)
+        parser.error(flags.unknown(rest, parser))
+    return vars(given)
+
+
+def _run(command: str, given: dict) -> int:
     settings, module, function = COMMANDS[command]
+    debug, printed = given.pop("debug"), given.pop("print_config")
+    file, level = given.pop("config"), given.pop("log_level")
+    if level:
+        startup.log_from(level)
     try:
-        chosen = config.from_flags(settings, flags)
+        known = config.gather(settings, given, file)
+        if printed:
+            print(config.as_yaml(settings, known), end="", flush=True)
+        chosen = config.make(settings, known, file)
+        if printed:
+            return 0
         returned = getattr(startup.load(module), function)(chosen)
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
@@ -59,94 +91,22 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clouds", description="Finds cloud patterns in satellite images."
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (settings, _, _) in COMMANDS.items():
-        description, _, example = settings.__doc__.partition("\n\n")
-        command = commands.add_parser(
-            name,
-            prog=f"bin/{name}",
-            description=description,
-            help=description,
-            epilog=inspect.cleandoc(example),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        _add_flags(command, settings)
-        command.add_argument(
-            "--debug", action="store_true", help="show where an error arose"
-        )
-    return parser
+def _complete(parser: flags.Parser) -> None:
+    """Answers a shell that asks how the words so far may go on; ends the process."""
+    import argcomplete
+
+    argcomplete.autocomplete(parser)
 
 
-def _add_flags(command: argparse.ArgumentParser, settings: type) -> None:
-    hints = typing.get_type_hints(settings)
-    for field in dataclasses.fields(settings):
-        flag = f"--{field.name.replace('_', '-')}"
-        text = field.metadata["help"]
-        if text is None:
-            continue
-        if field.metadata.get("positional"):
-            command.add_argument(field.name, help=text, metavar=field.name.upper())
-            continue
-        # What is not given stays out of the flags: `config` has the defaults.
-        options = {"help": text, "default": argparse.SUPPRESS}
-        if hints[field.name] is bool:
-            command.add_argument(flag, action="store_true", **options)
-            continue
-        options["required"] = field.default is dataclasses.MISSING
-        if not options["required"] and field.default is not None:
-            options["help"] = f"{text} (default: {_shown(field.default)})"
-        command.add_argument(flag, **options, **_type(hints[field.name]))
+def _completion(shell: str) -> str:
+    import argcomplete
 
-
-def _shown(default) -> str:
-    return "x".join(map(str, default)) if isinstance(default, tuple) else str(default)
-
-
-def _type(hint) -> dict:
-    if types.NoneType in typing.get_args(hint):
-        hint = next(k for k in typing.get_args(hint) if k is not types.NoneType)
-    if hint == config.Size:
-        return {"type": _size, "metavar": "HxW"}
-    if hint == config.Box:
-        return {"type": _box, "metavar": "W,S,E,N"}
-    if typing.get_origin(hint) is typing.Literal:
-        return {"choices": typing.get_args(hint)}
-    several = {}
-    if typing.get_origin(hint) is tuple:
-        hint, several = typing.get_args(hint)[0], {"nargs": "+", "action": _Several}
-    metavar = {str: "PATH", int: "N", float: "X"}[hint]
-    return {"type": hint, "metavar": metavar, **several}
-
-
-class _Several(argparse.Action):
-    def __call__(self, parser, namespace, values, option_string=None):
-        setattr(namespace, self.dest, tuple(values))
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        height, width = map(int, text.split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected height x width, such as 320x480; received '{text}'"
-        ) from None
-    return height, width
-
-
-def _box(text: str) -> config.Box:
-    try:
-        west, south, east, north = map(float, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            "expected west,south,east,north in degrees, such as -61,5,-50,15; "
-            f"received '{text}'"
-        ) from None
-    return west, south, east, north
+    scripts = Path(__file__).parents[1] / "bin"
+    names = [name for name in ("clouds", *COMMANDS) if (scripts / name).exists()]
+    if shell == "fish":
+        # Fish knows a script that is not on the PATH by its path.
+        names = [str(scripts / name) for name in names]
+    return argcomplete.shellcode(dict.fromkeys(["clouds", *names]), shell=shell)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@
 The figures of all its epochs are in `checkpoints.Progress`.
 """
 
+import contextlib
+import os
+import re
+import sys
 import time
 from pathlib import Path
 
@@ -132,11 +136,37 @@ class Bar(keras.callbacks.ProgbarLogger):
 
     def on_train_batch_end(self, batch, logs=None):
         """Shows a step."""
-        super().on_train_batch_end(batch, _without_labels(logs))
+        with _colours():
+            super().on_train_batch_end(batch, _without_labels(logs))
 
     def on_epoch_end(self, epoch, logs=None):
         """Shows an epoch."""
-        super().on_epoch_end(epoch, _without_labels(logs))
+        with _colours():
+            super().on_epoch_end(epoch, _without_labels(logs))
+
+
+class _Colourless:
+    """A stream to which colours are not written.
+
+    Args:
+      stream: to write to.
+    """
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(re.sub(r"\x1b\[[0-9;]*m", "", text))
+
+    def __getattr__(self, name: str):
+        return getattr(self.stream, name)
+
+
+def _colours() -> contextlib.AbstractContextManager:
+    """Keeps Keras to NO_COLOR (no-color.org), of which it knows nothing."""
+    if os.environ.get("NO_COLOR"):
+        return contextlib.redirect_stdout(_Colourless(sys.stdout))
+    return contextlib.nullcontext()
 
 
 def _without_labels(logs: dict) -> dict:

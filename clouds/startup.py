@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import importlib
 import itertools
+import logging
 import multiprocessing
 import os
 import signal
@@ -31,11 +32,23 @@ def load(module: str) -> ModuleType:
     """
     # Errors too: what matters of them arrives as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _stderr_held_back():
+    shown = os.environ["TF_CPP_MIN_LOG_LEVEL"] in ("0", "1")
+    with contextlib.nullcontext() if shown else _stderr_held_back():
         loaded = importlib.import_module(module)
         if "tensorflow" in sys.modules:
             sys.modules["tensorflow"].config.list_physical_devices()
     return loaded
+
+
+def log_from(level: str) -> None:
+    """Lets libraries log to stderr, also at their start and from C++.
+
+    Args:
+      level: debug, info, warning or error; what is below is not shown.
+    """
+    logging.basicConfig(level=level.upper(), stream=sys.stderr)
+    numbers = {"debug": "0", "info": "0", "warning": "1", "error": "2"}
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = numbers[level]
 
 
 def in_processes(function: Callable, tasks: Iterable, workers: int) -> Iterator:

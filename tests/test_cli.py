@@ -1,7 +1,11 @@
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from clouds import __version__, cli, errors
@@ -15,8 +19,9 @@ def test_help_shows_every_flag_a_default_and_an_example(command, capsys):
     shown = capsys.readouterr().out
     assert f"usage: bin/{command}" in shown
     assert "(default: " in shown
-    assert f"Example:\nbin/{command}" in shown
+    assert f"Example:\n  bin/{command}" in shown
     assert "None" not in shown
+    assert "TEXT" not in shown.replace("--runner-options TEXT", "")
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -26,18 +31,43 @@ def test_every_command_has_its_script(command):
     assert f"usage: bin/{command}" in shown
 
 
-def test_the_version_is_the_packages(capsys):
+@pytest.mark.parametrize("arguments", [[], ["train"]])
+def test_the_version_is_the_packages(arguments, capsys):
     with pytest.raises(SystemExit):
-        cli.main(["--version"])
+        cli.main([*arguments, "--version"])
     assert capsys.readouterr().out.strip() == __version__
+
+
+def test_without_a_command_all_are_listed(capsys):
+    assert cli.main([]) == 2
+    shown = capsys.readouterr().err
+    assert all(command in shown for command in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "clouds: error: unknown command 'trian'. Did you mean train?"),
+        (["--verson"], "clouds: error: unknown flag --verson. Did you mean --version?"),
+        (
+            ["train", "--rnu", "x"],
+            "train: error: unknown flag --rnu. Did you mean --run?",
+        ),
+    ],
+)
+def test_what_is_mistyped_is_told_with_what_is_near(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(message)
+    assert shown.count("\n") == 1
 
 
 @pytest.mark.parametrize("size", ["320", "axb", "1x2x3"])
 def test_a_size_that_is_none_is_refused(size, capsys):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["make_scenes", "--out", "x", "--size", size])
-    assert ended.value.code == 2
-    assert "expected height x width" in capsys.readouterr().err
+    assert cli.main(["make_scenes", "--out", "x", "--size", size]) == 2
+    assert "must be height x width, such as 320x480" in capsys.readouterr().err
 
 
 def test_a_users_mistake_is_one_line_and_debug_shows_its_place(capsys):
@@ -63,3 +93,89 @@ def test_help_is_there_without_tensorflow():
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_printed_settings_can_be_given_back(tmp_path, capsys):
+    flags = ["--out", "there", "--size", "32x48", "--seed", "7"]
+    assert cli.main(["make_scenes", *flags, "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert not Path("there").exists()
+    assert yaml.safe_load(printed)["size"] == [32, 48]
+    (tmp_path / "scenes.yaml").write_text(printed)
+    again = ["make_scenes", "--config", str(tmp_path / "scenes.yaml")]
+    assert cli.main([*again, "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
+    out = ["--out", str(tmp_path / "scenes"), "--train", "1", "--test", "0"]
+    assert cli.main([*again, *out]) == 0
+    assert len(list((tmp_path / "scenes" / "train_images").iterdir())) == 1
+
+
+def test_settings_that_lack_something_are_printed_and_refused(capsys):
+    assert cli.main(["train", "--print-config"]) == 2
+    shown = capsys.readouterr()
+    assert yaml.safe_load(shown.out)["epochs"] == 15
+    assert shown.err == "train: error: --run must be given.\n"
+
+
+def test_the_settings_of_a_run_train_another(run, records, tmp_path, capsys):
+    flags = ["--config", str(run / "config.json"), "--run", str(tmp_path)]
+    assert cli.main(["train", *flags, "--epochs", "1", "--print-config"]) == 0
+    found = yaml.safe_load(capsys.readouterr().out)
+    wanted = {"records": str(records), "run": str(tmp_path), "size": [64, 96]}
+    wanted |= {"epochs": 1, "batch_size": 4, "precision": "float32"}
+    assert {name: found[name] for name in wanted} == wanted
+
+
+def complete(words, folder, before):
+    """What bash offers for the last of the words."""
+    line = " ".join(words)
+    script = (
+        f'{before}; eval "$(clouds --print-completion bash)"\n'
+        f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}\n"
+        f"COMP_LINE='{line}'; COMP_POINT={len(line)}; COMP_TYPE=9\n"
+        f"_python_argcomplete {words[0]}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    )
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env=os.environ | {"PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
+    return {word.strip() for word in done.stdout.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["clouds", "make_"], {"make_scenes", "make_tfrecords"}),
+        (["clouds", "train", "--host"], {"--host", "--hosts"}),
+        ([str(ROOT / "bin/train"), "--host"], {"--host", "--hosts"}),
+        (["train", "--loss", "bce"], {"bce", "bce_dice"}),
+        (["train", "--records", "rec"], {"records/"}),
+    ],
+)
+def test_bash_completes_commands_flags_words_and_paths(words, offered, tmp_path):
+    (tmp_path / "records").mkdir()
+    assert complete(words, tmp_path, "true") == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_complete_too(shell, tmp_path):
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} on the PATH")
+    script = f"clouds --print-completion {shell} | source; complete -C 'train --host'"
+    if shell == "zsh":
+        script = (
+            'autoload -U compinit; compinit -u; eval "$(clouds --print-completion zsh)"'
+            "; print $_comps[train]"
+        )
+    done = subprocess.run(
+        [shell, "-c", script],
+        env=os.environ | {"PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    offered = "_python_argcomplete" if shell == "zsh" else "--hosts"
+    assert offered in done.stdout.split(), done.stderr

@@ -2,6 +2,7 @@ import dataclasses
 import json
 
 import pytest
+import yaml
 
 from clouds import cli, config
 from clouds.errors import InputError
@@ -68,5 +69,90 @@ def test_flags_left_out_are_those_of_the_run_that_goes_on(tmp_path):
 
 
 def test_other_commands_take_their_defaults():
-    flags = {"records": "r", "run": "x", "batch_size": 3}
+    flags = {"records": "r", "run": ("x",), "batch_size": 3}
     assert config.from_flags(config.Evaluation, flags) == config.Evaluation(**flags)
+
+
+FILE = """
+records: there
+learning-rate: 1e-4  # which YAML takes for text
+size: 32x48
+epochs: 7
+augmentation: [{name: RandomContrast, factor: 0.2}]
+"""
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_flags_win_over_a_file_and_that_over_the_defaults(suffix, tmp_path):
+    path = tmp_path / f"settings.{suffix}"
+    path.write_text(FILE if suffix == "yaml" else json.dumps(yaml.safe_load(FILE)))
+    found = config.from_flags(config.Training, {"run": "x", "epochs": "9"}, str(path))
+    assert found == config.Training(
+        records="there",
+        run="x",
+        learning_rate=1e-4,
+        size=(32, 48),
+        epochs=9,
+        augmentation='[{"name": "RandomContrast", "factor": 0.2}]',
+    )
+
+
+def test_a_file_wins_over_a_run_that_goes_on(tmp_path):
+    own = config.Training(records="r", run="x", size=(32, 64), epochs=3, seed=4)
+    (tmp_path / config.FILE).write_text(json.dumps(dataclasses.asdict(own)))
+    path = tmp_path / "more.yaml"
+    path.write_text(f"run: {tmp_path}\nepochs: 9\n")
+    found = config.from_flags(config.Training, {}, str(path))
+    assert found == dataclasses.replace(own, run=str(tmp_path), epochs=9)
+
+
+@pytest.mark.parametrize("settings", ALL)
+def test_printed_settings_are_read_again(settings, tmp_path):
+    known = config.gather(settings, {})
+    path = tmp_path / "settings.yaml"
+    path.write_text(config.as_yaml(settings, known))
+    assert config.gather(settings, {}, str(path)) == known
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epohcs: 3", "Received: 'epohcs', in FILE. Did you mean epochs?"),
+        ("epochs: three", "'epochs' in FILE must be a whole number. Received: 'three'"),
+        ("epochs: 1.5", "'epochs' in FILE must be a whole number. Received: 1.5"),
+        ("epochs: true", "'epochs' in FILE must be a whole number. Received: true"),
+        ("epochs:", "'epochs' in FILE must be a whole number. Received: null"),
+        ("deterministic: 1", "'deterministic' in FILE must be true or false."),
+        ("records: 5", "'records' in FILE must be a path. Received: 5"),
+        ("size: [3]", "'size' in FILE must be height x width, such as 320x480."),
+        ("size: 3", "'size' in FILE must be height x width"),
+        ("loss: dcie", "must be bce_dice, bce or dice. Received: 'dcie'. Did you mean"),
+        ("epochs: 0", "--epochs must be above 0. Received: 0. What no flag gives is"),
+        ("- epochs", "must be names with values.* Received: FILE, which holds list"),
+        ("epochs: [", "Settings must be YAML"),
+    ],
+)
+def test_a_file_that_is_wrong_is_told_with_its_name_and_key(text, message, tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    given = {"records": "r", "run": "x"}
+    if "records" in text:
+        given.pop("records")
+    with pytest.raises(InputError, match=message.replace("FILE", str(path))):
+        config.from_flags(config.Training, given, str(path))
+
+
+def test_a_file_that_is_not_json_is_refused(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text("epochs: 3")
+    with pytest.raises(InputError, match="JSON in a file named"):
+        config.from_flags(config.Training, {}, str(path))
+
+
+def test_several_values_may_also_be_one():
+    flags = {"records": "r", "run": "x", "threshold": "0.5", "min_size": ["1", "2"]}
+    found = config.gather(config.Evaluation, flags)
+    assert (found["run"], found["threshold"]) == (("x",), (0.5,))
+    assert found["min_size"] == (1.0, 2.0)
+    with pytest.raises(InputError, match="--threshold must be a number"):
+        config.gather(config.Evaluation, {"threshold": []})

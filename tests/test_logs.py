@@ -71,3 +71,18 @@ def test_the_facts_hold_the_speed_of_the_epochs(run):
     assert facts["images_per_second"] == pytest.approx(
         history["images_per_second"].median()
     )
+
+
+@pytest.mark.parametrize("wish", ["", "1"])
+def test_the_bar_has_no_colours_where_none_are_wished_for(wish, monkeypatch, capsys):
+    monkeypatch.setenv("NO_COLOR", wish)
+    bar = logs.Bar()
+    bar.set_params({"verbose": 1, "epochs": 1, "steps": 2})
+    bar.on_train_begin()
+    bar.on_epoch_begin(0)
+    bar.on_train_batch_end(0, {"loss": 0.5})
+    bar.on_epoch_end(0, {"loss": 0.25, "dice_fish": 1.0})
+    shown = capsys.readouterr().out
+    assert "loss: 0.2500" in shown
+    assert "dice_fish" not in shown
+    assert ("\x1b[" in shown) == (wish == "")

@@ -23,6 +23,21 @@ def test_tensorflow_starts_without_a_word():
     assert ended.stderr == ""
 
 
+def test_libraries_speak_from_the_level_that_is_asked_for():
+    code = (
+        "import logging\n"
+        "from clouds import startup\n"
+        "startup.log_from({level!r})\n"
+        "tensorflow = startup.load('tensorflow')\n"
+        "logging.getLogger('library').info('a word')\n"
+        "tensorflow.constant(7)\n"
+    )
+    shown = python(code.format(level="info")).stderr
+    assert "a word" in shown
+    assert "cpu_feature_guard" in shown
+    assert python(code.format(level="error")).stderr == ""
+
+
 def test_what_was_held_back_is_shown_when_the_import_fails(tmp_path):
     (tmp_path / "broken.py").write_text(
         "import os\nos.write(2, b'the reason')\nraise ImportError('broken')\n"

@@ -8,7 +8,7 @@ in pixels.
 from clouds.config.data import Description, Records, Sample
 from clouds.config.fields import Box, Size
 from clouds.config.prediction import Evaluation, Prediction, SubmissionCheck
-from clouds.config.resolve import FILE, from_flags, of_run
+from clouds.config.resolve import FILE, as_yaml, from_flags, gather, make, of_run
 from clouds.config.training import Training
 
 __all__ = [
@@ -22,6 +22,9 @@ __all__ = [
     "Size",
     "SubmissionCheck",
     "Training",
+    "as_yaml",
     "from_flags",
+    "gather",
+    "make",
     "of_run",
 ]

@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clouds import schema
-from clouds.config.fields import CORES, Decode, Size, flag, not_negative, positive
+from clouds.config.fields import (
+    CORES,
+    Decode,
+    File,
+    Folder,
+    Place,
+    Size,
+    flag,
+    not_negative,
+    positive,
+)
 from clouds.errors import InputError
 
 Runner = Literal[
@@ -20,26 +30,40 @@ class Records:
       bin/make_tfrecords --csv train.csv --images train_images --out tfrecords/clouds
     """
 
-    csv: str | None = flag("csv with the columns Image_Label,EncodedPixels", None)
-    images: str | None = flag("folder or zip of the images that the csv names", None)
-    out: str | None = flag("folder for the records", None)
+    csv: File | None = flag("csv with the columns Image_Label,EncodedPixels", None)
+    images: Place | None = flag("folder or zip of the images that the csv names", None)
+    out: Folder | None = flag("folder for the records", None)
+    overwrite: bool = flag("replace the records in the folder", False)
     unlabelled: bool = flag(
         "of test images: no masks, one split; --csv only names them, if it is given",
         False,
     )
-    verify: str | None = flag("instead: folder of records to read and check", None)
-    size: Size = flag("height x width of the records' images", schema.NETWORK_SIZE)
+    verify: Folder | None = flag("instead: folder of records to read and check", None)
+
+    size: Size = flag(
+        "height x width of the records' images",
+        schema.NETWORK_SIZE,
+        section="images and masks",
+    )
     grid: Size = flag("height x width that the csv's runs count on", schema.GRID)
     decode: Decode = flag(
         "reduced: the decoder's 1/2 to 1/8, then averaged areas; "
         "exact: the notebook's full size, then bilinear",
         "reduced",
     )
-    folds: int = flag("divide into folds instead of holding a part out", 0)
-    val_fraction: float = flag("share of the images held out for validation", 0.2)
+
+    val_fraction: float = flag(
+        "share of the images held out for validation", 0.2, section="division"
+    )
+    folds: int = flag("divide into folds instead of holding a part out; 0 for none", 0)
     seed: int = flag("of the split and of the order", 0)
     shards: int = flag("shards but of val; 0 for files of about 100 MB", 0)
-    workers: int = flag("processes that convert", CORES)
+
+    workers: int = flag(
+        "processes that convert; as many as cores if not given",
+        CORES,
+        section="machine",
+    )
     runner: Runner | None = flag(
         "convert on Apache Beam instead; workers must see --images and --out", None
     )
@@ -47,7 +71,6 @@ class Records:
         "flags of the runner, such as --runner-options='--flink_master=host:8081'",
         None,
     )
-    overwrite: bool = flag("replace the records in the folder", False)
 
     def __post_init__(self):
         """Refuses values out of range."""
@@ -77,7 +100,7 @@ class Sample:
       bin/make_scenes --out runs/scenes --train 200 --test 8
     """
 
-    out: str = flag("folder for train.csv, train_images, test_images, …")
+    out: Folder = flag("folder for train.csv, train_images, test_images, …")
     train: int = flag("labelled scenes", 200)
     test: int = flag("scenes without labels", 8)
     size: Size = flag("height x width of the images", schema.SUBMISSION_SIZE)
@@ -97,8 +120,8 @@ class Description:
       bin/describe --csv train.csv --out runs/statistics
     """
 
-    csv: str = flag("csv with the columns Image_Label,EncodedPixels")
-    out: str = flag("folder for statistics.json and statistics.png")
+    csv: File = flag("csv with the columns Image_Label,EncodedPixels")
+    out: Folder = flag("folder for statistics.json and statistics.png")
     grid: Size = flag("height x width that the csv's runs count on", schema.GRID)
 
     def __post_init__(self):

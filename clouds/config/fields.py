@@ -1,20 +1,59 @@
 """What settings are made of: fields that become flags, their types, their checks."""
 
 import dataclasses
+import json
 import os
-from typing import Literal
+import types
+import typing
+from typing import Annotated, Literal, NamedTuple
 
-from clouds.errors import InputError
+from clouds.errors import InputError, did_you_mean
 
-Size = tuple[int, int]
-Names = tuple[str, ...]
+
+class Form(NamedTuple):
+    """How a value is written.
+
+    Attributes:
+      metavar: its place in `--help`.
+      expected: what it must be, for a message.
+      separator: between its numbers, if it has several.
+    """
+
+    metavar: str
+    expected: str
+    separator: str | None = None
+
+
+File = Annotated[str, Form("FILE", "a path")]
+Folder = Annotated[str, Form("DIR", "a path")]
+Place = Annotated[str, Form("PATH", "a path")]
+Address = Annotated[str, Form("ADDRESS:PORT", "an address and a port")]
+Json = Annotated[str, Form("JSON", "JSON as text")]
+Size = Annotated[
+    tuple[int, int], Form("HxW", "height x width, such as 320x480", separator="x")
+]
+Box = Annotated[
+    tuple[float, float, float, float],
+    Form(
+        "W,S,E,N",
+        "west,south,east,north in degrees, such as -61,5,-50,15",
+        separator=",",
+    ),
+]
+Folders = tuple[Folder, ...]
 Numbers = tuple[float, ...]
-Box = tuple[float, float, float, float]
 Decode = Literal["reduced", "exact"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Split = Literal["train", "val"]
 
 CORES = os.cpu_count() or 1
+
+_FORMS = {
+    bool: Form("", "true or false"),
+    int: Form("N", "a whole number"),
+    float: Form("X", "a number"),
+    str: Form("TEXT", "text"),
+}
 
 
 def flag(help_text: str, default=dataclasses.MISSING, *, section: str | None = None):
@@ -38,6 +77,107 @@ def positional(help_text: str):
 def kept(default):
     """A field that no flag sets: the program fills it in, and it is stored."""
     return dataclasses.field(default=default, metadata={"help": None})
+
+
+def hints(settings: type) -> dict:
+    """The type of each field, as `form`, `choices` and `read` take it."""
+    return typing.get_type_hints(settings, include_extras=True)
+
+
+def name(field: dataclasses.Field) -> str:
+    """What a field is called where it is given."""
+    if field.metadata.get("positional"):
+        return field.name.upper()
+    return f"--{field.name.replace('_', '-')}"
+
+
+def choices(hint) -> tuple[str, ...]:
+    """The words that a value must be one of; none where it need not."""
+    hint = _given(hint)
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+
+
+def several(hint) -> bool:
+    """Whether a field takes any number of values."""
+    return typing.get_args(_given(hint))[-1:] == (Ellipsis,)
+
+
+def form(hint) -> Form:
+    """How a value of this type is written, one of several if it takes more."""
+    hint = _given(hint)
+    if words := choices(hint):
+        return Form(f"{{{','.join(words)}}}", f"{', '.join(words[:-1])} or {words[-1]}")
+    if several(hint):
+        return form(typing.get_args(hint)[0])
+    if typing.get_origin(hint) is Annotated:
+        return hint.__metadata__[0]
+    return _FORMS[hint]
+
+
+def shown(value) -> str:
+    """A value as one would give it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def read(given, hint, place: str):
+    """Makes of what a flag or a file gives what a field holds.
+
+    Args:
+      given: text, or what YAML and JSON make of it.
+      hint: the field's type.
+      place: where it was given, for the message.
+
+    Returns:
+      The value.
+
+    Raises:
+      InputError: it is of another type, or none of the field's choices.
+    """
+    if given is None and types.NoneType in typing.get_args(hint):
+        return None
+    try:
+        return _read(given, _given(hint))
+    except (ValueError, TypeError):
+        near = did_you_mean(str(given), choices(hint))
+        received = f"'{given}'" if isinstance(given, str) else _as_json(given)
+        raise InputError(
+            f"{place} must be {form(hint).expected}. Received: {received}.{near}"
+        ) from None
+
+
+def _given(hint):
+    """The type of a field that may be None, where it is not."""
+    options = typing.get_args(hint)
+    return options[0] if types.NoneType in options else hint
+
+
+def _read(given, hint):
+    if words := choices(hint):
+        return words[words.index(given)]
+    separator = form(hint).separator
+    kind = hint.__origin__ if typing.get_origin(hint) is Annotated else hint
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        if several(hint):
+            given = list(given) if isinstance(given, list | tuple) else [given]
+            kinds = kinds[:1] * max(1, len(given))
+        if isinstance(given, str):
+            given = given.split(separator)
+        return tuple(_read(one, k) for one, k in zip(given, kinds, strict=True))
+    if hint is Json and not isinstance(given, str):
+        return _as_json(given)
+    # YAML reads 1e-4, which has no point, as text.
+    if isinstance(given, str) and kind in (int, float):
+        return kind(given)
+    if type(given) not in ((int, float) if kind is float else (kind,)):
+        raise TypeError
+    return given
+
+
+def _as_json(given) -> str:
+    return json.dumps(given, default=str)
 
 
 def positive(settings, *names: str) -> None:
@@ -72,5 +212,4 @@ def check(settings, names: tuple[str, ...], expected: str, holds) -> None:
         numbers = value if isinstance(value, tuple) else (value,)
         if not all(map(holds, numbers)):
             given = name.replace("_", "-")
-            received = "x".join(map(str, numbers))
-            raise InputError(f"--{given} {expected}. Received: {received}.")
+            raise InputError(f"--{given} {expected}. Received: {shown(value)}.")

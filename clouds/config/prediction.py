@@ -7,8 +7,11 @@ from typing import Literal
 from clouds import rules, schema
 from clouds.config.fields import (
     Box,
-    Names,
+    File,
+    Folder,
+    Folders,
     Numbers,
+    Place,
     Size,
     Split,
     flag,
@@ -24,21 +27,26 @@ from clouds.rules import Rule
 class _Judgement:
     """How a run's probabilities become masks."""
 
-    run: Names = flag("folder of a run, or of several whose predictions are averaged")
+    run: Folders = flag(
+        "folder of a run, or of several whose predictions are averaged",
+        section="network",
+    )
     batch_size: int = flag("images a step", 16)
     flips: bool = flag("average the predictions of four views, each flipped", False)
     threshold: Numbers | None = flag(
         "probability above which a pixel is of the label, one or one a label; "
         "if not given, the run's tuned one, or 0.5",
         None,
+        section="masks",
     )
     min_size: Numbers | None = flag(
-        "pixels; post-processing keeps larger components; "
+        "pixels above which post-processing keeps a component, one or one a label; "
         "if not given, the run's tuned one, or 10000",
         None,
     )
     top: Numbers | None = flag(
-        "probability that a component must exceed somewhere to be kept; "
+        "probability that a component must exceed somewhere to be kept, one or one a "
+        "label; "
         "if not given, the run's tuned one, or none",
         None,
     )
@@ -87,7 +95,7 @@ class Evaluation(_Judgement):
       bin/evaluate --records tfrecords/clouds --run runs/first
     """
 
-    records: str = flag("folder of records")
+    records: Folder = flag("folder of records")
     split: Split = flag("images to measure on", "val")
 
 
@@ -100,15 +108,21 @@ class Prediction(_Judgement):
       bin/predict --run runs/first --images 'shots/**/*.jpg' --out found --geojson
     """
 
-    out: str = flag("folder for submission.csv, submission_post.csv, overlays.png, …")
-    images: str | None = flag(
+    images: Place | None = flag(
         "folder or zip of images, a quoted glob, or a .txt with a path a line", None
     )
-    sample_submission: str | None = flag(
+    records: Folder | None = flag("instead: records made with --unlabelled", None)
+    sample_submission: File | None = flag(
         "csv that tells which of the images, in which order", None
     )
-    records: str | None = flag("instead: records made with --unlabelled", None)
-    overlays: int = flag("images to draw, with what submission_post.csv says", 8)
+    out: Folder = flag("folder for submission.csv, submission_post.csv and the rest")
+    overwrite: bool = flag("replace the predictions in the folder", False)
+
+    overlays: int = flag(
+        "images to draw in overlays.png, with what submission_post.csv says",
+        8,
+        section="files",
+    )
     probabilities: Literal["npz", "png"] | None = flag(
         "write these too, at the network's size: float16, or a grey picture a label",
         None,
@@ -121,7 +135,6 @@ class Prediction(_Judgement):
         None,
     )
     coco: bool = flag("write them as COCO's annotations, to coco.json", False)
-    overwrite: bool = flag("replace the predictions in the folder", False)
 
     def __post_init__(self):
         """Refuses values out of range, and two sources of images."""
@@ -148,8 +161,8 @@ class SubmissionCheck:
       bin/submit-check runs/first/test/submission_post.csv
     """
 
-    file: str = positional("submission's csv, not compressed")
-    sample_submission: str | None = flag(
+    file: File = positional("submission's csv, not compressed")
+    sample_submission: File | None = flag(
         "csv whose rows it must have, in the same order", None
     )
     grid: Size = flag("height x width of the masks", schema.SUBMISSION_SIZE)

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clouds.config.fields import (
+    Address,
     Decode,
+    Folder,
+    Json,
+    Place,
     Precision,
     Size,
     check,
@@ -27,76 +31,92 @@ class Training:
       bin/train --run runs/first --epochs 30
     """
 
-    records: str | None = flag("folder of records", None)
-    run: str = flag(
-        "folder for weights, history and configuration; if it holds a run, that goes "
-        "on, and flags left out are its own"
+    records: Folder | None = flag("folder of records", None)
+    run: Folder = flag(
+        "folder for weights, history and settings; if it holds a run, that goes on, "
+        "and flags left out are its own"
     )
     fold: int | None = flag("fold that validates, of records made in folds", None)
-    size: Size | None = flag(
-        "height x width to train at; the records' if not given", None
-    )
-    loss: Literal["bce_dice", "bce", "dice"] = flag(
-        "cross-entropy, 1 - Dice, or their sum", "bce_dice"
-    )
     epochs: int = flag("passes over the training images at most", 15)
-    batch_size: int = flag("images a step", 32)
-    learning_rate: float = flag("of Adam", 3e-4)
-    schedule: Literal["plateau", "cosine"] = flag(
-        "how the learning rate falls: when val_loss does not, or over all epochs",
-        "plateau",
+    batch_size: int = flag("images a step, on all devices together", 32)
+    seed: int = flag("of weights, order and augmentation", 0)
+    overwrite: bool = flag("replace the run in the folder", False)
+
+    size: Size | None = flag(
+        "height x width to train at; the records' if not given",
+        None,
+        section="network",
     )
-    warmup_epochs: float = flag("in which it rises from 0, before the cosine", 0)
-    weight_decay: float = flag("of AdamW; 0 is the notebook's Adam", 0)
-    clip_norm: float = flag("norm that all gradients together keep; 0 for none", 0)
-    accumulate: int = flag("steps whose gradients make one update", 1)
-    ema_momentum: float = flag(
-        "of the weights' moving average, then validated and kept; 0 for none",
-        0,
+    encoder_weights: Place = flag(
+        "imagenet, an HDF5 file of Keras, a run's folder, or none to start from "
+        "random weights",
+        "none",
     )
-    freeze_epochs: int = flag("in which the encoder's weights stay; not on JAX", 0)
-    stop_patience: int = flag("epochs without a better val_loss before it stops", 5)
-    plateau_patience: int = flag(
-        "epochs without a better val_loss before the learning rate falls", 3
+    freeze_epochs: int = flag(
+        "epochs in which the encoder's weights stay; not on JAX", 0
     )
-    plateau_factor: float = flag("by which the learning rate falls", 0.5)
-    min_learning_rate: float = flag("below which it does not fall", 1e-6)
+    preprocess: Literal["unit", "raw"] = flag("pixels as 0..1 or as 0..255", "unit")
     batch_norm_momentum: float = flag(
         "of the moving averages that validation and prediction use; "
         "lower it for runs of a few hundred steps",
         0.99,
     )
     precision: Precision = flag("auto takes what the device is fast at", "auto")
-    preprocess: Literal["unit", "raw"] = flag("pixels as 0..1 or as 0..255", "unit")
-    encoder_weights: str = flag(
-        "imagenet, an HDF5 file of Keras, a run's folder, or none to start from "
-        "random weights",
-        "none",
+
+    loss: Literal["bce_dice", "bce", "dice"] = flag(
+        "cross-entropy, 1 - Dice, or their sum", "bce_dice", section="optimisation"
     )
-    horizontal_flip: float = flag("chance that an image is flipped left-right", 0.5)
+    learning_rate: float = flag("of Adam, where it is highest", 3e-4)
+    schedule: Literal["plateau", "cosine"] = flag(
+        "how the learning rate falls: when val_loss does not, or over all epochs",
+        "plateau",
+    )
+    plateau_patience: int = flag(
+        "epochs without a better val_loss before the learning rate falls", 3
+    )
+    plateau_factor: float = flag("by which the learning rate then falls", 0.5)
+    min_learning_rate: float = flag("below which it then does not fall", 1e-6)
+    warmup_epochs: float = flag(
+        "epochs in which the learning rate rises from 0, before the cosine", 0
+    )
+    stop_patience: int = flag("epochs without a better val_loss before it stops", 5)
+    weight_decay: float = flag("of AdamW; 0 is the notebook's Adam", 0)
+    clip_norm: float = flag("norm that all gradients together keep; 0 for none", 0)
+    accumulate: int = flag("steps whose gradients make one update", 1)
+    ema_momentum: float = flag(
+        "of the weights' moving average, then validated and kept; 0 for none", 0
+    )
+
+    horizontal_flip: float = flag(
+        "chance that an image is flipped left-right", 0.5, section="augmentation"
+    )
     vertical_flip: float = flag("chance that an image is flipped up-down", 0.5)
     grid_distortion: float = flag("chance of a grid distortion", 0.2)
     elastic: float = flag("chance of an elastic transform", 0.2)
-    augmentation: str = flag(
+    augmentation: Json = flag(
         "Keras layers to add, as JSON, such as "
         '[{"name": "RandomContrast", "factor": 0.2}]',
         "[]",
     )
-    seed: int = flag("of weights, order and augmentation", 0)
-    cache: str | None = flag(
+
+    checkpoint_every: int = flag(
+        "steps between checkpoints; each epoch ends with one",
+        500,
+        section="machine",
+    )
+    cache: Place | None = flag(
         "keep unpacked images: memory, or a folder on a fast disk", None
     )
-    checkpoint_every: int = flag(
-        "steps between checkpoints; each epoch ends with one", 500
-    )
     deterministic: bool = flag("the same bits each time, at some cost", False)
-    devices: int = flag("of each machine, to share a batch; 0 for all it has", 1)
-    hosts: int = flag("machines to share a batch; needs KERAS_BACKEND=jax", 1)
-    host: int = flag("which of them this is, from 0; that one writes --run", 0)
-    coordinator: str | None = flag(
-        "ADDRESS:PORT of host 0, for all; left out where JAX knows the hosts", None
+    devices: int = flag(
+        "devices of each machine that share a batch; 0 for all it has", 1
     )
-    overwrite: bool = flag("replace the run in the folder", False)
+    hosts: int = flag("machines that share a batch; needs KERAS_BACKEND=jax", 1)
+    host: int = flag("which of them this is, from 0; that one writes --run", 0)
+    coordinator: Address | None = flag(
+        "host 0's, for all; left out where JAX knows the hosts", None
+    )
+
     decode: Decode = kept("reduced")
 
     def __post_init__(self):
