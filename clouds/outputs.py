@@ -1,13 +1,14 @@
 """What a prediction leaves in its folder, each file under a temporary name first.
 
 `submission.csv` and `submission_post.csv` always; on request the probabilities, a
-file or four an image, and of the post-processed masks PNGs, GeoJSON and COCO's
-annotations. All but the probabilities are written at the end, from the journal, an
-image at a time. Masks and runs count on the submission's grid, 350x525.
+file or four an image, and of the post-processed masks PNGs, pictures, GeoJSON and
+COCO's annotations. All but the probabilities are written at the end, from the journal,
+an image at a time. Masks and runs count on the submission's grid, 350x525.
 """
 
 import contextlib
 import csv
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,16 +17,18 @@ import cv2
 import numpy as np
 
 from clouds import config, plots, polygons, rle, schema, table
-from clouds.errors import InputError
 from clouds.journal import Entry
 
-PLAIN, CLEANED = "submission.csv", "submission_post.csv"
+SUBMISSIONS = PLAIN, CLEANED = "submission.csv", "submission_post.csv"
 OVERLAYS = "overlays.png"
 GEOJSON, COCO = "masks.geojson", "coco.json"
 UNREADABLE = "unreadable.txt"
 MASKS, PROBABILITIES = "masks", "probabilities"
+CHOICES = ("overlays", "probabilities", "masks", "geojson", "bbox", "coco")
+"""The settings that say what is written."""
 
-_FILES = (PLAIN, CLEANED, OVERLAYS, GEOJSON, COCO, UNREADABLE)
+_A_PICTURE = 24
+_OF_IMAGES = (".npz", *(f"_{label}.png" for label in schema.LABELS))
 _HEIGHT, _WIDTH = schema.SUBMISSION_SIZE
 _LABELS = range(len(schema.LABELS))
 _PIXELS = (
@@ -40,7 +43,27 @@ Add = Callable[[Entry], None]
 def names(settings: config.Prediction) -> list[str]:
     """The files that a prediction with these settings writes whatever it finds."""
     wanted = {GEOJSON: settings.geojson, COCO: settings.coco}
-    return [PLAIN, CLEANED, *(name for name, asked in wanted.items() if asked)]
+    wanted[OVERLAYS] = settings.overlays > 0
+    return [*SUBMISSIONS, *(name for name, asked in wanted.items() if asked)]
+
+
+def summary(out: Path, settings: config.Prediction, drawn: int) -> str:
+    """Names what was written.
+
+    Args:
+      out: the folder.
+      settings: which files.
+      drawn: how many images are in the pictures.
+    """
+    written = [str(out / name) for name in names(settings) if name != OVERLAYS]
+    folders = {MASKS: settings.masks, PROBABILITIES: settings.probabilities}
+    written += [f"{out / name}/" for name, asked in folders.items() if asked]
+    text = f"{', '.join(written[:-1])} and {written[-1]}"
+    pictures = -(-drawn // _A_PICTURE)
+    if pictures:
+        more = f" to {_picture(out, pictures - 1).name}" if pictures > 1 else ""
+        text += f"; the first {drawn} are drawn in {out / OVERLAYS}{more}"
+    return text
 
 
 def clear(out: Path, settings: dict) -> None:
@@ -51,32 +74,18 @@ def clear(out: Path, settings: dict) -> None:
       settings: of that prediction; empty if they are not known, and then files of
         its images stay.
     """
-    for name in _FILES:
+    for name in (*SUBMISSIONS, GEOJSON, COCO, UNREADABLE):
         (out / name).unlink(missing_ok=True)
-    endings = [f"_{label}.png" for label in schema.LABELS]
-    for folder, asked in ((MASKS, "masks"), (PROBABILITIES, "probabilities")):
-        if settings.get(asked):
-            for ending in (*endings, ".npz"):
-                for path in (out / folder).glob(f"*{ending}"):
-                    path.unlink()
-            with contextlib.suppress(OSError):
-                (out / folder).rmdir()
-
-
-def check_stems(images: Iterable[str]) -> None:
-    """Checks that the files of two images would not have one name.
-
-    Raises:
-      InputError: two differ in their endings only.
-    """
-    known = {}
-    for image in images:
-        other = known.setdefault(Path(image).stem, image)
-        if other != image:
-            raise InputError(
-                "With --masks or --probabilities images must differ in more than their "
-                f"endings. Received: {other} and {image}. Predict them apart."
-            )
+    for path in out.glob("overlays*.png"):
+        path.unlink()
+    for folder in (MASKS, PROBABILITIES):
+        if not settings.get(folder):
+            continue
+        for path in (out / folder).glob("*"):
+            if path.name.endswith(_OF_IMAGES):
+                path.unlink()
+        with contextlib.suppress(OSError):
+            (out / folder).rmdir()
 
 
 def write(
@@ -117,26 +126,50 @@ def write_probabilities(
       probabilities: float32[h, w, C].
       form: npz, of float16[h, w, C] and the labels, or png, 0..255 a label.
     """
-    stem = out / PROBABILITIES / Path(image).stem
-    stem.parent.mkdir(exist_ok=True)
+    folder = out / PROBABILITIES
+    folder.mkdir(exist_ok=True)
     if form == "npz":
         arrays = {"probabilities": probabilities.astype(np.float16)}
-        with _replacing(stem.with_name(f"{stem.name}.npz"), "wb") as file:
+        with _replacing(folder / f"{image}.npz", "wb") as file:
             np.savez_compressed(file, **arrays, labels=np.array(schema.LABELS))
     else:
-        _write_planes(stem, np.rint(probabilities * 255).astype(np.uint8))
+        _write_planes(folder, image, np.rint(probabilities * 255).astype(np.uint8))
 
 
-def draw(path: Path, images: list[np.ndarray], entries: list[Entry]) -> None:
-    """Draws images with the outlines of their masks.
+def write_unreadable(out: Path, faults: dict[str, str]) -> None:
+    """Writes what is wrong with images, a line each; no file if there are none.
 
     Args:
-      path: of the picture.
-      images: N of uint8[350, 525, 3].
-      entries: theirs.
+      out: the folder.
+      faults: by the images' names.
     """
-    masks = [entry.masks for entry in entries]
-    plots.overlays(images, masks, path, titles=[entry.image for entry in entries])
+    if not faults:
+        (out / UNREADABLE).unlink(missing_ok=True)
+        return
+    with _replacing(out / UNREADABLE) as file:
+        file.writelines(f"{name}: {fault}\n" for name, fault in faults.items())
+
+
+def draw(out: Path, images: Iterable[tuple[np.ndarray, Entry]]) -> int:
+    """Draws images with the outlines of their masks, 24 a picture.
+
+    Args:
+      out: the folder.
+      images: uint8[350, 525, 3] each, with what was predicted of it.
+
+    Returns:
+      How many there were.
+    """
+    images = iter(images)
+    drawn = 0
+    while some := list(itertools.islice(images, _A_PICTURE)):
+        shown, entries = zip(*some, strict=True)
+        masks = [entry.masks for entry in entries]
+        titles = [entry.image for entry in entries]
+        path = _picture(out, drawn // _A_PICTURE)
+        plots.overlays(shown, masks, path, titles=titles)
+        drawn += len(some)
+    return drawn
 
 
 def counts(runs: np.ndarray) -> list[int]:
@@ -258,15 +291,19 @@ def _present(entry: Entry) -> list[int]:
     return [label for label in _LABELS if entry.cleaned[label]]
 
 
+def _picture(out: Path, number: int) -> Path:
+    return out / (f"overlays_{number + 1}.png" if number else OVERLAYS)
+
+
 def _write_masks(folder: Path, entry: Entry) -> None:
     folder.mkdir(exist_ok=True)
-    _write_planes(folder / Path(entry.image).stem, entry.masks.astype(np.uint8) * 255)
+    _write_planes(folder, entry.image, entry.masks.astype(np.uint8) * 255)
 
 
-def _write_planes(stem: Path, planes: np.ndarray) -> None:
+def _write_planes(folder: Path, image: str, planes: np.ndarray) -> None:
     for label, name in enumerate(schema.LABELS):
         contents = cv2.imencode(".png", planes[..., label])[1].tobytes()
-        with _replacing(stem.with_name(f"{stem.name}_{name}.png"), "wb") as file:
+        with _replacing(folder / f"{image}_{name}.png", "wb") as file:
             file.write(contents)
 
 

@@ -1,66 +1,270 @@
 """Predicts masks of images, and goes on where a prediction was cut off.
 
-While it goes on the folder holds `predict.jsonl.part`, the journal of the images that
-are done; when it has ended `predict.json`, with its settings and what came of it,
-beside the files of `clouds.outputs`.
+The folder ends up with the files of `clouds.outputs` and `predict.json`, the settings
+and what came of them. Until every image is predicted it also holds
+`predict.jsonl.part`, the journal of those that are.
 """
 
-import contextlib
 import dataclasses
-import hashlib
 import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from clouds import config, ensemble, locks, manifest, outputs, pixels, postprocess
-from clouds import run, schema, sources
+from clouds import (
+    config,
+    ensemble,
+    locks,
+    manifest,
+    outputs,
+    pixels,
+    postprocess,
+    run,
+    schema,
+    sources,
+)
 from clouds.errors import InputError
 from clouds.journal import Entry, Journal
 from clouds.rules import Rule
 from clouds.sources import Batch, Source
 
-JOURNAL, DONE = "predict.jsonl.part", "predict.json"
+JOURNAL, RESULTS = "predict.jsonl.part", "predict.json"
 
 UNREADABLE = 3
 """Exit code where some images could not be read."""
+
+_REPORTED = 20
 
 
 def predict(settings: config.Prediction) -> int:
     """Predicts one batch after another, and keeps what is done.
 
+    What is predicted, with the same settings, is not predicted again: neither in a
+    folder that is finished nor in one that was left by a process that was killed or
+    by images that could not be read, which alone are tried again.
+
     Args:
       settings: the run, the images, how to post-process and what to write.
 
     Returns:
-      The exit code: 0, or 3 if some images could not be read.
+      The exit code: 0, or 3 if some images could not be read. Those have no rows.
 
     Raises:
-      InputError: run or images cannot be read, not one image can, or the folder
-        holds other predictions.
+      InputError: run or images cannot be read, not one image can, the network gives
+        NaN, or the folder holds other predictions.
     """
     trained = ensemble.settings(settings.run)
     of_source = sources.of_records if settings.records else sources.of_files
     source = of_source(settings, trained)
-    if settings.masks or settings.probabilities:
-        outputs.check_stems(source.names or ())
     rule = settings.rule(run.rule(settings.run[0]))
     known = _known(settings, rule, source)
-    with _sole_writer(settings.out) as out:
-        journal = Journal(out / JOURNAL)
-        done = _done(out, settings, known, journal)
-        if done:
-            print(f"{_already(out, done)} --overwrite predicts them again.")
-            return UNREADABLE if done["unreadable"] else 0
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    with locks.sole_writer(settings.out, "--out"):
+        journal, results = Journal(out / JOURNAL), _results(out)
+        if not settings.overwrite:
+            if _finished(out, settings, known, results):
+                print(
+                    f"{out}: predicted already, {results['images']} images. Left as it "
+                    "is; --overwrite predicts again."
+                )
+                return 0
+            _check_same(out, known, journal.settings or results.get("settings"))
+        batch_entries = _predictor(settings, rule)
         if settings.overwrite or journal.settings is None:
-            start = _starting(out, journal, known)
-        else:
-            start = None
-        faults = _predict(settings, rule, source, journal, start)
-        return _finish(out, settings, known, source, journal, faults)
+            _clear(out, journal.settings or results.get("settings") or {})
+            journal.begin(known)
+        faults = _predict(source, journal, batch_entries)
+        return _finish(settings, known, source, journal, faults)
+
+
+def _known(settings: config.Prediction, rule: Rule, source: Source) -> dict:
+    """What predictions must have in common to be of one folder."""
+    known = {
+        "weights": [manifest.checksum(str(run.weights(f))) for f in settings.run],
+        "flips": settings.flips,
+        **dataclasses.asdict(rule),
+        "images": source.place,
+        "order": source.checksum,
+        **{name: getattr(settings, name) for name in outputs.CHOICES},
+    }
+    return json.loads(json.dumps(known))
+
+
+def _results(out: Path) -> dict:
+    path = out / RESULTS
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise InputError(
+            f"What came of a prediction must be as bin/predict writes it. Received: "
+            f"{path}, damaged ({error}). Remove it, and what lies beside it is made "
+            "anew with --overwrite."
+        ) from error
+
+
+def _finished(out: Path, settings: config.Prediction, known: dict, results: dict):
+    return (
+        results.get("settings") == known
+        and not results["unreadable"]
+        and all((out / name).is_file() for name in outputs.names(settings))
+    )
+
+
+def _check_same(out: Path, known: dict, there: dict | None) -> None:
+    if there is None:
+        differing = [name for name in outputs.SUBMISSIONS if (out / name).exists()]
+        received = f"{' and '.join(differing)} of unknown settings"
+    else:
+        differing = [name for name in known if there.get(name) != known[name]]
+        received = "; ".join(
+            f"{name} {json.dumps(there.get(name))} there, {json.dumps(here)} here"
+            for name, here in known.items()
+            if name in differing
+        )
+    if differing:
+        raise InputError(
+            "--out must be a new folder, or hold predictions of the same settings. "
+            f"Received: '{out}', with {received}. Give another folder, or --overwrite."
+        )
+
+
+def _clear(out: Path, settings: dict) -> None:
+    (out / RESULTS).unlink(missing_ok=True)
+    outputs.clear(out, settings)
+
+
+def _predictor(
+    settings: config.Prediction, rule: Rule
+) -> Callable[[Batch], list[Entry]]:
+    """Loads the network: a function of a batch, to what is predicted of it."""
+    network = ensemble.load(settings.run, flips=settings.flips)
+    scored = settings.geojson or settings.coco
+    size = schema.SUBMISSION_SIZE
+
+    @tf.function(reduce_retracing=True)
+    def draw(probabilities, shown):
+        plain, cleaned = postprocess.draw(probabilities, rule, shown, size)
+        texts = postprocess.to_rle(plain), postprocess.to_rle(cleaned)
+        return *texts, _scores(probabilities, cleaned) if scored else ()
+
+    def entries(batch: Batch) -> list[Entry]:
+        probabilities = np.asarray(network.predict_on_batch(batch.images))
+        _refuse_nan(batch.names, probabilities, settings.run)
+        if settings.probabilities:
+            for name, of_image in zip(batch.names, probabilities, strict=True):
+                outputs.write_probabilities(
+                    Path(settings.out), name, of_image, settings.probabilities
+                )
+        plain, cleaned, scores = draw(probabilities, batch.images)
+        plain, cleaned = plain.numpy().astype(str), cleaned.numpy().astype(str)
+        return [
+            Entry(
+                image=name,
+                plain=plain[k].tolist(),
+                cleaned=cleaned[k].tolist(),
+                scores=scores[k].numpy().astype(float).round(4).tolist()
+                if scored
+                else None,
+            )
+            for k, name in enumerate(batch.names)
+        ]
+
+    return entries
+
+
+def _scores(probabilities: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """float32[B, C], the mean probability within each mask."""
+    probabilities = postprocess.resize(probabilities, schema.SUBMISSION_SIZE)
+    masks = tf.cast(masks, tf.float32)
+    totals = tf.reduce_sum(probabilities * masks, (1, 2))
+    return tf.math.divide_no_nan(totals, tf.reduce_sum(masks, (1, 2)))
+
+
+def _refuse_nan(names: list[str], probabilities: np.ndarray, runs) -> None:
+    broken = np.isnan(probabilities).any(axis=(1, 2, 3))
+    if broken.any():
+        raise InputError(
+            f"Probabilities must be numbers. Received: NaN in those of "
+            f"{broken.sum()} of {len(names)} images of a batch, the first "
+            f"{names[int(broken.argmax())]}, from {', '.join(runs)}. Look into its "
+            "history for a loss that is none, and train with --precision float32."
+        )
+
+
+def _predict(
+    source: Source, journal: Journal, batch_entries: Callable[[Batch], list[Entry]]
+) -> dict[str, str]:
+    """Predicts what the journal lacks; returns what is wrong with the others."""
+    faults = {}
+    before = len(journal)
+    with tqdm(
+        desc="predict", total=source.total, initial=before, unit="image", disable=None
+    ) as bar:
+        for batch in source.batches(lambda name: name not in journal):
+            for name, fault in batch.faults.items():
+                if len(faults) < _REPORTED:
+                    tqdm.write(f"predict: unreadable: {fault}", file=sys.stderr)
+                faults[name] = fault
+            if batch.names:
+                journal.add(batch_entries(batch))
+            bar.update(len(batch.names) + len(batch.faults))
+    if before:
+        print(f"{before} of {source.total} images were predicted before.")
+    return faults
+
+
+def _finish(
+    settings: config.Prediction,
+    known: dict,
+    source: Source,
+    journal: Journal,
+    faults: dict[str, str],
+) -> int:
+    out = Path(settings.out)
+    if not len(journal):
+        journal.path.unlink()
+        raise InputError(
+            f"At least one image must be readable. Received: {len(faults)} that are "
+            f"not, the first: {next(iter(faults.values()))}"
+        )
+    outputs.write(out, settings, journal.entries(source.names), source.orders)
+    outputs.write_unreadable(out, faults)
+    first = itertools.islice(journal.entries(source.names), settings.overlays)
+    wanted = {entry.image for entry in first}
+    drawn = outputs.draw(out, _images(source, journal, wanted))
+    results = {"settings": known, "images": len(journal), "unreadable": list(faults)}
+    run.write_json(out / RESULTS, results)
+    print(f"{len(journal)} images: {outputs.summary(out, settings, drawn)}")
+    if not faults:
+        journal.path.unlink()
+        return 0
+    _warn(settings, source, faults)
+    return UNREADABLE
+
+
+def _images(
+    source: Source, journal: Journal, wanted: set[str]
+) -> Iterator[tuple[np.ndarray, Entry]]:
+    """Yields images once more, each with what was predicted of it."""
+    for batch in source.batches(wanted.__contains__) if wanted else ():
+        for name, image in zip(batch.names, batch.images, strict=True):
+            shown = pixels.resize(image, schema.SUBMISSION_SIZE).numpy()
+            yield shown, next(journal.entries([name]))
+
+
+def _warn(settings: config.Prediction, source: Source, faults: dict) -> None:
+    sample = settings.sample_submission
+    lacking = f", which so lack rows of {sample}" if sample else ""
+    listed = Path(settings.out) / outputs.UNREADABLE
+    print(
+        f"predict: {len(faults)} of {source.total} images could not be read, and have "
+        f"no rows in the submissions{lacking}. {listed} names them. Mend them, and the "
+        "same command predicts them alone.",
+        file=sys.stderr,
+    )

@@ -168,6 +168,21 @@ def settings(folder: str) -> Training:
     return found
 
 
+def weights(folder: str) -> Path:
+    """The file of a run's best weights.
+
+    Raises:
+      InputError: there is none.
+    """
+    path = Path(folder, WEIGHTS)
+    if not path.is_file():
+        raise InputError(
+            f"--run must hold trained weights. Received: '{folder}', which has no "
+            f"{WEIGHTS}: not one epoch was finished. bin/train --run {folder} goes on."
+        )
+    return path
+
+
 def load(folder: str, *, name: str = "clouds") -> keras.Model:
     """Builds the network of a run, from pixels to probabilities.
 
@@ -183,12 +198,7 @@ def load(folder: str, *, name: str = "clouds") -> keras.Model:
       InputError: the folder holds no run, or no weights.
     """
     chosen = settings(folder)
-    path = Path(folder, WEIGHTS)
-    if not path.is_file():
-        raise InputError(
-            f"--run must hold trained weights. Received: '{folder}', which has no "
-            f"{WEIGHTS}: not one epoch was finished. bin/train --run {folder} goes on."
-        )
+    path = weights(folder)
     network = unet.build(chosen.size, dtype=chosen.precision)
     try:
         network.load_weights(path)

@@ -5,7 +5,9 @@ A file that cannot be read or decoded is left out of its batch, and reported wit
 
 import collections
 import concurrent.futures
+import hashlib
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -45,6 +47,7 @@ class Source(NamedTuple):
       names: of all, in order; of records they are not known before.
       orders: from an image to the order of its labels; `schema.LABELS`' if it has
         none.
+      checksum: of the names and orders, or of the records.
     """
 
     place: str
@@ -52,6 +55,7 @@ class Source(NamedTuple):
     total: int
     names: list[str] | None
     orders: dict[str, list[int]]
+    checksum: str
 
 
 def of_records(settings: Prediction, trained: Training) -> Source:
@@ -78,7 +82,9 @@ def of_records(settings: Prediction, trained: Training) -> Source:
                     shown = batch["image"].numpy()[kept]
                     yield Batch([names[k] for k in kept], shown, {})
 
-    return Source(_absolute(folder), batches, read.examples("test"), None, {})
+    checksum = manifest.checksum(f"{folder}/{manifest.FILE}")
+    place = _absolute(folder)
+    return Source(place, batches, read.examples("test"), None, {}, checksum)
 
 
 def of_files(settings: Prediction, trained: Training) -> Source:
@@ -123,7 +129,9 @@ def of_files(settings: Prediction, trained: Training) -> Source:
                 if len(waiting) > _AHEAD and (first := waiting.popleft()):
                     yield _gathered(*first)
 
-    return Source(_absolute(settings.images), batches, len(names), names, orders)
+    checksum = hashlib.sha256(json.dumps([names, orders]).encode()).hexdigest()
+    place = _absolute(settings.images)
+    return Source(place, batches, len(names), names, orders, checksum)
 
 
 def _gathered(names: list[str], loaded: Iterator) -> Batch:

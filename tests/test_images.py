@@ -65,6 +65,53 @@ def test_a_broken_zip_is_refused(broken, tmp_path):
         images.find(str(write(tmp_path / f"{len(broken)}.zip", broken)))
 
 
+def test_a_pattern_finds_images_in_folders_within_folders(tmp_path):
+    for name in ("a/1.jpg", "a/b/2.png", "a/b/3.txt", "4.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / name)
+    assert list(images.find(f"{tmp_path}/a/*.jpg")) == ["1.jpg"]
+    found = images.find(f"{tmp_path}/**/*")
+    assert list(found) == ["1.jpg", "2.png", "4.jpg"]
+    assert images.read(found["2.png"]) == b"abc"
+    with pytest.raises(InputError, match="which holds none"):
+        images.find(f"{tmp_path}/*.bmp")
+
+
+def test_a_pattern_may_lie_on_a_file_system_of_tensorflow():
+    tf.io.gfile.makedirs("ram://pattern/a/b")
+    for name in ("1.jpg", "a/2.jpg", "a/b/3.jpg"):
+        with tf.io.gfile.GFile(f"ram://pattern/{name}", "wb") as file:
+            file.write(b"abc")
+    assert list(images.find("ram://pattern/a/*.jpg")) == ["2.jpg"]
+    assert list(images.find("ram://pattern/**/*.jpg")) == ["1.jpg", "2.jpg", "3.jpg"]
+
+
+def test_a_list_keeps_its_order_and_counts_from_its_own_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a" / "1.jpg")
+    lines = ["a/1.jpg", "", f"{tmp_path}/b/0.jpg", "gs://bucket/2.jpg"]
+    write(tmp_path / "list.txt", "\r\n".join(lines).encode("utf-8-sig"))
+    found = images.find(str(tmp_path / "list.txt"))
+    assert list(found) == ["1.jpg", "0.jpg", "2.jpg"]
+    assert found["2.jpg"] == "gs://bucket/2.jpg"
+    assert images.read(found["1.jpg"]) == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"\n\n", "which holds none"),
+        (b"F\xefsh.jpg", "must be UTF-8 text"),
+        (b"a/1.jpg\nb/1.jpg", "1.jpg twice, as .*a/1.jpg and .*b/1.jpg"),
+    ],
+)
+def test_a_list_that_names_no_images_or_two_of_one_name_is_refused(
+    tmp_path, contents, message
+):
+    with pytest.raises(InputError, match=message):
+        images.find(str(write(tmp_path / "list.txt", contents)))
+
+
 def test_images_are_read_within_a_pipeline(tmp_path):
     archive = zipped(tmp_path / "a.zip", "1.jpg", "2.jpg")
     paths = list(images.find(archive).values())
@@ -74,7 +121,7 @@ def test_images_are_read_within_a_pipeline(tmp_path):
 
 
 def test_no_folder_and_no_images_are_refused(tmp_path):
-    with pytest.raises(InputError, match="which is neither"):
+    with pytest.raises(InputError, match="which is none of these"):
         images.find(str(tmp_path / "none"))
     with pytest.raises(InputError, match="cannot be read as one"):
         images.find(str(tmp_path / "none.zip"))

@@ -1,75 +1,85 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
 import cv2
+import keras
 import numpy as np
 import pytest
+import small
+from conftest import ROOT
 
-from clouds import cli, pixels, postprocess, rle, schema, table
+from clouds import (
+    cli,
+    config,
+    ensemble,
+    journal,
+    locks,
+    outputs,
+    pixels,
+    postprocess,
+    rle,
+    schema,
+    table,
+    unet,
+)
+from clouds import predict as predicting
 from clouds import run as run_folder
+from clouds.rules import Rule
+
+SIZE = schema.SUBMISSION_SIZE
+SUBMISSIONS = outputs.SUBMISSIONS
 
 
-def predict(run, images, out, *flags):
-    arguments = ["--run", run, "--images", images, "--out", out, *flags]
-    return cli.main(["predict", *map(str, arguments)])
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch):
+    monkeypatch.setattr(unet, "build", small.build)
+
+
+def make_run(folder, seed, *, nan=False):
+    """A run of a small network that was never trained."""
+    settings = config.Training(
+        records="r", run=str(folder), size=(64, 96), precision="float32"
+    )
+    run_folder.create(settings, {})
+    keras.utils.set_random_seed(seed)
+    network = small.build(settings.size)
+    # Probabilities from 0 to 1, not all of them about a half.
+    kernel = network.get_layer("final_conv").kernel
+    kernel.assign(kernel * (np.nan if nan else 8))
+    run_folder.save_weights(network, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def submissions(sample, run, tmp_path_factory):
-    out = tmp_path_factory.mktemp("out")
-    flags = ("--threshold", "0.3", "--min-size", "500", "--batch-size", "2")
-    flags += ("--gap", "keep")
-    assert predict(run, sample / "test_images", out, *flags) == 0
-    return out
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("small_run"), 1)
 
 
-def test_both_submissions_have_a_row_for_each_image_and_label(submissions, sample):
-    names = {path.name for path in submissions.iterdir()}
-    assert names == {"submission.csv", "submission_post.csv", "overlays.png"}
-    names.remove("overlays.png")
-    for name in names:
-        read = table.read(str(submissions / name))
-        expected = sorted(path.name for path in (sample / "test_images").iterdir())
-        assert read.images == expected
-        for image in range(3):
-            read.runs(image, (350, 525))
+@pytest.fixture(scope="module")
+def other_run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("other_run"), 2)
 
 
-def test_the_rows_are_what_the_network_says(submissions, sample, run):
-    plain, cleaned = (
-        table.read(str(submissions / name))
-        for name in ("submission.csv", "submission_post.csv")
-    )
-    network = run_folder.load(str(run))
-    drawn = 0
-    for image, name in enumerate(plain.images):
-        contents = (sample / "test_images" / name).read_bytes()
-        decoded, _ = pixels.decode(contents, (64, 96))
-        probabilities = network.predict_on_batch(decoded[None])
-        probabilities = postprocess.resize(probabilities, (350, 525)).numpy()[0]
-        kept = postprocess.clean(probabilities[None], 0.3, 500).numpy()[0]
-        for label in range(4):
-            for read, expected in ((plain, probabilities > 0.3), (cleaned, kept)):
-                mask = rle.decode(read.texts[image, label], (350, 525))
-                different = (mask != expected[..., label]).sum()
-                # A batch of another size may differ in the last bit at the threshold.
-                assert different <= 20
-                drawn += mask.sum()
-    assert drawn > 0
+@pytest.fixture
+def images(sample, tmp_path):
+    """Seven images, free to be spoiled."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for path in sorted((sample / "train_images").iterdir())[:7]:
+        shutil.copy(path, folder)
+    return folder
 
 
-def test_a_sample_submission_gives_images_and_order(sample, run, tmp_path):
-    names = sorted(path.name for path in (sample / "test_images").iterdir())
-    rows = [
-        f"{name}_{label},1 1\n"
-        for name in (names[2], names[0])
-        for label in reversed(schema.LABELS)
-    ]
-    path = tmp_path / "sample.csv"
-    path.write_text("Image_Label,EncodedPixels\n" + "".join(rows))
-    images, flags = sample / "test_images", ("--sample-submission", path)
-    assert predict(run, images, tmp_path / "out", *flags) == 0
-    for name in ("submission.csv", "submission_post.csv"):
-        lines = (tmp_path / "out" / name).read_text().splitlines()
-        expected = [row.split(",")[0] for row in rows]
-        assert [line.split(",")[0] for line in lines[1:]] == expected
+def predict(run, images, out, *flags):
+    runs = run if isinstance(run, tuple) else (run,)
+    arguments = ["--run", *runs, "--images", images, "--out", out, *flags]
+    return cli.main(["predict", *map(str, arguments)])
 
 
 def refused(capsys, message, *arguments):
@@ -80,83 +90,405 @@ def refused(capsys, message, *arguments):
     assert error.count("\n") == 0
 
 
-def test_an_unreadable_image_is_named_and_no_submission_is_left(
-    copy_of_sample, run, tmp_path, capsys
-):
-    images, out = copy_of_sample / "test_images", tmp_path / "out"
-    broken = sorted(images.iterdir())[1]
-    broken.write_bytes(broken.read_bytes()[:700])
-    refused(capsys, f"{broken}, 700 bytes", run, images, out, "--batch-size", 1)
-    assert not list(out.iterdir())
+def contents(folder):
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def test_a_folder_without_images_or_none_at_all_is_refused(run, tmp_path, capsys):
-    (tmp_path / "notes.txt").write_text("")
-    refused(capsys, "which holds none", run, tmp_path, tmp_path / "out")
-    refused(capsys, "must be a folder", run, tmp_path / "none", tmp_path / "out")
+def names_of(images):
+    return sorted(path.name for path in images.iterdir())
 
 
-def test_an_image_that_only_the_sample_submission_names_is_refused(
-    sample, run, tmp_path, capsys
-):
-    rows = [f"absent.jpg_{label},1 1\n" for label in schema.LABELS]
-    (tmp_path / "s.csv").write_text("Image_Label,EncodedPixels\n" + "".join(rows))
-    flags = ("--sample-submission", tmp_path / "s.csv")
+def test_both_submissions_have_a_row_for_each_image_and_label(sample, run, tmp_path):
     images = sample / "test_images"
-    refused(capsys, "the first absent.jpg", run, images, tmp_path / "out", *flags)
+    assert predict(run, images, tmp_path, "--min-size", 50) == 0
+    assert set(contents(tmp_path)) == {*SUBMISSIONS, "overlays.png", "predict.json"}
+    for name in SUBMISSIONS:
+        read = table.read(str(tmp_path / name))
+        assert read.images == names_of(images)
+        drawn = [read.runs(image, SIZE) for image in range(3)]
+        assert sum(len(runs) for labels in drawn for runs in labels) > 0
 
 
-def test_rows_of_one_image_apart_are_refused(sample, run, tmp_path, capsys):
-    names = sorted(path.name for path in (sample / "test_images").iterdir())
-    rows = [f"{name}_{label},\n" for label in schema.LABELS for name in names]
-    (tmp_path / "s.csv").write_text("Image_Label,EncodedPixels\n" + "".join(rows))
-    flags = ("--sample-submission", tmp_path / "s.csv")
+@pytest.mark.parametrize("flips", [False, True])
+def test_the_rows_are_what_the_networks_say(sample, run, other_run, tmp_path, flips):
     images = sample / "test_images"
-    refused(capsys, "must stand together", run, images, tmp_path / "out", *flags)
+    runs = (run, other_run) if flips else (run,)
+    flags = ("--threshold", 0.3, 0.4, 0.5, 0.6, "--min-size", 50, "--gap", "keep")
+    flags += ("--batch-size", 2, *(["--flips"] if flips else []))
+    assert predict(runs, images, tmp_path, *flags) == 0
+    plain, cleaned = (table.read(str(tmp_path / name)) for name in SUBMISSIONS)
+    network = ensemble.load([str(folder) for folder in runs], flips=flips)
+    thresholds = np.float32([0.3, 0.4, 0.5, 0.6])
+    for image, name in enumerate(plain.images):
+        decoded, _ = pixels.decode((images / name).read_bytes(), (64, 96))
+        probabilities = network.predict_on_batch(decoded[None])
+        probabilities = postprocess.resize(probabilities, SIZE).numpy()
+        kept = postprocess.clean(probabilities, thresholds, 50).numpy()
+        for label in range(4):
+            for read, masks in ((plain, probabilities > thresholds), (cleaned, kept)):
+                mask = rle.decode(read.texts[image, label], SIZE)
+                different = (mask != masks[0, ..., label]).sum()
+                # A batch of another size may differ in the last bit at the threshold.
+                assert different <= 20
+    assert plain.present.any()
+    assert (plain.texts != cleaned.texts).any()
+
+
+def test_folder_zip_pattern_and_list_give_the_same(images, run, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in images.iterdir():
+            archive.write(path, f"test/{path.name}")
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(f"images/{name}" for name in names_of(images)))
+    sources = images, tmp_path / "a.zip/test", f"{tmp_path}/*/*.jpg", listed
+    found = []
+    for number, source in enumerate(sources):
+        out = tmp_path / str(number)
+        assert predict(run, source, out, "--overlays", 0, "--min-size", 50) == 0
+        found.append([(out / name).read_text() for name in SUBMISSIONS])
+    assert found[1:] == found[:1] * 3
 
 
 def test_images_of_any_size_and_kind_are_predicted(run, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (120, 50, 3), np.uint8)
-    cv2.imwrite(str(images / "a.png"), noise)
-    cv2.imwrite(str(images / "b.jpeg"), noise[:33])
-    cv2.imwrite(str(images / "c.jpg"), noise[..., 0])
+    for name, image in {
+        "a.png": noise,
+        "b.jpeg": noise[:33],
+        "c.jpg": noise[..., 0],
+        "d.TIF": noise[:, :9],
+        "e.bmp": noise[:1, :1],
+    }.items():
+        cv2.imwrite(str(images / name), image)
     assert predict(run, images, tmp_path / "out") == 0
-    assert len((tmp_path / "out" / "submission.csv").read_text().splitlines()) == 13
+    read = table.read(str(tmp_path / "out" / "submission.csv"))
+    assert read.images == ["a.png", "b.jpeg", "c.jpg", "d.TIF", "e.bmp"]
 
 
-def test_records_give_the_submission_that_their_images_give(sample, run, tmp_path):
-    records = str(tmp_path / "records")
-    source = ["--unlabelled", "--images", str(sample / "test_images")]
-    make = ["make_tfrecords", *source, "--out", records, "--size", "96x144"]
-    assert cli.main(make) == 0
-    for name, flag, value in (
-        ("a", "--records", records),
-        ("b", "--images", str(sample / "test_images")),
+def write_sample(path, names, labels=schema.LABELS):
+    rows = [f"{name}_{label},1 1\n" for name in names for label in labels]
+    path.write_text("Image_Label,EncodedPixels\n" + "".join(rows))
+    return path
+
+
+def test_a_sample_submission_gives_images_and_order(images, run, tmp_path):
+    names = names_of(images)
+    asked = [names[5], names[0], names[3]]
+    sample = write_sample(tmp_path / "s.csv", asked, schema.LABELS[::-1])
+    out = tmp_path / "out"
+    assert predict(run, images, out, "--sample-submission", sample) == 0
+    for name in SUBMISSIONS:
+        check = ["submit-check", str(out / name), "--sample-submission", str(sample)]
+        assert cli.main(check) == 0
+
+
+def test_an_image_that_only_the_sample_names_is_refused(images, run, tmp_path, capsys):
+    sample = write_sample(tmp_path / "s.csv", ["absent.jpg"])
+    flags = ("--sample-submission", sample)
+    refused(capsys, "the first absent.jpg", run, images, tmp_path / "out", *flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unreadable_images_have_no_rows_and_are_tried_again(
+    images, run, tmp_path, capsys
+):
+    names, out = names_of(images), tmp_path / "out"
+    sample = write_sample(tmp_path / "s.csv", names)
+    arguments = (run, images, out, "--batch-size", 2, "--sample-submission", sample)
+    whole = {name: (images / name).read_bytes() for name in names}
+    (images / names[1]).write_bytes(whole[names[1]][:700])
+    (images / names[4]).write_bytes(b"")
+    assert predict(*arguments) == 3
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert f"{images / names[1]}, 700 bytes" in first
+    assert f"{images / names[4]}, 0 bytes" in second
+    assert "2 of 7 images could not be read, and have no rows in" in last
+    assert f"lack rows of {sample}. {out}/unreadable.txt names them" in last
+    listed = (out / "unreadable.txt").read_text().splitlines()
+    assert [line.split(":")[0] for line in listed] == [names[1], names[4]]
+    readable = [name for name in names if name not in (names[1], names[4])]
+    for name in SUBMISSIONS:
+        assert table.read(str(out / name)).images == readable
+    before = table.read(str(out / "submission.csv"))
+    for name in readable:
+        # Of those that are done only the drawing would need them.
+        (images / name).write_bytes(b"")
+    (images / names[1]).write_bytes(whole[names[1]])
+    assert predict(*arguments) == 3
+    assert "1 of 7 images could not be read" in capsys.readouterr().err
+    (images / names[4]).write_bytes(whole[names[4]])
+    assert predict(*arguments) == 0
+    assert capsys.readouterr().err == ""
+    assert not (out / "unreadable.txt").exists()
+    after = table.read(str(out / "submission.csv"))
+    assert after.images == names
+    kept = [names.index(name) for name in readable]
+    assert (after.texts[kept] == before.texts).all()
+    assert not (out / predicting.JOURNAL).exists()
+
+
+def test_images_of_which_none_is_readable_leave_nothing(images, run, tmp_path, capsys):
+    for path in images.iterdir():
+        path.write_bytes(b"no image")
+    assert predict(run, images, tmp_path / "out") == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 8
+    assert "At least one image must be readable. Received: 7 that are not" in error[-1]
+    assert contents(tmp_path / "out") == {}
+
+
+def test_a_folder_without_images_or_none_at_all_is_refused(run, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("")
+    out = tmp_path / "out"
+    refused(capsys, "which holds none", run, tmp_path, out)
+    refused(capsys, "must be a folder", run, tmp_path / "none", out)
+    assert not out.exists()
+
+
+EVERYTHING = ("--masks", "--geojson", "--bbox=-61,5,-50,15", "--coco", "--min-size", 50)
+
+
+def killed(arguments, journal_path, images_done):
+    """Runs bin/predict until so many images are done, then kills it."""
+    line = [sys.executable, ROOT / "tests" / "small.py", "predict", *arguments]
+    process = subprocess.Popen([str(word) for word in line], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(1200):
+            lines = journal_path.read_bytes() if journal_path.exists() else b""
+            if lines.count(b"\n") > images_done:
+                break
+            assert process.poll() is None
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    return lines
+
+
+def test_a_killed_prediction_goes_on_and_ends_as_if_it_had_not_been(
+    images, run, tmp_path, monkeypatch, capsys
+):
+    names, out = names_of(images), tmp_path / "out"
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(f"images/{name}" for name in names))
+    flags = ("--batch-size", 2, "--probabilities", "npz", "--overlays", 0, *EVERYTHING)
+    assert predict(run, listed, tmp_path / "whole", *flags) == 0
+    # The fifth image never comes: it is a pipe into which nobody writes.
+    waiting = images / names[4]
+    whole = waiting.read_bytes()
+    waiting.unlink()
+    os.mkfifo(waiting)
+    arguments = ["--run", run, "--images", listed, "--out", out, *flags]
+    journal_path = out / predicting.JOURNAL
+    lines = killed(arguments, journal_path, 4)
+    assert not (out / "submission.csv").exists()
+    waiting.unlink()
+    waiting.write_bytes(whole)
+    with journal_path.open("ab") as file:
+        file.write(lines.splitlines(keepends=True)[1][:99])
+    for name in names[:4]:
+        (images / name).unlink()
+    seen = []
+    load = ensemble.load
+
+    def watched(*arguments, **options):
+        network = load(*arguments, **options)
+        step = network.predict_on_batch
+        network.predict_on_batch = lambda shown: seen.append(len(shown)) or step(shown)
+        return network
+
+    monkeypatch.setattr(ensemble, "load", watched)
+    assert predict(run, listed, out, *flags) == 0
+    assert seen == [2, 1]
+    assert "4 of 7 images were predicted before" in capsys.readouterr().out
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_an_interrupted_prediction_of_records_goes_on(
+    images, run, tmp_path, monkeypatch
+):
+    records = tmp_path / "records"
+    make = ["make_tfrecords", "--unlabelled", "--images", images, "--out", records]
+    assert cli.main([*map(str, make), "--size", "96x144", "--workers", "1"]) == 0
+    arguments = ["predict", "--run", run, "--records", records, "--batch-size", 2]
+    arguments = [*map(str, arguments), "--min-size", "50", "--out"]
+    assert cli.main([*arguments, str(tmp_path / "whole")]) == 0
+    add = journal.Journal.add
+
+    def interrupt(self, entries):
+        add(self, entries)
+        if len(self) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(journal.Journal, "add", interrupt)
+    assert cli.main([*arguments, str(tmp_path / "out")]) == 130
+    monkeypatch.setattr(journal.Journal, "add", add)
+    assert not (tmp_path / "out" / "submission.csv").exists()
+    assert cli.main([*arguments, str(tmp_path / "out")]) == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert predict(run, images, tmp_path / "files", "--min-size", 50) == 0
+    of_files = table.read(str(tmp_path / "files" / "submission.csv"))
+    of_records = table.read(str(tmp_path / "out" / "submission.csv"))
+    assert of_records.images == of_files.images
+    assert (of_records.texts == of_files.texts).mean() > 0.8
+
+
+def test_what_was_cut_off_while_writing_is_written_from_the_journal(
+    images, run, tmp_path, monkeypatch
+):
+    flags = ("--overlays", 0, *EVERYTHING)
+    assert predict(run, images, tmp_path / "whole", *flags) == 0
+    write_json = run_folder.write_json
+
+    def fail(path, fields):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(run_folder, "write_json", fail)
+    assert predict(run, images, tmp_path / "out", *flags) == 2
+    monkeypatch.setattr(run_folder, "write_json", write_json)
+    for path in images.iterdir():
+        path.write_bytes(b"")
+    assert predict(run, images, tmp_path / "out", *flags) == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_finished_folder_is_left_alone_unless_it_shall_be_overwritten(
+    images, run, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    flags = ("--masks", "--probabilities", "png", "--min-size", 50)
+    assert predict(run, images, out, *flags) == 0
+    before = contents(out)
+    assert len(before) == 4 + 2 * 4 * 7
+    for path in images.iterdir():
+        path.write_bytes(b"")
+    assert predict(run, images, out, *flags) == 0
+    assert "predicted already, 7 images. Left as it is" in capsys.readouterr().out
+    assert contents(out) == before
+    for name in names_of(images)[1:]:
+        (images / name).unlink()
+    cv2.imwrite(str(images / names_of(images)[0]), np.zeros((9, 9, 3), np.uint8))
+    message = 'order "'
+    refused(capsys, message, run, images, out, *flags)
+    refused(capsys, 'probabilities "png" there, null here', run, images, out)
+    assert contents(out) == before
+    assert predict(run, images, out, "--overwrite") == 0
+    assert set(contents(out)) == {*SUBMISSIONS, "overlays.png", "predict.json"}
+    assert table.read(str(out / "submission.csv")).images == names_of(images)
+
+
+def test_a_submission_that_was_removed_is_made_again(images, run, tmp_path):
+    assert predict(run, images, tmp_path / "out") == 0
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / "submission_post.csv").unlink()
+    assert predict(run, images, tmp_path / "out") == 0
+    assert contents(tmp_path / "out") == before
+
+
+def test_other_predictions_are_not_replaced_in_silence(
+    images, run, other_run, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    assert predict(run, images, out) == 0
+    tuned = shutil.copytree(run, tmp_path / "tuned")
+    run_folder.save_rule(str(tuned), Rule(min_sizes=(1, 2, 3, 4)), {})
+    received = f"Received: '{out}', with "
+    minimum = "min_sizes [10000, 10000, 10000, 10000] there, [1, 2, 3, 4] here. Give"
+    for message, *arguments in (
+        (received + "flips false there, true here. Give", run, images, out, "--flips"),
+        ("thresholds [0.5, 0.5, 0.5, 0.5] there, [0.1", run, images, out)
+        + ("--threshold", 0.1),
+        (received + minimum, tuned, images, out),
+        (received + 'weights ["', other_run, images, out),
     ):
-        out = ["--out", str(tmp_path / name)]
-        assert cli.main(["predict", "--run", str(run), flag, value, *out]) == 0
-    for file in ("submission.csv", "submission_post.csv"):
-        assert (tmp_path / "a" / file).read_text() == (
-            tmp_path / "b" / file
-        ).read_text()
+        refused(capsys, message, *arguments)
+    (out / "predict.json").unlink()
+    message = "submission.csv and submission_post.csv of unknown settings. Give another"
+    refused(capsys, message, run, images, out)
+    (out / "predict.json").write_text("{")
+    refused(capsys, "predict.json, damaged", run, images, out)
+    assert predict(run, images, out, "--overwrite") == 2
 
 
-def test_the_first_images_are_drawn_on_demand(sample, run, tmp_path):
-    source = ["--images", str(sample / "test_images"), "--out", str(tmp_path)]
-    predict = ["predict", "--run", str(run), *source]
-    assert cli.main([*predict, "--overlays", "0"]) == 0
-    assert not (tmp_path / "overlays.png").exists()
-    assert cli.main([*predict, "--overlays", "2", "--min-size", "0"]) == 0
-    picture = cv2.imread(str(tmp_path / "overlays.png"))
+def test_two_at_once_into_one_folder_are_refused(images, run, tmp_path, capsys):
+    with locks.sole_writer(str(tmp_path), "--out"):
+        message = "--out must not be written by two runs at once"
+        refused(capsys, message, run, images, tmp_path)
+    assert not set(contents(tmp_path)) & {*SUBMISSIONS, predicting.JOURNAL}
+
+
+def test_all_forms_say_the_same(images, run, tmp_path):
+    flags = ("--probabilities", "npz", "--masks", "--geojson", "--coco")
+    flags += ("--min-size", 50, "--gap", "keep")
+    assert predict(run, images, tmp_path / "out", *flags) == 0
+    cleaned = table.read(str(tmp_path / "out" / "submission_post.csv"))
+    scores = {}
+    coco = json.loads((tmp_path / "out" / "coco.json").read_text())
+    for one in coco["annotations"]:
+        scores[one["image_id"] - 1, one["category_id"] - 1] = one["score"]
+    geojson = json.loads((tmp_path / "out" / "masks.geojson").read_text())
+    assert len(geojson["features"]) == len(scores) == cleaned.present.sum() > 0
+    for image, name in enumerate(cleaned.images):
+        with np.load(tmp_path / "out" / "probabilities" / f"{name}.npz") as read:
+            probabilities = read["probabilities"].astype(np.float32)
+        probabilities = postprocess.resize(probabilities[None], SIZE).numpy()[0]
+        for k, label in enumerate(schema.LABELS):
+            mask = rle.decode(cleaned.texts[image, k], SIZE)
+            path = tmp_path / "out" / "masks" / f"{name}_{label}.png"
+            picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            np.testing.assert_array_equal(picture == 255, mask)
+            if mask.any():
+                mean = probabilities[..., k][mask].mean()
+                assert scores[image, k] == pytest.approx(mean, abs=2e-3)
+
+
+def test_the_first_images_are_drawn_on_demand(images, run, tmp_path):
+    assert predict(run, images, tmp_path / "none", "--overlays", 0) == 0
+    assert not (tmp_path / "none" / "overlays.png").exists()
+    flags = ("--overlays", 2, "--min-size", 0)
+    assert predict(run, images, tmp_path / "two", *flags) == 0
+    picture = cv2.imread(str(tmp_path / "two" / "overlays.png"))
     assert picture.shape[0] > 200
     assert picture.std() > 10
 
 
-def test_labelled_records_and_two_sources_are_refused(run, records, tmp_path, capsys):
-    predict = ["predict", "--run", str(run), "--out", str(tmp_path / "out")]
-    assert cli.main([*predict, "--records", str(records)]) == 2
-    assert "Records must be without masks" in capsys.readouterr().err
-    assert cli.main([*predict, "--records", str(records), "--images", "x"]) == 2
-    assert "Either --images or --records" in capsys.readouterr().err
+def test_probabilities_that_are_no_numbers_are_refused(images, tmp_path, capsys):
+    run = make_run(tmp_path / "run", 1, nan=True)
+    message = (
+        f"NaN in those of 7 of 7 images of a batch, the first {names_of(images)[0]}"
+    )
+    refused(capsys, message, run, images, tmp_path / "out")
+    assert not (tmp_path / "out" / "submission.csv").exists()
+
+
+def test_a_run_without_weights_or_none_is_refused(images, run, tmp_path, capsys):
+    out = tmp_path / "out"
+    untrained = shutil.copytree(run, tmp_path / "run")
+    (untrained / run_folder.WEIGHTS).unlink()
+    refused(capsys, "--run must hold trained weights", untrained, images, out)
+    refused(capsys, "--run must hold trained", (run, untrained), images, out)
+    refused(capsys, "--run must be a folder of bin/train", images, images, out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--bbox=-61,15,-50,5", "--geojson"], "the south below the north. Received"),
+        (["--bbox=-61,5,-50,95", "--geojson"], "latitudes from -90 to 90"),
+        (["--bbox=-190,5,-50,15", "--geojson"], "longitudes from -180 to 180"),
+        (["--bbox=nan,5,-50,15", "--geojson"], "--bbox must be west, south, east"),
+        (["--bbox=-61,5,-50,15"], "--bbox must go with --geojson"),
+        (["--threshold", "1.5"], "Thresholds must be 4 numbers from 0 to 1"),
+        (["--threshold", "0.5", "0.5"], "Thresholds must be 4 numbers"),
+        (["--min-size", "-1"], "Min sizes must be 4 numbers of 0 or more"),
+        (["--batch-size", "0"], "--batch-size must be above 0"),
+        (["--overlays", "-1"], "--overlays must be 0 or more"),
+        (["--records", "r"], "Either --images or --records must be given"),
+    ],
+)
+def test_flags_out_of_range_are_refused(images, run, tmp_path, capsys, flags, message):
+    refused(capsys, message, run, images, tmp_path / "out", *flags)
+    assert not (tmp_path / "out").exists()

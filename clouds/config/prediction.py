@@ -103,6 +103,11 @@ class Evaluation(_Judgement):
 class Prediction(_Judgement):
     """Predicts masks of images and writes both submissions; goes on if cut off.
 
+    An image that cannot be read gets no rows, also where the sample submission asks
+    for them. It is reported, unreadable.txt says why, and the exit code is 3. The same
+    command tries such images again, and them alone; it leaves a finished folder as it
+    is. GeoJSON's pixels, masks and COCO's annotations count on 350x525.
+
     Example:
       bin/predict --run runs/first --images test_images --out runs/first/test
       bin/predict --run runs/first --images 'shots/**/*.jpg' --out found --geojson
