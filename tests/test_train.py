@@ -39,7 +39,7 @@ masks = (rng.random((2, 32, 64, 4)) < 0.5).astype(np.uint8)
 
 def trainer(precision="float32", **geometry):
     model = train.Trainer(
-        unet.build((32, 64), dtype=precision),
+        small.build((32, 64), dtype=precision),
         augment.build(seed=0, **geometry),
         "unit",
         dtype=precision,
