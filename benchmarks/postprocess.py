@@ -4,9 +4,11 @@ Batches of [16, 320, 480, 4] to run-length text at 350x525, threshold 0.5, minim
 size 10000: `clouds.postprocess.clean_to_rle`, one graph; the notebook's loop over
 components at 320x480, its resizing and its mask2rle; and resizing, thresholding,
 `connectedComponentsWithStats`, a look-up table and a vectorised NumPy encoder, which
-give the very same text as ours but for pixels at the threshold. All take what threads
-they take by themselves; of OpenCV there is a second row with a thread a core, an image
-each. Peers take turns in one process, and a ratio is of one round.
+give the very same text as ours but for pixels at the threshold. Each finds the
+probabilities where its network leaves them: in a tensor of the graph that is served, or
+in an array of NumPy; a row more shows ours with the copy from such an array. All take
+what threads they take by themselves; of OpenCV there is a second row with a thread a
+core, an image each. Peers take turns in one process, and a ratio is of one round.
 
 Then ours alone, as pixels, components and the batch grow.
 
@@ -133,9 +135,13 @@ def agree(batch):
 
 def compare(kind, batch, rounds):
     """Prints a row a peer, and the ratios to ours."""
+    import tensorflow as tf
+
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    tensor = tf.constant(batch)
     actions = {
-        "clouds": ours,
+        "clouds": lambda _: ours(tensor),
+        "clouds, from NumPy": ours,
         "notebook": notebook,
         "OpenCV": opencv,
         "OpenCV, threads": functools.partial(opencv_threads, pool),
