@@ -16,7 +16,7 @@ from typing import NoReturn
 import keras
 import numpy as np
 
-from clouds import checkpoints, config, data, logs, run
+from clouds import checkpoints, config, data, logs, optimizers, run
 from clouds.checkpoints import Progress
 from clouds.errors import InputError
 from clouds.manifest import Manifest
@@ -59,11 +59,11 @@ def make(
         checkpointing.watch,
         *averaged,
         logs.Speed(settings.batch_size),
-        SaveBest(folder, progress, *averaged),
+        SaveBest(folder, progress, averaged),
         *by_loss,
         Replay(settings, progress, by_loss),
         logs.KeepHistory(folder, progress),
-        logs.Panel(folder, *examples),
+        logs.Panel(folder, *examples, averaged),
         logs.Board(folder),
         logs.Bar(),
         checkpointing,
@@ -145,10 +145,10 @@ class SaveBest(keras.callbacks.Callback):
     Args:
       folder: of the run.
       progress: of the training.
-      averaged: what puts the weights' moving average in their place.
+      averaged: of `optimizers.averages`.
     """
 
-    def __init__(self, folder: Path, progress: Progress, *averaged):
+    def __init__(self, folder: Path, progress: Progress, averaged: list):
         super().__init__()
         self.folder = folder
         self.averaged = averaged
@@ -158,11 +158,8 @@ class SaveBest(keras.callbacks.Callback):
         """Writes them if they are."""
         if logs["val_loss"] < self.best:
             self.best = logs["val_loss"]
-            for callback in self.averaged:
-                callback.on_test_begin()
-            run.save_weights(self.model.network, self.folder)
-            for callback in self.averaged:
-                callback.on_test_end()
+            with optimizers.averages(self.averaged):
+                run.save_weights(self.model.network, self.folder)
 
 
 class Replay(keras.callbacks.Callback):

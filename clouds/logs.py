@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import plots, schema
+from clouds import optimizers, plots, schema
 from clouds.checkpoints import Progress
 
 PANEL = "validation.png"
@@ -81,16 +81,21 @@ class Panel(keras.callbacks.Callback):
       folder: of the run.
       images: uint8[B, H, W, 3].
       masks: uint8[B, H, W, C].
+      averaged: of `optimizers.averages`.
     """
 
-    def __init__(self, folder: Path, images: np.ndarray, masks: np.ndarray):
+    def __init__(
+        self, folder: Path, images: np.ndarray, masks: np.ndarray, averaged: list
+    ):
         super().__init__()
         self.path = folder / PANEL
         self.images, self.masks = images[:_SHOWN], masks[:_SHOWN]
+        self.averaged = averaged
 
     def on_epoch_end(self, epoch, logs=None):
         """Predicts and draws."""
-        logits, _ = self.model((self.images, self.masks), training=False)
+        with optimizers.averages(self.averaged):
+            logits, _ = self.model((self.images, self.masks), training=False)
         predicted = keras.ops.convert_to_numpy(logits) > 0
         rows = {"truth": self.masks > 0, "predicted": predicted}
         plots.overlays(

@@ -1,5 +1,8 @@
 """The optimizer of a training: Adam, with what Keras can add to it."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 
 from clouds import config, kernels
@@ -35,6 +38,20 @@ def build(settings: config.Training, steps: int) -> keras.optimizers.Optimizer:
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
     return optimizer
+
+
+@contextlib.contextmanager
+def averages(swaps: list[keras.callbacks.Callback]) -> Iterator[None]:
+    """Puts the moving average of the weights in their place, within.
+
+    Args:
+      swaps: the `keras.callbacks.SwapEMAWeights` of the training, or none.
+    """
+    for swap in swaps:
+        swap.on_test_begin()
+    yield
+    for swap in swaps:
+        swap.on_test_end()
 
 
 def _cosine(settings: config.Training, steps: int):

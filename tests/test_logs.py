@@ -2,6 +2,7 @@ import json
 
 import cv2
 import keras
+import numpy as np
 import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -38,6 +39,29 @@ def test_tensorboard_shows_the_panel_of_each_epoch(run):
     last = cv2.imread(str(run / logs.PANEL))
     assert (int(height), int(width)) == last.shape[:2]
     assert picture.startswith(b"\x89PNG")
+
+
+def test_the_panel_shows_the_average_of_the_weights(tmp_path, monkeypatch):
+    class Swap:
+        def on_test_begin(self):
+            model.logit = 1.0
+
+        def on_test_end(self):
+            model.logit = -1.0
+
+    def model(inputs, training):
+        return np.full(inputs[1].shape, model.logit), inputs[1]
+
+    images, masks = np.zeros((2, 4, 6, 3), "uint8"), np.zeros((2, 4, 6, 4), "uint8")
+    panel = logs.Panel(tmp_path, images, masks, [Swap()])
+    panel.set_model(model)
+    drawn = []
+    monkeypatch.setattr(logs.plots, "overlays", lambda *args, **_: drawn.append(args))
+    panel.on_epoch_end(0)
+    shown = np.array(drawn[0][1])
+    assert not shown[:2].any()
+    assert shown[2:].all()
+    assert model.logit == -1
 
 
 def test_the_figures_of_the_labels_average_to_the_mean(run):
