@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,6 +28,7 @@ def make(
     progress: Progress,
     examples: tuple[np.ndarray, np.ndarray],
     checkpointing: "Checkpoints",
+    trackers: Iterable[keras.callbacks.Callback] = (),
 ) -> list[keras.callbacks.Callback]:
     """Lists the callbacks of one call of `fit`, in the order that they need.
 
@@ -38,6 +39,7 @@ def make(
       examples: images uint8[B, H, W, 3] and masks uint8[B, H, W, C] of the
         validation split, for the panel.
       checkpointing: the one that saves.
+      trackers: those of an experiment tracker.
 
     Returns:
       Callbacks.
@@ -65,6 +67,7 @@ def make(
         logs.KeepHistory(folder, progress),
         logs.Panel(folder, *examples, averaged),
         logs.Board(folder),
+        *trackers,
         logs.Bar(),
         checkpointing,
     ]

@@ -5,6 +5,7 @@ came of it; `best.weights.h5` the weights of the best epoch; `history.csv` and
 `history.png` the figures of each epoch; `validation.png` a few validation images,
 true and predicted, after the last one; `tensorboard/` all of these for TensorBoard;
 `checkpoints/` what a training goes on from; `summary.txt` the layers;
+`trackers.json` what experiment trackers call it, `wandb/` their files;
 `postprocess.json` the rule that was tuned for it, by which predictions are drawn.
 """
 
@@ -31,14 +32,15 @@ from clouds.rules import Rule
 CONFIG = config.FILE
 FACTS = "run.json"
 RULE = "postprocess.json"
+TRACKERS = "trackers.json"
 WEIGHTS = "best.weights.h5"
 
 _OF_TRAINING = (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png")
 _OF_TRAINING += ("validation.png", "summary.txt", checkpoints.FOLDER, "tensorboard")
-_OF_TRAINING += (RULE,)
+_OF_TRAINING += (RULE, TRACKERS, "wandb")
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
 _MAY_DIFFER |= {"deterministic", "overwrite"}
-_MAY_DIFFER |= {"devices", "hosts", "host", "coordinator"}
+_MAY_DIFFER |= {"devices", "hosts", "host", "coordinator", "track"}
 
 
 def facts(settings: Training, records: Manifest) -> dict:

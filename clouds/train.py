@@ -27,6 +27,7 @@ from clouds import (
     resnet,
     run,
     schema,
+    trackers,
     unet,
     weights,
 )
@@ -78,6 +79,7 @@ def train(settings: config.Training) -> None:
     """
     if settings.deterministic:
         _be_deterministic()
+    trackers.check(settings.track)
     on = devices.start(settings)
     with on.together(), on.folder(settings.run) as folder:
         _train(settings, on, folder)
@@ -121,11 +123,16 @@ def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> Non
     examples = next(val_batches.take(1).as_numpy_iterator())
     watch = callbacks.Watch(settings, records, progress)
     try:
-        with callbacks.interrupts() as asked:
+        with (
+            callbacks.interrupts() as asked,
+            trackers.watching(settings, folder) as tracking,
+        ):
             checkpointing = callbacks.Checkpoints(
                 settings.checkpoint_every, folder, progress, watch, arrays, asked
             )
-            made = callbacks.make(settings, folder, progress, examples, checkpointing)
+            made = callbacks.make(
+                settings, folder, progress, examples, checkpointing, tracking
+            )
             # An epoch that was broken off has a `fit` of its own.
             while not _finished(progress, settings):
                 until = _freeze(trainer, settings, progress.epoch)

@@ -104,6 +104,11 @@ class Training:
         500,
         section="machine",
     )
+    track: Literal["none", "mlflow", "wandb"] = flag(
+        "tell an experiment tracker too, set up by its environment variables; needs "
+        "its package (bin/setup mlflow, bin/setup wandb)",
+        "none",
+    )
     cache: Place | None = flag(
         "keep unpacked images: memory, or a folder on a fast disk", None
     )
