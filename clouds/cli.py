@@ -19,7 +19,6 @@ COMMANDS = {
     "train": (config.Training, "clouds.train", "train"),
     "evaluate": (config.Evaluation, "clouds.evaluate", "evaluate"),
     "predict": (config.Prediction, "clouds.predict", "predict"),
-    "export": (config.Export, "clouds.export", "export"),
     "submit-check": (config.SubmissionCheck, "clouds.submissions", "check"),
 }
 

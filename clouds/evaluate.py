@@ -1,34 +1,36 @@
-"""Measures a run on labelled records, beside predictions that need no network."""
+"""Measures runs on labelled records, beside predictions that need no network.
+
+`clouds.summary` says what it leaves in `--out`, or else in the (first) run's folder;
+with `--tune`, `clouds.tuner` what is there besides.
+"""
 
 import dataclasses
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
 
 from clouds import (
     config,
-    data,
-    ensemble,
-    manifest,
     metrics,
     postprocess,
     run,
     schema,
+    scores,
+    summary,
+    trials,
+    tuner,
 )
 from clouds.rules import Rule
-
-METRICS = "metrics.json"
-TABLE = "metrics.txt"
+from clouds.tally import Tally
+from clouds.trials import Trial
 
 _LEVELS = np.arange(0.05, 1, 0.05, dtype=np.float32)
 
 
 def evaluate(settings: config.Evaluation) -> pd.DataFrame:
-    """Measures the competition's Dice at 350x525 and the notebook's at the network's.
+    """Measures, having tuned the rule first if asked to; prints and writes figures.
 
     Args:
       settings: what to measure on, and with which post-process.
@@ -38,106 +40,128 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
       post-processed, all empty, all full, best constant: the competition's Dice
       of each. The best constant is the mask that, predicted for every image of
       this same split, would score highest among empty, full, and the places where
-      the label is more frequent than a level. All is printed, and written to
-      `metrics.txt` and `metrics.json` in the run.
+      the label is more frequent than a level.
 
     Raises:
-      InputError: records or run cannot be read.
+      InputError: records or runs cannot be read or do not go together, or the split
+        is empty.
     """
-    fold = ensemble.settings(settings.run).fold
-    there = manifest.load(settings.records)
-    # A run of a fold can also be measured on other records, without folds.
-    fold = fold if there and there.folds else None
-    records = manifest.read(settings.records, fold=fold)
-    network = ensemble.load(settings.run, flips=settings.flips)
+    trial = trials.of(
+        settings.run,
+        settings.records,
+        split=settings.split,
+        batch_size=settings.batch_size,
+        flips=settings.flips,
+    )
+    out = Path(settings.out or settings.run[0])
+    out.mkdir(parents=True, exist_ok=True)
+    tuned = ""
+    if settings.tune:
+        wanted = settings.rule(None)
+        tuned = tuner.tune(trial, out, scope=wanted.scope, gap=wanted.gap).text + "\n"
     rule = settings.rule(run.rule(settings.run[0]))
-    size = network.input_shape[1:3]
-    with data.damage_named(settings.records, records):
-        network_dice, cleaned_dice, soft_dice, frequency = _measure(
-            settings, records, network, rule, size
-        )
-    table = pd.DataFrame(
-        {
-            "network": network_dice,
-            "post-processed": cleaned_dice,
-            **_baselines(settings, records, frequency),
-        },
-        index=list(schema.LABELS),
-        dtype=np.float64,
-    )
-    table.loc["mean"] = table.mean()
-    images = records.examples(settings.split)
-    text = (
-        f"Competition Dice on {images} images of the {settings.split} split:\n"
-        f"{table.to_string(float_format='{:.4f}'.format)}\n"
-        f"The notebook's dice_coef: {soft_dice:.4f}\n"
-    )
-    print(text, end="")
-    Path(settings.run[0], TABLE).write_text(text)
-    run.write_json(
-        Path(settings.run[0], METRICS),
-        {
-            "split": settings.split,
-            "images": images,
-            "rule": dataclasses.asdict(rule),
-            "dice_coef": soft_dice,
-            "mean_dice": table.to_dict(),
-        },
-    )
-    return table
+    counted, soft, frequency = _count(trial, rule)
+    found = summary.summarise(counted, _baselines(trial, frequency), soft)
+    facts = _facts(settings, trial, rule)
+    text = f"{_title(trial)}\n{summary.text(found)}\n{_note(settings, facts)}\n"
+    print("\n" * bool(tuned) + text, end="", flush=True)
+    summary.write(found, facts, tuned + text, out)
+    return summary.table(found)
 
 
-def _measure(settings, records, network: keras.Model, rule: Rule, size):
-    """Sums over one pass: Dice by label, soft Dice, how often a pixel is labelled."""
+def _count(trial: Trial, rule: Rule) -> tuple[Tally, np.ndarray, np.ndarray]:
+    """Counts, in one pass; the notebook's Dice; how often each pixel is labelled."""
 
     @tf.function(reduce_retracing=True)
     def draw(probabilities, shown):
-        return postprocess.draw(probabilities, rule, shown, records.truth_size)
+        masks = postprocess.draw(probabilities, rule, shown, trial.truth_size)
+        return postprocess.resize(probabilities, trial.truth_size), *masks
 
-    batches = data.evaluation_batches(
-        settings.records, records, settings.split, settings.batch_size, size=size
-    )
-    sums, soft = np.zeros((2, len(schema.LABELS))), []
-    frequency = np.zeros((*records.truth_size, len(schema.LABELS)), np.int64)
-    images = records.examples(settings.split)
-    with tqdm(total=images, unit="image", disable=None, desc="evaluate") as bar:
-        for batch in batches:
-            # NumPy between them: the network may run on JAX.
-            image, masks, truth = (
-                batch[name].numpy() for name in ("image", "masks", "truth")
-            )
-            probabilities = network.predict_on_batch(image)
-            for total, drawn in zip(sums, draw(probabilities, image), strict=True):
-                total += np.array(metrics.dice(truth, drawn.numpy())).sum(0)
-            soft.append(float(metrics.dice_coef(masks, probabilities)))
-            frequency += truth.sum(0, np.int64)
-            bar.update(len(probabilities))
-    return *(sums / images), float(np.mean(soft)), frequency / images
+    counted, soft = Tally(), []
+    frequency = np.zeros((*trial.truth_size, len(schema.LABELS)), np.int64)
+    for batch in trial.batches("evaluate"):
+        # NumPy between them: the network may run on JAX.
+        drawn = (part.numpy() for part in draw(batch.probabilities, batch.images))
+        counted.add(batch.names, *drawn, batch.truth)
+        frequency += batch.truth.sum(0, np.int64)
+        whole = batch.masks, batch.probabilities
+        labels = range(len(schema.LABELS))
+        pairs = [*([x[..., k, None] for x in whole] for k in labels), whole]
+        soft.append([float(metrics.dice_coef(*pair)) for pair in pairs])
+    return counted, np.mean(soft, axis=0), frequency / trial.images
 
 
-def _baselines(settings, records, frequency: np.ndarray) -> dict[str, np.ndarray]:
+def _baselines(trial: Trial, frequency: np.ndarray) -> dict[str, np.ndarray]:
+    """Dice of each image and label: float64[N, C]."""
     empty, full = np.zeros_like(frequency), np.ones_like(frequency)
     candidates = np.stack([empty, full, *(frequency > level for level in _LEVELS)])
+    areas = candidates.sum(axis=(1, 2))[:, None]
+    constants = tf.constant(candidates, tf.float32)
 
     @tf.function(reduce_retracing=True)
     def judge(truth):
         # [K, B, …]: every candidate against every image.
-        intersections = tf.einsum("bhwc,khwc->kbc", truth, constants)
-        totals = (
-            tf.reduce_sum(truth, (1, 2)) + tf.reduce_sum(constants, (1, 2))[:, None]
-        )
-        return tf.reduce_sum(
-            tf.where(totals > 0, 2 * intersections / tf.maximum(totals, 1), 1.0), 1
-        )
+        truth = tf.cast(truth, tf.float32)
+        shared = tf.einsum("bhwc,khwc->kbc", truth, constants)
+        # Summed over both axes at once, TensorFlow's CPU is several times slower.
+        return shared, tf.reduce_sum(tf.reduce_sum(truth, axis=1), axis=1)
 
-    constants = tf.constant(candidates, tf.float32)
-    batches = data.truth_batches(
-        settings.records, records, settings.split, settings.batch_size
-    )
-    scores = sum(judge(tf.cast(truth, tf.float32)).numpy() for truth in batches)
-    scores = scores / records.examples(settings.split)
+    scored = []
+    for truth in trial.truths():
+        shared, area = (x.numpy().astype(np.float64) for x in judge(truth))
+        scored.append(scores.dice(area, areas, shared))
+    scored = np.concatenate(scored, axis=1)
+    best = scored.mean(axis=1).argmax(axis=0)
     return {
-        "all empty": scores[0],
-        "all full": scores[1],
-        "best constant": scores.max(0),
+        "dice_all_empty": scored[0],
+        "dice_all_full": scored[1],
+        "dice_best_constant": scored[best, :, np.arange(len(best))].T,
     }
+
+
+def _facts(settings: config.Evaluation, trial: Trial, rule: Rule) -> dict:
+    given = ("threshold", "min_size", "top", "top_scope", "gap", "clean_on")
+    flags = any(getattr(settings, name) is not None for name in given)
+    of_rule = run.rule_facts(settings.run[0])
+    sources = [
+        *(["tuned"] if of_rule is not None else []),
+        *(["flags"] if flags and not settings.tune else []),
+    ]
+    here, there = trial.facts, (of_rule or {}).get("tuned_on")
+    same = (
+        there is not None
+        and all(there[name] == here[name] for name in ("sha256", "split"))
+        and bool(set(there["folds"]) & set(here["folds"]))
+    )
+    return {
+        **here,
+        "rule": dataclasses.asdict(rule),
+        "rule_source": " and ".join(sources) or "default",
+        "tuned_on_these_images": same,
+    }
+
+
+def _title(trial: Trial) -> str:
+    what = f"{trial.images} images of the {trial.split} split"
+    if len(trial.parts) > 1:
+        what += f", each predicted by runs of its fold ({len(trial.parts)} folds)"
+    return f"Competition Dice on {what}:"
+
+
+def _note(settings: config.Evaluation, facts: dict) -> str:
+    """Says by which rule masks were drawn, and if it knew these images."""
+    folder, source = settings.run[0], facts["rule_source"]
+    if source == "default":
+        return "Masks are drawn by the default rule; --tune chooses one for the run."
+    if source == "flags":
+        return "Masks are drawn by the rule that the flags give."
+    flags = " and by the flags" if "flags" in source else ""
+    text = f"Masks are drawn by the rule in {folder}/{run.RULE}{flags}."
+    if not facts["tuned_on_these_images"]:
+        return text
+    text += " It was tuned on these very images: they look better than others will."
+    honest = (run.rule_facts(folder) or {}).get("dice", {}).get("cross_fitted")
+    if flags or not honest:
+        return text
+    expected = "{value:.4f} [{low:.4f}, {high:.4f}]".format(**honest["mean"])
+    return f"{text} Of these, expect the cross-fitted Dice: {expected}."

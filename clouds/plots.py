@@ -36,7 +36,7 @@ def history(epochs: pd.DataFrame, path: Path) -> None:
     axes[-1].set_xlabel("Epochs")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     sns.despine(figure)
-    _save(figure, path)
+    save(figure, path)
 
 
 def overlays(
@@ -67,8 +67,8 @@ def overlays(
                 ax.contour(labels[..., label], [0.5], colors=colour, linewidths=1.5)
     for ax, title in zip(axes, titles, strict=False):
         ax.set_title(title)
-    _legend(figure)
-    _save(figure, path)
+    legend(figure)
+    save(figure, path)
 
 
 def statistics(
@@ -109,12 +109,13 @@ def statistics(
     _heat_map(axes[0], both)
     _cumulated(axes[1], masks)
     _histogram(axes[2], components, speck)
-    _legend(lower)
+    legend(lower)
     sns.despine(figure)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _legend(figure: FigureBase) -> None:
+def legend(figure: FigureBase) -> None:
+    """Names the labels and their colours in a row below the panels."""
     figure.legend(
         [Line2D([], [], color=colour) for colour in schema.COLOURS],
         schema.LABELS,
@@ -173,7 +174,8 @@ def _histogram(ax: Axes, components: pd.DataFrame, speck: float) -> None:
     ax.legend(loc="best", frameon=False)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a picture under a temporary name, then renames it."""
     part = path.with_name(f"part.{path.name}")
     figure.savefig(part)
     part.replace(path)

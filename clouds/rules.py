@@ -9,6 +9,9 @@ from clouds.errors import InputError
 Scope = Literal["component", "image"]
 Grid = Literal["submission", "network"]
 
+NOTHING = 2**31 - 1
+"""A minimum size that no component exceeds, of a label better left undrawn."""
+
 _COUNT = len(schema.LABELS)
 
 

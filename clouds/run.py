@@ -6,7 +6,9 @@ came of it; `best.weights.h5` the weights of the best epoch; `history.csv` and
 true and predicted, after the last one; `tensorboard/` all of these for TensorBoard;
 `checkpoints/` what a training goes on from; `summary.txt` the layers;
 `trackers.json` what experiment trackers call it, `wandb/` their files;
-`postprocess.json` the rule that was tuned for it, by which predictions are drawn.
+`postprocess.json` the rule that was tuned for these weights, by which predictions are
+drawn; `tuning.…` and `metrics.…` what came of tuning and evaluating (`clouds.tuner`,
+`clouds.summary`).
 """
 
 import dataclasses
@@ -37,9 +39,11 @@ WEIGHTS = "best.weights.h5"
 
 _OF_TRAINING = (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png")
 _OF_TRAINING += ("validation.png", "summary.txt", checkpoints.FOLDER, "tensorboard")
-_OF_TRAINING += (RULE, TRACKERS, "wandb")
+_OF_TRAINING += (RULE, TRACKERS, "wandb", "tuning.json", "tuning.png")
+_OF_TRAINING += ("metrics.json", "metrics.txt", "metrics.csv", "metrics_images.csv")
+_OF_TRAINING += ("metrics.png",)
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
-_MAY_DIFFER |= {"deterministic", "overwrite"}
+_MAY_DIFFER |= {"deterministic", "overwrite", "tune"}
 _MAY_DIFFER |= {"devices", "hosts", "host", "coordinator", "track"}
 
 
@@ -185,25 +189,23 @@ def weights(folder: str) -> Path:
     return path
 
 
-def load(
-    folder: str, *, name: str = "clouds", precision: str | None = None
-) -> keras.Model:
+def load(folder: str, *, name: str = "clouds") -> keras.Model:
     """Builds the network of a run, from pixels to probabilities.
 
     Args:
       folder: of the run.
       name: of the model.
-      precision: dtype or policy of its layers; that of the training if None.
 
     Returns:
-      A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C].
+      A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C], in
+      the precision that the run was trained in.
 
     Raises:
       InputError: the folder holds no run, or no weights.
     """
     chosen = settings(folder)
     path = weights(folder)
-    network = unet.build(chosen.size, dtype=precision or chosen.precision)
+    network = unet.build(chosen.size, dtype=chosen.precision)
     try:
         network.load_weights(path)
     except (OSError, ValueError) as error:
@@ -223,16 +225,18 @@ def rule(folder: str) -> Rule | None:
     Raises:
       InputError: it is damaged.
     """
-    path = Path(folder, RULE)
-    if not path.is_file():
-        return None
-    try:
-        return Rule(**json.loads(path.read_text())["rule"])
-    except (json.JSONDecodeError, KeyError, TypeError, InputError) as error:
-        raise InputError(
-            f"A rule must be as bin/evaluate --tune writes it. Received: {path}, "
-            f"damaged or of another version ({error}). Tune again, or remove it."
-        ) from error
+    stored = _stored_rule(folder)
+    return stored and stored[0]
+
+
+def rule_facts(folder: str) -> dict | None:
+    """Reads how the rule of a run came about; None where none was tuned.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    stored = _stored_rule(folder)
+    return stored and stored[1]
 
 
 def save_rule(folder: str, chosen: Rule, facts: dict) -> None:
@@ -248,7 +252,11 @@ def save_rule(folder: str, chosen: Rule, facts: dict) -> None:
 
 
 def save_weights(network: keras.Model, folder: Path) -> None:
-    """Writes the weights under a temporary name, then renames them."""
+    """Writes the weights under a temporary name, then renames them.
+
+    A rule that was tuned for others goes: it would draw too much or too little.
+    """
+    (folder / RULE).unlink(missing_ok=True)
     part = folder / f"part.{WEIGHTS}"
     network.save_weights(part)
     part.replace(folder / WEIGHTS)
@@ -269,6 +277,20 @@ def write_json(path: Path, fields: dict) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(fields, indent=2) + "\n")
     part.replace(path)
+
+
+def _stored_rule(folder: str) -> tuple[Rule, dict] | None:
+    path = Path(folder, RULE)
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text())
+        return Rule(**facts.pop("rule")), facts
+    except (json.JSONDecodeError, KeyError, TypeError, InputError) as error:
+        raise InputError(
+            f"A rule must be as bin/evaluate --tune writes it. Received: {path}, "
+            f"damaged or of another version ({error}). Tune again, or remove it."
+        ) from error
 
 
 def _facts(folder: Path) -> dict:

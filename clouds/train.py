@@ -28,6 +28,8 @@ from clouds import (
     run,
     schema,
     trackers,
+    trials,
+    tuner,
     unet,
     weights,
 )
@@ -83,6 +85,11 @@ def train(settings: config.Training) -> None:
     on = devices.start(settings)
     with on.together(), on.folder(settings.run) as folder:
         _train(settings, on, folder)
+    # A rule that is there was tuned for these weights: better ones remove it.
+    if settings.tune and run.rule(settings.run) is None:
+        # What a batch is shared among is for training.
+        keras.distribution.set_distribution(None)
+        tuner.tune(trials.of([settings.run], settings.records), Path(settings.run))
 
 
 def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None:

@@ -17,10 +17,10 @@ import numpy as np
 
 from clouds import slices, splits, sweep
 from clouds.errors import InputError
-from clouds.rules import Rule, Scope
+from clouds.rules import NOTHING, Rule, Scope
 from clouds.slices import Found
 
-SIZES = tuple(range(0, 31000, 1000))
+SIZES = tuple(range(0, 41000, 1000))
 """Minimum areas of the map that `search` draws, in pixels of the submission's grid."""
 
 _SAME = 1e-9
@@ -107,7 +107,8 @@ def search(
 
     Of equals, no top goes before any, then the lower top, then the lower threshold.
     Of the minimum areas that are as good as the best, the highest unbroken stretch
-    is taken, and its middle: the one that new images are least likely to tip.
+    is taken, and its middle: the one that new images are least likely to tip. Where
+    no mask is better than to draw none, it is `rules.NOTHING`.
 
     Args:
       found: from `slices.join`.
@@ -177,8 +178,9 @@ def cross_fit(
     """Chooses on all folds but one, scores on that one, for each in turn.
 
     Every step-th level is tried first; then, label by label, those less than a step
-    from what was chosen. A label that none of the images has cannot be tuned: it
-    keeps the threshold next to the default rule's, and that one's minimum area.
+    from what was chosen. A label of which nothing should be drawn has the level next
+    to the default rule's threshold. So has one that none of the images has, as it
+    cannot be tuned, with the default's minimum area.
 
     Args:
       found: from `slices.join`.
@@ -214,7 +216,7 @@ def cross_fit(
         choices = [_refined(alone, levels, *pair, step) for pair in pairs]
     present = weights @ (found.truth > 0) > 0
     pairs = zip(choices, present, strict=True)
-    *choices, choice = (_or_default(levels, *pair) for pair in pairs)
+    *choices, choice = (_settled(levels, *pair) for pair in pairs)
     scores = np.stack([score(found, levels, each) for each in choices])
     honest = scores[fold, np.arange(len(fold))]
     tuned = score(found, levels, choice)
@@ -242,18 +244,16 @@ def _refined(alone, levels, choice, weights, step):
     return Choice(*fields, choice.scope, tuple(each.dice[0] for each in picked))
 
 
-def _or_default(levels, choice, present):
+def _settled(levels, choice, present):
     default = Rule()
     nearest = np.abs(levels - default.thresholds[0]).argmin(axis=0)
     nearest = levels[nearest, np.arange(levels.shape[1])]
-
-    def fill(chosen, others):
-        return tuple(np.where(present, chosen, others).tolist())
-
+    sizes = np.where(present, choice.min_sizes, default.min_sizes[0])
+    drawn = present & (sizes != NOTHING)
     return choice._replace(
-        thresholds=fill(choice.thresholds, nearest),
-        tops=fill(choice.tops, 0.0),
-        min_sizes=fill(choice.min_sizes, default.min_sizes[0]),
+        thresholds=tuple(np.where(drawn, choice.thresholds, nearest).tolist()),
+        tops=tuple(np.where(drawn, choice.tops, 0.0).tolist()),
+        min_sizes=tuple(sizes.tolist()),
     )
 
 
@@ -301,7 +301,9 @@ def _middles(scores, area, heads):
     is_past = ~good & (place > np.repeat(first, lengths))
     stop = np.minimum.reduceat(np.where(is_past, place, len(place)), heads)
     stop = np.minimum(stop, ends)
-    return (smaller[stop - 1] + larger[first] - 1) // 2
+    middles = (smaller[stop - 1] + larger[first] - 1) // 2
+    # A segment begins with what draws nothing.
+    return np.where(first == heads, NOTHING, middles)
 
 
 def _places(levels, rule, where):

@@ -156,3 +156,8 @@ def test_several_values_may_also_be_one():
     assert found["min_size"] == (1.0, 2.0)
     with pytest.raises(InputError, match="--threshold must be a number"):
         config.gather(config.Evaluation, {"threshold": []})
+
+
+def test_tuning_at_the_end_is_refused_with_several_hosts():
+    with pytest.raises(InputError, match="--tune must be left out with --hosts"):
+        config.Training(records="r", run="x", tune=True, hosts=2, host=0)

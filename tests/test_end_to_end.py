@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from conftest import ROOT
 
-from clouds import cli, evaluate, table
+from clouds import cli, summary, table
 
 
 def run(command, *flags, backend="tensorflow"):
@@ -43,9 +43,9 @@ def test_a_network_trained_on_jax_scores_the_same_on_tensorflow(records, tmp_pat
     options = ("--epochs", 1, "--batch-size", 4, "--precision", "float32")
     run("train", *of_run, *options, "--batch-norm-momentum", 0.5, backend="jax")
     run("evaluate", *of_run, backend="jax")
-    on_jax = json.loads((tmp_path / evaluate.METRICS).read_text())
+    on_jax = json.loads((tmp_path / summary.JSON).read_text())
     assert cli.main(["evaluate", *map(str, of_run)]) == 0
-    on_tensorflow = json.loads((tmp_path / evaluate.METRICS).read_text())
+    on_tensorflow = json.loads((tmp_path / summary.JSON).read_text())
     for path in (("dice_coef",), ("mean_dice", "network", "mean")):
         one, other = on_jax, on_tensorflow
         for key in path:

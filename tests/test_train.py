@@ -31,6 +31,8 @@ from clouds import (
     train,
     unet,
 )
+from clouds import run as module
+from clouds.rules import Rule
 
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (2, 32, 64, 3), np.uint8)
@@ -77,8 +79,6 @@ def test_a_run_holds_what_is_promised(run, records):
 
 
 def test_the_best_weights_are_those_of_the_best_epoch(run, records):
-    from clouds import run as module
-
     facts = json.loads((run / "run.json").read_text())
     network = module.load(str(run))
     read = manifest.read(str(records))
@@ -382,3 +382,23 @@ def test_a_moving_average_goes_on_within_an_epoch(small_run, monkeypatch):
     resumed, _ = arrays(small_run(*flags))
     for one, other in zip(whole, resumed, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_run_is_tuned_at_its_end_if_asked_for_once_for_its_weights(
+    records, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(unet, "build", small.build_smooth)
+    of_run = ["train", "--run", str(tmp_path), "--tune"]
+    options = ["--records", str(records), "--epochs", "1", "--batch-size", "4"]
+    assert cli.main([*of_run, *options, "--precision", "float32"]) == 0
+    tuned_on = module.rule_facts(str(tmp_path))["tuned_on"]
+    assert tuned_on["images"] == 4 and tuned_on["runs"] == [str(tmp_path)]
+    assert {"tuning.json", "tuning.png"} <= {path.name for path in tmp_path.iterdir()}
+    shown = capsys.readouterr().out
+    assert shown.index("Best weights") < shown.index("Tuned on 4 images of the val")
+    assert cli.main(of_run) == 0
+    shown = capsys.readouterr().out
+    assert "Finished before" in shown and "Tuned on" not in shown
+    module.save_rule(str(tmp_path), Rule(), {})
+    assert cli.main([*of_run, *options[:2], "--overwrite", *options[2:]]) == 0
+    assert module.rule(str(tmp_path)) != Rule()

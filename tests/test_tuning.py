@@ -8,7 +8,7 @@ from references import maps
 
 from clouds import metrics, postprocess, schema, slices, tuning
 from clouds.errors import InputError
-from clouds.rules import Rule
+from clouds.rules import NOTHING, Rule
 
 LEVELS = np.linspace(0.1, 0.9, 5)[:, None] + [0.0, 0.03]
 SCOPES = ["component", "image"]
@@ -101,16 +101,26 @@ def test_the_minimum_area_is_the_middle_of_those_as_good():
     assert tuning.search(found, [[0.5]]).choice.min_sizes == (19,)
 
 
-def test_where_nothing_is_best_the_largest_component_goes():
+def test_where_nothing_is_best_no_component_is_large_enough():
     found = table([(0, 0, 0, 30, 0, 0), (0, 0, 0, 10, 0, 0)], [[0]])
     choice = tuning.search(found, [[0.5]]).choice
-    assert choice.min_sizes == (30,) and choice.dice == (1,)
+    assert choice.min_sizes == (NOTHING,) and choice.dice == (1,)
+
+
+def test_a_label_better_left_undrawn_has_the_default_threshold():
+    rows = [(k, 0, level, 30, 0, level) for k in range(4) for level in range(3)]
+    levels = np.array([[0.2], [0.4], [0.7]])
+    found = table(rows, [[0], [0], [0], [5]])
+    choice = tuning.cross_fit(found, levels, folds=2).choice
+    assert choice[:3] == ((0.4,), (0,), (NOTHING,))
 
 
 def test_images_without_weight_do_not_bear_on_the_minimum_area():
-    found = table([(0, 0, 0, 30, 0, 0), (1, 0, 0, 90, 0, 0)], [[0], [0]])
+    rows = [(0, 0, 0, 30, 0, 0), (0, 0, 0, 50, 50, 0), (1, 0, 0, 40, 0, 0)]
+    found = table(rows, [[50], [0]])
     search = tuning.search(found, [[0.5]], weights=[True, False])
-    assert search.choice.min_sizes == (30,)
+    assert search.choice.min_sizes == (39,)
+    assert tuning.search(found, [[0.5]]).choice.min_sizes == (44,)
 
 
 def test_planes_without_components_or_truth_count_as_the_competition_has_it():
@@ -121,7 +131,7 @@ def test_planes_without_components_or_truth_count_as_the_competition_has_it():
     none = table([], [[0, 3], [0, 0]])
     for scope in SCOPES:
         choice = tuning.search(none, LEVELS, scope=scope).choice
-        assert choice.dice == (1, 0.5) and choice.min_sizes == (0, 0)
+        assert choice.dice == (1, 0.5) and choice.min_sizes == (NOTHING,) * 2
         assert choice.thresholds == tuple(LEVELS[0]) and choice.tops == (0, 0)
 
 

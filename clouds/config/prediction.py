@@ -31,6 +31,7 @@ class _Judgement:
         "folder of a run, or of several whose predictions are averaged",
         section="network",
     )
+    batch_size: int = flag("images a step", 16)
     flips: bool = flag("average the predictions of four views, each flipped", False)
     threshold: Numbers | None = flag(
         "probability above which a pixel is of the label, one or one a label; "
@@ -65,6 +66,7 @@ class _Judgement:
 
     def __post_init__(self):
         """Refuses values out of range."""
+        positive(self, "batch_size")
         self.rule(None)
 
     def rule(self, tuned: Rule | None) -> Rule:
@@ -86,31 +88,50 @@ class _Judgement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _InSteps(_Judgement):
-    """The same, of images a few at a time."""
-
-    batch_size: int = flag("images a step", 16)
-
-    def __post_init__(self):
-        """Refuses values out of range."""
-        super().__post_init__()
-        positive(self, "batch_size")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation(_InSteps):
+class Evaluation(_Judgement):
     """Measures a run on labelled records, beside predictions that need no network.
 
     Example:
-      bin/evaluate --records tfrecords/clouds --run runs/first
+      bin/evaluate --records tfrecords/clouds --run runs/first --tune
+      bin/evaluate --records tfrecords/folds --run runs/fold0 runs/fold1 --tune
     """
 
+    run: Folders = flag(
+        "folder of a run, or of several: those of one fold are averaged, those of "
+        "several folds each predict the images of their own",
+        section="network",
+    )
     records: Folder = flag("folder of records")
     split: Split = flag("images to measure on", "val")
+    tune: bool = flag(
+        "first choose thresholds, tops and minimum areas on these images, and store "
+        "them in the run, to be used from then on",
+        False,
+    )
+    out: Folder | None = flag(
+        "folder for the figures; the first run's if not given", None
+    )
+
+    def __post_init__(self):
+        """Refuses values out of range, and what tuning would choose."""
+        super().__post_init__()
+        if not self.tune:
+            return
+        if self.split != "val":
+            raise InputError(
+                "--tune must go with --split val, on images that the run was not "
+                f"trained on. Received: --split {self.split}. Leave it out."
+            )
+        for name in ("threshold", "min_size", "top", "clean_on"):
+            if getattr(self, name) is not None:
+                raise InputError(
+                    f"--{name.replace('_', '-')} must be left out with --tune, which "
+                    "chooses thresholds, tops and minimum areas at 350x525."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction(_InSteps):
+class Prediction(_Judgement):
     """Predicts masks of images and writes both submissions; goes on if cut off.
 
     An image that cannot be read gets no rows, also where the sample submission asks
@@ -166,18 +187,6 @@ class Prediction(_InSteps):
             _on_earth(self.bbox)
             if not self.geojson:
                 raise InputError("--bbox must go with --geojson. Add it.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export(_Judgement):
-    """Exports a run for TensorFlow Serving: JPEG bytes in, run-length codes out.
-
-    Example:
-      bin/export --run runs/first --out models/clouds
-    """
-
-    out: Folder = flag("folder of the model; the export becomes its next version there")
-    precision: Literal["float32", "mixed_bfloat16"] = flag("of the network", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)

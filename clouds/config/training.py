@@ -40,6 +40,11 @@ class Training:
     epochs: int = flag("passes over the training images at most", 15)
     batch_size: int = flag("images a step, on all devices together", 32)
     seed: int = flag("of weights, order and augmentation", 0)
+    tune: bool = flag(
+        "at the end choose the post-process on the validation images, as bin/evaluate "
+        "--tune does",
+        False,
+    )
     overwrite: bool = flag("replace the run in the folder", False)
 
     size: Size | None = flag(
@@ -148,6 +153,12 @@ class Training:
             raise InputError(
                 f"--host must be below --hosts. Received: {self.host}, of {self.hosts} "
                 "hosts. Count from 0."
+            )
+        if self.tune and self.hosts > 1:
+            raise InputError(
+                "--tune must be left out with --hosts, where one host would work and "
+                f"the others wait. Received: {self.hosts} hosts. bin/evaluate --tune "
+                "does the same afterwards."
             )
         _named_layers(self.augmentation)
 
