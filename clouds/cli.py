@@ -18,6 +18,8 @@ COMMANDS = {
     "make_tfrecords": (config.Records, "clouds.convert", "convert"),
     "train": (config.Training, "clouds.train", "train"),
     "evaluate": (config.Evaluation, "clouds.evaluate", "evaluate"),
+    "report": (config.Report, "clouds.report", "report"),
+    "compare": (config.Comparison, "clouds.compare", "compare"),
     "predict": (config.Prediction, "clouds.predict", "predict"),
     "submit-check": (config.SubmissionCheck, "clouds.submissions", "check"),
 }

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psutil
 import tensorflow as tf
@@ -144,6 +144,37 @@ def evaluation_batches(
         return records.parse(serialized, manifest, size)
 
     return _once(folder, manifest, split, batch_size, parse)
+
+
+def named_batches(
+    folder: str,
+    manifest: Manifest,
+    split: str,
+    names: Sequence[str],
+    batch_size: int,
+    *,
+    size=None,
+) -> tf.data.Dataset:
+    """Batches of the images of a split that have these names, in the records' order.
+
+    Returns:
+      Batches of what `records.parse` returns; the other images are not decoded.
+    """
+    wanted = tf.constant(list(names), tf.string)
+
+    def is_wanted(serialized: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_any(records.parse_name(serialized) == wanted)
+
+    def parse(serialized: tf.Tensor) -> dict:
+        return records.parse(serialized, manifest, size)
+
+    return (
+        _in_order(folder, manifest, split)
+        .filter(is_wanted)
+        .take(len(names))
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size)
+    )
 
 
 def test_batches(

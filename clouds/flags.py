@@ -109,10 +109,16 @@ def _usage(prog: str, settings: type) -> str:
     words = [prog]
     for field in _fields(settings):
         if field.metadata.get("positional"):
-            words.append(fields.name(field))
+            words.append(_place(field, hints[field.name]))
         elif field.default is dataclasses.MISSING:
             words.append(f"{fields.name(field)} {_metavar(hints[field.name])}")
     return " ".join([*words, "[flags]"])
+
+
+def _place(field: dataclasses.Field, hint) -> str:
+    """How `--help` shows what is given by its place."""
+    name = fields.name(field)
+    return f"{name} [{name} ...]" if fields.several(hint) else name
 
 
 def _metavar(hint) -> str:
@@ -144,7 +150,8 @@ def _options(field: dataclasses.Field, hint) -> dict:
         return {"action": argparse.BooleanOptionalAction}
     if field.metadata.get("positional"):
         # Left out here, it may still be in a file.
-        return {"nargs": "?", "metavar": fields.name(field)}
+        nargs = "*" if fields.several(hint) else "?"
+        return {"nargs": nargs, "metavar": fields.name(field)}
     nargs = "+" if fields.several(hint) else None
     return {"nargs": nargs, "metavar": fields.form(hint).metavar}
 

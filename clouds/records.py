@@ -97,6 +97,11 @@ def parse_image(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
     return {"name": fields["name"], "image": image}
 
 
+def parse_name(serialized: tf.Tensor) -> tf.Tensor:
+    """Unpacks the name alone of a record, string[]."""
+    return _fields(serialized, "name")["name"]
+
+
 def parse_truth(serialized: tf.Tensor, manifest: Manifest) -> tf.Tensor:
     """Unpacks a record's masks for evaluation, uint8[H, W, C] on `truth_size`."""
     return _unpack(_fields(serialized, "truth")["truth"], manifest.truth_size)

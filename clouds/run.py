@@ -41,7 +41,7 @@ _OF_TRAINING = (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png")
 _OF_TRAINING += ("validation.png", "summary.txt", checkpoints.FOLDER, "tensorboard")
 _OF_TRAINING += (RULE, TRACKERS, "wandb", "tuning.json", "tuning.png")
 _OF_TRAINING += ("metrics.json", "metrics.txt", "metrics.csv", "metrics_images.csv")
-_OF_TRAINING += ("metrics.png",)
+_OF_TRAINING += ("metrics.png", "report.html")
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
 _MAY_DIFFER |= {"deterministic", "overwrite", "tune"}
 _MAY_DIFFER |= {"devices", "hosts", "host", "coordinator", "track"}
@@ -89,7 +89,7 @@ def check(settings: Training, facts: dict) -> None:
     trained = (folder / WEIGHTS).exists()
     if own is None or not (trained or checkpoints.files(folder)):
         return
-    known = _facts(folder)
+    known = read_facts(folder)
     there, here = dataclasses.asdict(own), dataclasses.asdict(settings)
     differing = [
         f"--{name.replace('_', '-')} {_shown(there[name])} there, {_shown(here[name])}"
@@ -172,6 +172,22 @@ def settings(folder: str) -> Training:
             f"{CONFIG}. Check the path."
         )
     return found
+
+
+def read_facts(folder: Path | str) -> dict:
+    """Reads what is known of a training; empty where there is nothing.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    path = Path(folder, FACTS)
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"Facts of a run must be as bin/train writes them. Received: {path}, "
+            f"damaged ({error}). Remove it, and the run goes on."
+        ) from error
 
 
 def weights(folder: str) -> Path:
@@ -293,17 +309,6 @@ def _stored_rule(folder: str) -> tuple[Rule, dict] | None:
         ) from error
 
 
-def _facts(folder: Path) -> dict:
-    path = folder / FACTS
-    try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"Facts of a run must be as bin/train writes them. Received: {path}, "
-            f"damaged ({error}). Remove it, and the run goes on."
-        ) from error
-
-
 def _clear(folder: Path) -> None:
     for name in _OF_TRAINING:
         path = folder / name
@@ -318,7 +323,7 @@ def _shown(value) -> str:
 
 
 def _add_facts(folder: Path, facts: dict) -> None:
-    known = _facts(folder)
+    known = read_facts(folder)
     started = {key: known[key] for key in ("started",) if key in known}
     write_json(folder / FACTS, {**known, **facts, **started})
 

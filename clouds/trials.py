@@ -126,6 +126,31 @@ class Trial:
                         yield _predicted(fields, network, part)
                         bar.update(len(fields["name"]))
 
+    def pick(self, names: Sequence[str]) -> Iterator[Batch]:
+        """Predicts some images only.
+
+        Args:
+          names: of the images.
+
+        Yields:
+          Batches, in the records' order.
+
+        Raises:
+          InputError: as `batches`.
+        """
+        for part, network in zip(self.parts, self._networks, strict=True):
+            batches = data.named_batches(
+                self.folder,
+                part.records,
+                self.split,
+                names,
+                self.batch_size,
+                size=network.input_shape[1:3],
+            )
+            with data.damage_named(self.folder, part.records):
+                for fields in batches.as_numpy_iterator():
+                    yield _predicted(fields, network, part)
+
     def truths(self) -> Iterator[tf.Tensor]:
         """The truth alone, uint8[B, H, W, C], in the same batches."""
         for part in self.parts:

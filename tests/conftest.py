@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,53 @@ def run(records, tmp_path_factory) -> Path:
     arguments = ["train", "--records", str(records), "--run", str(folder), *flags]
     assert cli.main(arguments) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated(records, tmp_path_factory) -> Path:
+    """A folder of two runs, `a` and `b`, with random weights, tuned and evaluated."""
+    import small
+
+    folder = tmp_path_factory.mktemp("evaluated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clouds.unet.build", small.build_smooth)
+        for seed, name in enumerate("ab"):
+            run = small.write_run(folder / name, records, seed=seed)
+            flags = ["--records", str(records), "--run", str(run)]
+            flags += ["--threshold", "0.5", "--min-size", "500"]
+            assert cli.main(["evaluate", *flags]) == 0
+    flags = ["--records", str(records), "--run", str(folder / "a")]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory) -> Iterator:
+    """Headless Chromium, driven by Selenium."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if not all(programs):
+        pytest.skip("no chromium and chromedriver on the PATH (Debian's packages)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "disable-dev-shm-usage",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(f"--{flag}")
+    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,20 @@ def test_truth_alone_equals_truth_beside_images(source):
         assert tf.reduce_all(batch["truth"] == truth)
 
 
+def test_named_images_come_whole_and_in_the_records_order(source):
+    whole = [
+        batch
+        for batch in data.evaluation_batches(*source, "train", 1).as_numpy_iterator()
+    ]
+    chosen = whole[2:12:4]
+    names = [batch["name"][0].decode() for batch in chosen[::-1]]
+    (found,) = data.named_batches(*source, "train", names, 9).as_numpy_iterator()
+    for key, values in found.items():
+        expected = np.concatenate([batch[key] for batch in chosen])
+        np.testing.assert_array_equal(values, expected)
+    assert list(data.named_batches(*source, "train", ["none.jpg"], 9)) == []
+
+
 def test_a_batch_larger_than_the_split_is_refused(source):
     with pytest.raises(InputError, match="17, with 16 images"):
         data.train_batches(*source, 17)

@@ -104,3 +104,22 @@ def test_an_error_of_the_parser_is_one_line(parser, arguments, message, capsys):
     assert shown.startswith(message)
     assert shown.count("\n") == 1
     assert shown.endswith("bin/act --help says more.\n")
+
+
+def test_places_may_take_any_number_of_values(monkeypatch):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Several:
+        """Does something.
+
+        Example:
+          bin/act a b
+        """
+
+        run: fields.Folders = fields.positional("what to do it with")
+        out: fields.File = fields.flag("where to put it", "there")
+
+    parser = flags.parsers({"act": Several})[1]["act"]
+    assert parser.format_help().startswith("usage: bin/act RUN [RUN ...] [flags]")
+    given = vars(parser.parse_args(["a", "b", "--out", "here"]))
+    assert (given["run"], given["out"]) == (["a", "b"], "here")
+    assert "run" not in vars(parser.parse_args([]))

@@ -155,3 +155,22 @@ def test_a_network_that_overflows_is_refused(records, tmp_path, monkeypatch):
     monkeypatch.setattr(ensemble, "load", lambda *_, **__: network)
     with pytest.raises(InputError, match="from 0 to 1. Received: nan, for Fish of "):
         next(trial.batches("test"))
+
+
+def test_images_picked_by_name_are_predicted_as_among_all(fold_runs, in_folds):
+    trial = trials.of(fold_runs, str(in_folds), batch_size=3)
+    whole = {
+        name: (image, probabilities)
+        for batch in trial.batches("")
+        for name, image, probabilities in zip(
+            batch.names, batch.images, batch.probabilities, strict=True
+        )
+    }
+    # Of the first and of the last fold, and one that is not there.
+    wanted = [list(whole)[0], list(whole)[-1], "none.jpg"]
+    batches = list(trial.pick(wanted))
+    assert [name for batch in batches for name in batch.names] == wanted[:2]
+    for batch in batches:
+        image, probabilities = whole[batch.names[0]]
+        np.testing.assert_array_equal(batch.images[0], image)
+        np.testing.assert_allclose(batch.probabilities[0], probabilities, atol=1e-6)

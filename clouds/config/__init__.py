@@ -8,16 +8,19 @@ in pixels.
 from clouds.config.data import Description, Records, Sample
 from clouds.config.fields import Box, Size
 from clouds.config.prediction import Evaluation, Prediction, SubmissionCheck
+from clouds.config.presentation import Comparison, Report
 from clouds.config.resolve import FILE, as_yaml, from_flags, gather, make, of_run
 from clouds.config.training import Training
 
 __all__ = [
     "FILE",
     "Box",
+    "Comparison",
     "Description",
     "Evaluation",
     "Prediction",
     "Records",
+    "Report",
     "Sample",
     "Size",
     "SubmissionCheck",

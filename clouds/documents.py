@@ -1,0 +1,98 @@
+"""Web pages of one file: templates filled in, with all that they show within.
+
+A page loads nothing from elsewhere and runs no script. All text is escaped.
+"""
+
+import math
+from pathlib import Path
+
+import jinja2
+
+from clouds import charts, schema
+from clouds.errors import InputError
+
+LARGEST = 15_000_000
+"""Bytes of a page, so that it can be sent by mail and opened on a phone."""
+
+FIGURES = {
+    "dice_post": "Competition's Dice, post-processed",
+    "dice_plain": "Competition's Dice, network",
+    "dice_non_empty_post": "Dice of images that have the label",
+    "empty_found_post": "Empty masks found",
+    "empty_right_post": "Empty masks that are right",
+    "iou_post": "IoU of all pixels",
+    "precision_post": "Precision of all pixels",
+    "recall_post": "Recall of all pixels",
+    "average_precision": "Average precision of presence",
+}
+"""Of the figures of an evaluation those that pages show, and their names there."""
+
+
+def write(template: str, path: Path, **fields) -> int:
+    """Fills in a template and writes the page.
+
+    Args:
+      template: its name in clouds/templates.
+      path: of the page.
+      **fields: what the template shows.
+
+    Returns:
+      The page's size in bytes.
+
+    Raises:
+      InputError: the page would be larger than 15 MB.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("clouds"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {f.__name__: f for f in (shown, number, signed, percent)}
+    environment.globals |= {
+        "labels": schema.LABELS,
+        "names": [*schema.LABELS, "mean"],
+        "colours": schema.COLOURS,
+        "canvas": charts,
+        "named": FIGURES.items(),
+    }
+    page = environment.get_template(template).render(fields).encode()
+    if len(page) > LARGEST:
+        raise InputError(
+            f"A page must be at most {LARGEST / 1e6:g} MB. Received: "
+            f"{len(page) / 1e6:.1f} MB, for {path}. Show fewer images (--gallery)."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(page)
+    part.replace(path)
+    return len(page)
+
+
+def number(value: float | None) -> str:
+    """A figure with three digits behind the point; a dash for None and NaN."""
+    return "–" if _none(value) else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign and three digits; a dash for None and NaN."""
+    return "–" if _none(value) else f"{value:+.3f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in percent; a dash for None and NaN."""
+    return "–" if _none(value) else f"{value:.0%}"
+
+
+def shown(value) -> str:
+    """What a table holds: whole numbers with commas, shares in percent, text."""
+    if _none(value):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.1%}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _none(value) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -1,0 +1,74 @@
+"""What an evaluation left in a folder (see `clouds.summary`), read again."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from clouds import schema, summary
+from clouds.errors import InputError
+from clouds.tally import Images
+
+
+class Evaluation(NamedTuple):
+    """An evaluation of N images.
+
+    Attributes:
+      folder: where it lies.
+      facts: what metrics.json holds.
+      images: the numbers of each image.
+      dice: a row an image, by name, with a column a label: the competition's Dice of
+        the post-processed masks.
+    """
+
+    folder: str
+    facts: dict
+    images: Images
+    dice: pd.DataFrame
+
+
+def read(folder: str) -> Evaluation | None:
+    """Reads an evaluation; None where there is none.
+
+    Args:
+      folder: of a run, or what was given to `bin/evaluate --out`.
+
+    Raises:
+      InputError: it is damaged, or of another version.
+    """
+    path, table = Path(folder, summary.JSON), Path(folder, summary.IMAGES)
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text())
+        rows = pd.read_csv(table, dtype={"image": str})
+        images = _images(rows)
+        if len(images.names) != facts["images"] or not facts["figures"]:
+            raise ValueError(f"{len(images.names)} images of {facts['images']}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"An evaluation must be as bin/evaluate writes it. Received: {path} and "
+            f"{table.name}, damaged or of another version ({error}). Evaluate again."
+        ) from error
+    dice = rows.pivot(index="image", columns="label", values="dice_post")
+    return Evaluation(folder, facts, images, dice.loc[images.names, schema.LABELS])
+
+
+def _images(rows: pd.DataFrame) -> Images:
+    count = len(schema.LABELS)
+    if rows["label"].tolist() != [*schema.LABELS] * (len(rows) // count):
+        raise ValueError("labels in another order")
+
+    def numbers(column):
+        return rows[column].to_numpy().reshape(-1, count)
+
+    return Images(
+        names=rows["image"][::count].tolist(),
+        score=numbers("score"),
+        truth=numbers("true_area"),
+        plain=numbers("plain_area"),
+        plain_shared=numbers("plain_shared"),
+        post=numbers("post_area"),
+        post_shared=numbers("post_shared"),
+    )

@@ -1,0 +1,100 @@
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clouds import cli, compare, config, evaluations, schema
+
+
+@pytest.fixture
+def runs(evaluated, tmp_path):
+    """The two runs, free to be spoiled, and where the page goes."""
+    shutil.copytree(evaluated, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def compared(runs, *names):
+    folders = [str(runs / name) for name in names]
+    return cli.main(["compare", *folders, "--out", str(runs / "compare.html")])
+
+
+def test_differences_are_those_of_the_figures(runs, capsys):
+    folders = (str(runs / "a"), str(runs / "b"))
+    settings = config.Comparison(run=folders, out=str(runs / "compare.html"))
+    table = compare.compare(settings)
+    assert table.index.tolist() == [*schema.LABELS, "mean"]
+    differences = table["difference"].str.split().str[0].astype(float)
+    np.testing.assert_allclose(
+        differences, table[folders[1]] - table[folders[0]], atol=1e-4
+    )
+    assert "paired 95 % intervals" in capsys.readouterr().out
+    page = (runs / "compare.html").read_text()
+    assert "http" not in page
+    assert f"{differences['mean']:+.3f}" in page
+
+
+def test_intervals_are_paired(runs):
+    found = evaluations.read(str(runs / "a"))
+    # Ten images, each a pixel of a hundred better: the difference does not vary.
+    first = found.images._replace(
+        names=[*"abcdefghij"],
+        **{
+            name: np.repeat(np.linspace(0, 90, 10).astype(int)[:, None], 4, axis=1)
+            for name in ("plain_shared", "post_shared")
+        },
+        **{name: np.full((10, 4), 100) for name in ("truth", "plain", "post", "score")},
+    )
+    other = first._replace(post_shared=first.post_shared + 1)
+    found = compare._differences(first, other)["dice_post"]
+    np.testing.assert_allclose(found, 0.01)
+
+
+def test_images_in_another_order_are_the_same(runs):
+    found = evaluations.read(str(runs / "a")).images
+    other = type(found)(found.names[::-1], *(part[::-1] for part in found[1:]))
+    for values in compare._differences(found, other).values():
+        np.testing.assert_allclose(values[np.isfinite(values)], 0, atol=1e-12)
+
+
+def test_more_than_two_runs_are_each_set_against_the_first(runs, capsys):
+    shutil.copytree(runs / "b", runs / "c")
+    assert compared(runs, "a", "b", "c") == 0
+    assert "difference 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split": "train"}, "the same split. Received: val .* and train"),
+        ({"sha256": "0"}, "the same records. .*of other contents"),
+    ],
+)
+def test_runs_evaluated_on_something_else_are_refused(runs, capsys, change, message):
+    path = runs / "b/metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert compared(runs, "a", "b") == 2
+    import re
+
+    assert re.search(message, capsys.readouterr().err)
+    assert not (runs / "compare.html").exists()
+
+
+def test_runs_of_other_images_are_refused(runs, capsys):
+    path = runs / "b/metrics_images.csv"
+    rows = pd.read_csv(path)
+    rows["image"] = "other-" + rows["image"]
+    rows.to_csv(path, index=False)
+    assert compared(runs, "a", "b") == 2
+    assert "on the same images" in capsys.readouterr().err
+
+
+def test_one_run_twice_or_without_figures_is_refused(runs, capsys):
+    assert compared(runs, "a") == 2
+    assert "two runs or more. Received: 1" in capsys.readouterr().err
+    assert compared(runs, "a", "a") == 2
+    assert "must be named once" in capsys.readouterr().err
+    (runs / "b/metrics.json").unlink()
+    assert compared(runs, "a", "b") == 2
+    assert "bin/evaluate --records DIR --run" in capsys.readouterr().err

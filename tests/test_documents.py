@@ -1,0 +1,59 @@
+import math
+
+import pytest
+
+from clouds import documents, schema
+from clouds.errors import InputError
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """Renders the text of a template."""
+    import jinja2
+
+    def render(text, **fields):
+        loader = jinja2.DictLoader({"page.html": text})
+        monkeypatch.setattr(jinja2, "PackageLoader", lambda package: loader)
+        documents.write("page.html", tmp_path / "out/page.html", **fields)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["page.html"]
+        return (tmp_path / "out/page.html").read_text()
+
+    return render
+
+
+def test_text_is_escaped(page):
+    assert page("<p>{{ x }}</p>", x="<b>&'") == "<p>&lt;b&gt;&amp;&#39;</p>"
+
+
+def test_labels_and_their_colours_are_the_schemas(page):
+    text = page("{{ labels | join }} {{ colours | join }}")
+    assert text == f"{''.join(schema.LABELS)} {''.join(schema.COLOURS)}"
+
+
+def test_what_a_template_is_not_given_is_an_error(page):
+    with pytest.raises(Exception, match="'x' is undefined"):
+        page("{{ x }}")
+
+
+def test_a_page_that_is_too_large_is_refused(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "LARGEST", 100)
+    with pytest.raises(InputError, match="at most .* Show fewer images"):
+        page("{{ x }}", x="a" * 101)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "expected"),
+    [
+        (documents.number, 0.12345, "0.123"),
+        (documents.signed, 0.12345, "+0.123"),
+        (documents.percent, 0.128, "13%"),
+        (documents.shown, 12345, "12,345"),
+        (documents.shown, 0.125, "12.5%"),
+        (documents.shown, "Fish", "Fish"),
+        *((f, None, "–") for f in (documents.number, documents.percent)),
+        *((f, math.nan, "–") for f in (documents.signed, documents.shown)),
+    ],
+)
+def test_numbers_are_shown_alike_everywhere(function, value, expected):
+    assert function(value) == expected
