@@ -21,6 +21,7 @@ COMMANDS = {
     "report": (config.Report, "clouds.report", "report"),
     "compare": (config.Comparison, "clouds.compare", "compare"),
     "predict": (config.Prediction, "clouds.predict", "predict"),
+    "export": (config.Export, "clouds.export", "export"),
     "submit-check": (config.SubmissionCheck, "clouds.submissions", "check"),
 }
 

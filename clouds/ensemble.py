@@ -13,13 +13,16 @@ _ROWS, _COLUMNS = 1, 2
 _FLIPS = ((_ROWS,), (_COLUMNS,), (_ROWS, _COLUMNS))
 
 
-def load(folders: Sequence[str], *, flips: bool = False) -> keras.Model:
+def load(
+    folders: Sequence[str], *, flips: bool = False, precision: str | None = None
+) -> keras.Model:
     """Builds the networks of runs, from pixels to the mean of their probabilities.
 
     Args:
       folders: of the runs.
       flips: whether each also sees the images flipped up-down, left-right and both;
         its probabilities are flipped back.
+      precision: dtype or policy of their layers; those of the trainings if None.
 
     Returns:
       A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C].
@@ -30,10 +33,11 @@ def load(folders: Sequence[str], *, flips: bool = False) -> keras.Model:
     """
     settings(folders)
     if len(folders) == 1 and not flips:
-        return run.load(folders[0])
+        return run.load(folders[0], precision=precision)
     # Of two models of one name Keras could not make a third.
     networks = [
-        run.load(folder, name=f"network_{k}") for k, folder in enumerate(folders)
+        run.load(folder, name=f"network_{k}", precision=precision)
+        for k, folder in enumerate(folders)
     ]
     images = keras.Input(networks[0].input_shape[1:], dtype="uint8", name="images")
     probabilities = []

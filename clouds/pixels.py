@@ -11,7 +11,14 @@ import tensorflow as tf
 PREPROCESSING = {"unit": 1 / 255, "raw": 1.0}
 """Factor on the pixels: the notebook's 0..1, or the ImageNet weights' 0..255."""
 
+MOST_PIXELS = 100_000_000
+"""Of an image that a server unpacks: 300 MB."""
+
 _REDUCTIONS = (8, 4, 2)
+
+# How a JPEG, a PNG and a BMP begin, and the bytes in which all is said of their size.
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")
+_HEAD = 32
 
 
 def decode(
@@ -40,21 +47,68 @@ def decode(
         lambda: _decode_other(contents),
     )
     image = tf.ensure_shape(image, [None, None, 3])
-    if exact:
-        return _resize(image, size, "bilinear"), original_size
-    return resize(image, size), original_size
+    return resize(image, size, exact=exact), original_size
 
 
-def resize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def limited(contents: tf.Tensor) -> tf.Tensor:
+    """Refuses what a server should not unpack, by the first bytes of the file.
+
+    A PNG of 100 kB can hold gigabytes. GIF, of which they do not tell how many frames
+    would be unpacked, is refused, and so is WebP, which TensorFlow 2.15 cannot decode.
+
+    Args:
+      contents: string[], the file.
+
+    Returns:
+      The same.
+
+    Raises:
+      tf.errors.InvalidArgumentError: it begins as no JPEG, PNG or BMP, or has more
+        than `MOST_PIXELS`.
+    """
+    head = tf.strings.substr(contents, 0, _HEAD) + "\0" * _HEAD
+    head = tf.io.decode_raw(tf.strings.substr(head, 0, _HEAD), tf.uint8)
+    is_jpeg, is_png, is_bmp = (
+        tf.reduce_all(head[: len(start)] == tf.constant(list(start), tf.uint8))
+        for start in _STARTS
+    )
+    known = tf.Assert(
+        is_jpeg | is_png | is_bmp,
+        ["Image must be a JPEG, PNG or BMP. Received: bytes that begin as none."],
+    )
+    of_png = tf.bitcast(tf.reshape(head[16:24], [2, 4])[:, ::-1], tf.uint32)
+    of_bmp = tf.bitcast(tf.reshape(head[18:26], [2, 4]), tf.int32)
+    # A BMP of negative height is stored from the top down.
+    of_file = tf.where(is_png, tf.cast(of_png, tf.int64), tf.cast(of_bmp, tf.int64))
+    with tf.control_dependencies([known]):
+        sides = tf.cond(
+            is_jpeg,
+            lambda: tf.cast(tf.io.extract_jpeg_shape(contents)[:2], tf.int64),
+            lambda: tf.abs(of_file),
+        )
+    small = tf.Assert(
+        tf.reduce_all(sides <= MOST_PIXELS) & (tf.reduce_prod(sides) <= MOST_PIXELS),
+        [f"Image must have {MOST_PIXELS} pixels at most. Received: sides of", sides],
+    )
+    with tf.control_dependencies([small]):
+        return tf.identity(contents)
+
+
+def resize(
+    image: tf.Tensor, size: tuple[int, int], *, exact: bool = False
+) -> tf.Tensor:
     """Resizes an image: areas are averaged to shrink, else bilinear.
 
     Args:
       image: uint8[H, W, 3].
       size: height and width of the result.
+      exact: bilinear also to shrink, as the notebook does.
 
     Returns:
       uint8[h, w, 3], rounded.
     """
+    if exact:
+        return tf.ensure_shape(_resize(image, size, "bilinear"), [*size, 3])
     shape = tf.shape(image)[:2]
     cases = [
         (tf.reduce_all(shape == size), lambda: image),

@@ -205,23 +205,25 @@ def weights(folder: str) -> Path:
     return path
 
 
-def load(folder: str, *, name: str = "clouds") -> keras.Model:
+def load(
+    folder: str, *, name: str = "clouds", precision: str | None = None
+) -> keras.Model:
     """Builds the network of a run, from pixels to probabilities.
 
     Args:
       folder: of the run.
       name: of the model.
+      precision: dtype or policy of its layers; that of the training if None.
 
     Returns:
-      A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C], in
-      the precision that the run was trained in.
+      A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C].
 
     Raises:
       InputError: the folder holds no run, or no weights.
     """
     chosen = settings(folder)
     path = weights(folder)
-    network = unet.build(chosen.size, dtype=chosen.precision)
+    network = unet.build(chosen.size, dtype=precision or chosen.precision)
     try:
         network.load_weights(path)
     except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ from clouds import cli, startup
 startup.load("tensorflow")
 
 ROOT = Path(__file__).parents[1]
+RULE = ["--threshold", "0.3", "--min-size", "500"]
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +61,15 @@ def evaluated(records, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def exported(run, tmp_path_factory) -> Path:
+    """The run as a model with one version; its rule leaves something of most masks."""
+    folder = tmp_path_factory.mktemp("models") / "clouds"
+    arguments = ["export", "--run", str(run), "--out", str(folder), *RULE]
+    assert cli.main(arguments) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory) -> Iterator:
     """Headless Chromium, driven by Selenium."""
     from selenium import webdriver
@@ -90,15 +100,24 @@ def browser(tmp_path_factory) -> Iterator:
 
 
 @pytest.fixture(scope="session")
-def oracle() -> Callable[[str, Path], None]:
+def grpc_server(exported) -> Iterator[tuple]:
+    """The address of a gRPC server of the exported model, and its service."""
+    import grpc_server
+
+    with grpc_server.serving(exported) as (address, service):
+        yield address, service
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Callable[..., None]:
     """Runs a script of tests/addons in the peers' environment, where there is one."""
     default = ROOT / ".venv-oracle/bin/python"
     python = Path(os.environ.get("CLOUDS_ORACLE", default))
     if not python.exists():
         pytest.skip(f"no oracle environment at {python}; `bin/test --oracle` makes it")
 
-    def run_script(name: str, out: Path) -> None:
-        command = [python, ROOT / "tests/addons" / name, out]
+    def run_script(name: str, *arguments: Path) -> None:
+        command = [python, ROOT / "tests/addons" / name, *arguments]
         environment = os.environ | {"SM_FRAMEWORK": "tf.keras"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

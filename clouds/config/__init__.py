@@ -7,7 +7,7 @@ in pixels.
 
 from clouds.config.data import Description, Records, Sample
 from clouds.config.fields import Box, Size
-from clouds.config.prediction import Evaluation, Prediction, SubmissionCheck
+from clouds.config.prediction import Evaluation, Export, Prediction, SubmissionCheck
 from clouds.config.presentation import Comparison, Report
 from clouds.config.resolve import FILE, as_yaml, from_flags, gather, make, of_run
 from clouds.config.training import Training
@@ -18,6 +18,7 @@ __all__ = [
     "Comparison",
     "Description",
     "Evaluation",
+    "Export",
     "Prediction",
     "Records",
     "Report",

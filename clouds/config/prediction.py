@@ -31,7 +31,6 @@ class _Judgement:
         "folder of a run, or of several whose predictions are averaged",
         section="network",
     )
-    batch_size: int = flag("images a step", 16)
     flips: bool = flag("average the predictions of four views, each flipped", False)
     threshold: Numbers | None = flag(
         "probability above which a pixel is of the label, one or one a label; "
@@ -66,7 +65,6 @@ class _Judgement:
 
     def __post_init__(self):
         """Refuses values out of range."""
-        positive(self, "batch_size")
         self.rule(None)
 
     def rule(self, tuned: Rule | None) -> Rule:
@@ -88,7 +86,19 @@ class _Judgement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation(_Judgement):
+class _InSteps(_Judgement):
+    """The same, of images a few at a time."""
+
+    batch_size: int = flag("images a step", 16)
+
+    def __post_init__(self):
+        """Refuses values out of range."""
+        super().__post_init__()
+        positive(self, "batch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(_InSteps):
     """Measures a run on labelled records, beside predictions that need no network.
 
     Example:
@@ -131,7 +141,7 @@ class Evaluation(_Judgement):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction(_Judgement):
+class Prediction(_InSteps):
     """Predicts masks of images and writes both submissions; goes on if cut off.
 
     An image that cannot be read gets no rows, also where the sample submission asks
@@ -187,6 +197,18 @@ class Prediction(_Judgement):
             _on_earth(self.bbox)
             if not self.geojson:
                 raise InputError("--bbox must go with --geojson. Add it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(_Judgement):
+    """Exports a run for TensorFlow Serving: JPEG bytes in, run-length codes out.
+
+    Example:
+      bin/export --run runs/first --out models/clouds
+    """
+
+    out: Folder = flag("folder of the model; the export becomes its next version there")
+    precision: Literal["float32", "mixed_bfloat16"] = flag("of the network", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)

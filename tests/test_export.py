@@ -1,0 +1,205 @@
+import json
+import pickle
+import subprocess
+import sys
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, RULE
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from clouds import cli, pixels, table
+from clouds import run as run_folder
+from clouds.rules import Rule
+from clouds.scenes import scene
+
+OPS = ROOT / "tests/addons/serving_ops.txt"
+
+
+def files_of(folder):
+    return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+
+def batch_of(contents):
+    batch = np.empty(len(contents), object)
+    batch[:] = contents
+    return batch
+
+
+@pytest.fixture(scope="module")
+def jpegs(sample, request):
+    """The full-resolution images, where they are to be had; else scenes."""
+    try:
+        folder = request.getfixturevalue("real_data") / "fullres/train_images"
+    except pytest.skip.Exception:
+        folder = sample / "train_images"
+    return files_of(folder)[:12]
+
+
+@pytest.fixture(scope="module")
+def requests(jpegs):
+    floats = np.stack([scene(seed, (50, 70))[0] for seed in range(3)]).astype("f4")
+    broken = jpegs[0][: len(jpegs[0]) // 2]
+    return [
+        ("serving_default", batch_of(jpegs)),
+        ("serving_default", batch_of(jpegs[4:5])),
+        ("images", floats),
+        ("images", floats[1:2]),
+        ("images_uint8", floats.astype(np.uint8)),
+        ("probabilities", batch_of(jpegs[:2])),
+        ("masks_png", batch_of(jpegs[:2])),
+        ("serving_default", batch_of([jpegs[0], broken])),
+        ("serving_default", batch_of([b""])),
+    ]
+
+
+@pytest.fixture(scope="module")
+def answers(exported, requests):
+    """Those of TensorFlow in this process."""
+    signatures = tf.saved_model.load(str(exported / "1")).signatures
+    found = []
+    for name, batch in requests:
+        (key,) = signatures[name].structured_input_signature[1]
+        request = tf.constant(batch.tolist() if batch.dtype == object else batch)
+        try:
+            answer = signatures[name](**{key: request})
+            found.append({key: value.numpy() for key, value in answer.items()})
+        except tf.errors.OpError as error:
+            found.append(error.error_code)
+    return found
+
+
+def same(answers, others, tolerance=0.0):
+    assert len(answers) == len(others)
+    for answer, other in zip(answers, others, strict=True):
+        if isinstance(answer, int):
+            assert other == answer == tf.errors.INVALID_ARGUMENT
+            continue
+        assert answer.keys() == other.keys()
+        for key, value in answer.items():
+            assert value.shape == other[key].shape
+            if value.dtype == np.float32:
+                np.testing.assert_allclose(other[key], value, atol=tolerance)
+            else:
+                np.testing.assert_array_equal(other[key], value)
+
+
+def test_the_text_is_that_of_bin_predict_on_the_same_files(
+    exported, run, jpegs, tmp_path
+):
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for index, contents in enumerate(jpegs):
+        (images / f"{index:02}.jpg").write_bytes(contents)
+    flags = ["--run", str(run), "--images", str(images), "--out", str(out), *RULE]
+    assert cli.main(["predict", *flags, "--overlays", "0"]) == 0
+    expected = table.read(str(out / "submission_post.csv")).texts
+    signature = tf.saved_model.load(str(exported / "1")).signatures["serving_default"]
+    texts = signature(image_bytes=tf.constant(jpegs))["rle"].numpy().astype(str)
+    assert (texts == expected).all()
+    assert (texts != "").any()
+
+
+def test_the_cpp_loader_answers_alike_without_tensorflows_python(
+    exported, requests, answers, tmp_path
+):
+    (tmp_path / "requests").write_bytes(pickle.dumps(requests))
+    paths = [exported / "1", tmp_path / "requests", tmp_path / "answers"]
+    command = [sys.executable, ROOT / "tests/loader.py", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    same(answers, pickle.loads(paths[-1].read_bytes()))
+
+
+def answer_in_session(folder, contents):
+    """Loads and answers as TensorFlow 1 did, and as the C++ loader does."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+        signature = loaded.signature_def["serving_default"]
+        (given,) = signature.inputs.values()
+        wanted = {key: output.name for key, output in signature.outputs.items()}
+        return session.run(wanted, {given.name: contents})
+
+
+def test_a_session_answers_alike_which_a_plain_saved_model_does_not(
+    exported, run, jpegs, answers, tmp_path
+):
+    same(answers[1:2], [answer_in_session(exported / "1", jpegs[4:5])])
+    network = run_folder.load(str(run))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def serve(contents):
+        image, _ = pixels.decode(contents[0], network.input_shape[1:3])
+        return {"probabilities": network(image[None])}
+
+    tf.saved_model.save(network, str(tmp_path), signatures=serve)
+    with pytest.raises(tf.errors.FailedPreconditionError, match="find variable"):
+        answer_in_session(tmp_path, jpegs[:1])
+
+
+def test_the_graph_holds_nothing_but_ops_of_old_servers(exported):
+    contents = (exported / "1/saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(contents).meta_graphs[0].graph_def
+    functions = graph.library.function
+    nodes = [*graph.node, *(node for one in functions for node in one.node_def)]
+    unknown = {node.op for node in nodes} - set(OPS.read_text().split())
+    assert not unknown, f"Ask TensorFlow 2.15 for them, then add them to {OPS}."
+    for node in nodes:
+        assert node.attr["data_format"].s in (b"", b"NHWC")
+        if node.op.startswith("FusedBatchNorm"):
+            assert not node.attr["is_training"].b
+    assert not any(one.attr["_XlaMustCompile"].b for one in functions)
+
+
+def test_tensorflow_2_15_answers_alike_and_has_a_kernel_for_every_op(
+    oracle, exported, requests, answers, tmp_path
+):
+    (tmp_path / "requests").write_bytes(pickle.dumps(requests))
+    paths = [exported / "1", tmp_path / "requests", tmp_path / "answers"]
+    oracle("serve_export.py", OPS, *paths)
+    lacking, *others = pickle.loads(paths[-1].read_bytes())
+    assert lacking == []
+    same(answers, others, tolerance=1e-5)
+
+
+def test_official_stubs_are_answered_by_the_tests_grpc_server(
+    grpc_server, requests, answers
+):
+    address, _ = grpc_server
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        found = []
+        for name, batch in requests:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = "clouds"
+            request.model_spec.signature_name = name
+            key = "image_bytes" if batch.dtype == object else "images"
+            tensor = tf.make_tensor_proto(
+                batch.tolist() if key == "image_bytes" else batch
+            )
+            request.inputs[key].CopyFrom(tensor)
+            try:
+                outputs = stub.Predict(request, timeout=60).outputs
+                found.append({key: tf.make_ndarray(outputs[key]) for key in outputs})
+            except grpc.RpcError as error:
+                found.append(error.code().value[0])
+    same(answers, found)
+
+
+def test_each_export_is_the_next_version_and_says_by_what_rule(
+    exported, run, tmp_path, capsys
+):
+    rule = json.loads((exported / "1/assets.extra/postprocess.json").read_text())
+    assert Rule(**rule) == Rule(thresholds=(0.3,) * 4, min_sizes=(500,) * 4)
+    for name in ("3", "notes"):
+        (tmp_path / name).mkdir()
+    flags = ["--run", str(run), "--out", str(tmp_path)]
+    assert cli.main(["export", *flags]) == 0
+    assert f"{tmp_path / '4'}" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"3", "4", "notes"}
+    weights = (run / run_folder.WEIGHTS).stat().st_size
+    stored = sum(path.stat().st_size for path in (tmp_path / "4/variables").iterdir())
+    assert stored < 1.05 * weights

@@ -1,0 +1,203 @@
+import io
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from clouds import pixels, postprocess, rle, schema, signatures
+from clouds.rules import Rule
+from clouds.scenes import scene
+
+SIZE = (24, 36)
+RULE = Rule(thresholds=(0.4, 0.4, 0.3, 0.4), min_sizes=(300, 300, 300, 0))
+SCENE, _ = scene(1, (70, 90))
+
+
+def written(image, kind="png", mode=None, **options):
+    contents = io.BytesIO()
+    Image.fromarray(image).convert(mode).save(contents, kind, **options)
+    return contents.getvalue()
+
+
+PNG = written(SCENE)
+
+
+def png_of_size(height, width):
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return PNG[:16] + header + PNG[24:]
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Probabilities are the channels, and their mean."""
+    images = keras.Input((*SIZE, 3), dtype="uint8")
+    shares = keras.ops.cast(images, "float32") / 255
+    mean = keras.ops.mean(shares, axis=-1, keepdims=True)
+    return keras.Model(images, keras.ops.concatenate([shares, mean], -1))
+
+
+def functions(network, *, exact=False):
+    built = signatures.build(network, RULE, exact=exact)
+    return {
+        name: tf.function(function, input_signature=[spec], autograph=False)
+        for name, (function, spec) in built.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def served(network):
+    return functions(network)
+
+
+@pytest.fixture(scope="module")
+def answer(served):
+    return {
+        key: value.numpy()
+        for key, value in served["serving_default"](tf.constant([PNG, PNG])).items()
+    }
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_bytes_go_the_way_of_training_and_prediction(network, exact):
+    served = functions(network, exact=exact)
+    image, _ = pixels.decode(tf.constant(PNG), SIZE, exact=exact)
+    probabilities = network(image[None])
+    _, text = postprocess.write(
+        probabilities, RULE, image[None], schema.SUBMISSION_SIZE
+    )
+    assert all(text.numpy()[0])
+    answer = served["serving_default"](tf.constant([PNG]))
+    assert (answer["rle"] == text).numpy().all()
+    predicted = served["probabilities"](tf.constant([PNG]))["probabilities"]
+    np.testing.assert_allclose(predicted, probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("name", ["images", "images_uint8"])
+def test_pixels_are_answered_as_a_png_of_them(network, name, exact):
+    served = functions(network, exact=exact)
+    dtype = tf.float32 if name == "images" else tf.uint8
+    expected = served["serving_default"](tf.constant([PNG]))
+    answer = served[name](tf.cast(SCENE[None], dtype))
+    assert answer.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(answer[key], value)
+
+
+def test_an_answer_has_text_score_area_and_label_of_each_image(answer):
+    dtypes = {key: (value.shape, value.dtype) for key, value in answer.items()}
+    assert dtypes == {
+        "rle": ((2, 4), np.dtype(object)),
+        "score": ((2, 4), np.float32),
+        "area": ((2, 4), np.int32),
+        "label": ((2, 4), np.dtype(object)),
+    }
+    assert answer["label"].astype(str).tolist() == [list(schema.LABELS)] * 2
+    for text, area in zip(answer["rle"].flat, answer["area"].flat, strict=True):
+        mask = rle.decode(text.decode(), schema.SUBMISSION_SIZE)
+        assert mask.sum() == area > 0
+    assert ((answer["score"] > 0.4) & (answer["score"] <= 1)).all()
+
+
+def test_masks_come_as_black_and_white_pngs(served, answer):
+    pngs = served["masks_png"](tf.constant([PNG]))["mask_bytes"].numpy()
+    assert pngs.shape == (1, 4)
+    for png, text in zip(pngs[0], answer["rle"][0], strict=True):
+        mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+        expected = rle.decode(text.decode(), schema.SUBMISSION_SIZE)
+        np.testing.assert_array_equal(mask, expected * 255)
+
+
+GREY = cv2.cvtColor(SCENE, cv2.COLOR_RGB2GRAY)
+ALPHA = np.dstack([SCENE, np.full(SCENE.shape[:2], 77, np.uint8)])
+
+
+@pytest.mark.parametrize(
+    ("contents", "seen"),
+    [
+        (written(GREY), np.dstack([GREY] * 3)),
+        (written(ALPHA), SCENE),
+        (cv2.imencode(".png", SCENE[..., ::-1] * np.uint16(257))[1].tobytes(), SCENE),
+        (written(SCENE, "bmp"), SCENE),
+        (written(np.dstack([GREY] * 3), mode="P"), None),
+        (written(SCENE, "jpeg", "CMYK", quality=95), SCENE),
+        (written(GREY, "jpeg", quality=95), np.dstack([GREY] * 3)),
+        (written(SCENE[:1, :1]), SCENE[:1, :1]),
+        (written(SCENE[:1, :1], "jpeg"), None),
+    ],
+)
+def test_images_of_every_kind_are_answered_as_their_pixels(served, contents, seen):
+    answer = served["probabilities"](tf.constant([contents]))["probabilities"]
+    assert answer.shape == (1, *SIZE, 4)
+    if seen is not None:
+        expected, _ = pixels.decode(tf.constant(written(seen)), SIZE)
+        off = np.abs(answer[0, ..., :3].numpy() * 255 - expected.numpy())
+        assert off.mean() < (4 if contents.startswith(b"\xff\xd8") else 0.01)
+
+
+def refused(served, message, request, name="serving_default"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        served[name](tf.constant(request))
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"", "must be a JPEG, PNG or BMP"),
+        (b"\x89PNG", "must be a JPEG, PNG or BMP"),
+        (b"text that is long enough to be one of these", "JPEG, PNG or BMP"),
+        (written(SCENE, "gif"), "must be a JPEG, PNG or BMP"),
+        (written(SCENE, "webp"), "must be a JPEG, PNG or BMP"),
+        (PNG[:-900], "PNG"),
+        (PNG[:20], "PNG"),
+        (written(SCENE, "jpeg")[:900], "JPEG"),
+        (written(SCENE, "jpeg")[:20], "JPEG"),
+        (written(SCENE, "bmp")[:900], "Input size should match"),
+        (b"BM", "(?i)bmp"),
+    ],
+)
+def test_bytes_that_are_no_whole_image_fail_the_batch(served, contents, message):
+    refused(served, message, [PNG, contents])
+
+
+def test_an_image_that_would_unpack_to_gigabytes_is_refused_unread(served):
+    for height, width in ((30000, 30000), (1, 2**31 - 1), (2**32 - 1, 2**32 - 1)):
+        refused(served, "100000000 pixels at most", [png_of_size(height, width)])
+    tall = bytearray(written(SCENE, "bmp"))
+    tall[18:26] = (20000).to_bytes(4, "little") + (-20000).to_bytes(
+        4, "little", signed=True
+    )
+    refused(served, "pixels at most", [bytes(tall)])
+    jpeg = written(SCENE, "jpeg")
+    at = jpeg.index(b"\xff\xc0") + 5
+    wide = jpeg[:at] + (60000).to_bytes(2, "big") * 2 + jpeg[at + 4 :]
+    refused(served, "pixels at most", [wide])
+
+
+@pytest.mark.parametrize("value", [-1, 256, np.nan, np.inf])
+def test_floats_that_are_no_pixels_are_refused(served, value):
+    images = np.full((1, 4, 4, 3), 128, np.float32)
+    images[0, 1, 2, 0] = value
+    refused(served, "numbers from 0 to 255", images, "images")
+
+
+def test_a_batch_of_nothing_or_of_no_pixels_is_refused(served):
+    refused(served, "must hold an image", np.zeros(0, object))
+    refused(served, "must hold an image", np.zeros((0, 4, 4, 3), "f4"), "images")
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        served["images_uint8"](tf.zeros((1, 0, 4, 3), tf.uint8))
+
+
+def test_what_is_black_between_two_orbits_is_cut_from_the_masks(network):
+    image = np.full((*SIZE, 3), 255, np.uint8)
+    image[:, 20:] = 0
+    bright = keras.Sequential([keras.Input((*SIZE, 3), dtype="uint8")])
+    bright.add(keras.layers.Lambda(lambda x: keras.ops.ones((1, *SIZE, 4))))
+    for gap, columns in ((True, 20), (False, 36)):
+        built = signatures.build(bright, Rule(gap=gap))
+        area = built["images_uint8"][0](image[None])["area"]
+        share = area.numpy() / np.prod(schema.SUBMISSION_SIZE)
+        assert share == pytest.approx(columns / 36, abs=0.03)
