@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from clouds import plots, schema
@@ -99,7 +100,8 @@ def tuning(
             place = [area], [rule.thresholds[label]]
             ax.plot(*place, shape, markersize=size, clip_on=False, **options)
         ax.set(xlim=(sizes[0], sizes[-1]), ylim=(thresholds[0], thresholds[-1]))
-        ax.set_title(_named(label, rules[1]), color=schema.COLOURS[label])
+        title = _named(label, rules[1])
+        ax.set_title(title, color=schema.COLOURS[label], fontsize="medium")
         ax.set_xlabel("minimum area, pixels of 350x525")
     axes[0].set_ylabel("threshold")
     axes[0].legend(loc="upper right", facecolor="#bbbbbb", framealpha=0.8)
@@ -119,8 +121,8 @@ def _dice(ax: Axes, figures) -> None:
     places = np.arange(len(schema.LABELS) + 1)
     colours = [*schema.COLOURS, _GREY]
     for kind, shift, options in (
-        ("plain", -0.2, {"color": "white", "edgecolor": colours, "label": "network"}),
-        ("post", 0.2, {"color": colours, "label": "post-processed"}),
+        ("plain", -0.2, {"color": "white", "edgecolor": colours}),
+        ("post", 0.2, {"color": colours}),
     ):
         values = figures[f"dice_{kind}"]
         ax.bar(places + shift, values[:, 0], width=0.38, **options)
@@ -138,7 +140,13 @@ def _dice(ax: Axes, figures) -> None:
         ax.scatter(places, values, s=28, label=title, **options)
     ax.set_xticks(places, [*schema.LABELS, "mean"])
     ax.set(title="Competition's Dice, 95 % intervals", ylim=(0, 1))
-    ax.legend(ncols=2, fontsize="small", frameon=False, loc="upper left")
+    bars = [
+        Patch(facecolor="white", edgecolor=_GREY, label="network"),
+        Patch(color=_GREY, label="post-processed"),
+    ]
+    handles = bars + ax.get_legend_handles_labels()[0]
+    options = {"fontsize": "small", "frameon": False, "loc": "upper left"}
+    ax.legend(handles=handles, ncols=2, **options)
     _bare(ax)
 
 
@@ -180,8 +188,8 @@ def _presence(ax: Axes, figures, curves) -> None:
         ax.step(*steps, color=colour, label=name)
         share = figures["present"][label, 0]
         ax.axhline(share, color=colour, linestyle=":", linewidth=1)
-    title = "Presence of labels (dotted: share of images that have it)"
-    ax.set(title=title, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
+    ax.set(title="Presence of labels (dotted: how often)", xlim=(0, 1), ylim=(0, 1.02))
+    ax.set(xlabel="recall", ylabel="precision")
     ax.legend(fontsize="small", frameon=False, loc="lower left")
     _bare(ax)
 

@@ -20,7 +20,7 @@ from clouds.errors import InputError
 from clouds.rules import NOTHING, Rule, Scope
 from clouds.slices import Found
 
-SIZES = tuple(range(0, 41000, 1000))
+SIZES = tuple(range(0, 61500, 1500))
 """Minimum areas of the map that `search` draws, in pixels of the submission's grid."""
 
 _SAME = 1e-9
