@@ -9,6 +9,7 @@ a line, counted from its own folder.
 import functools
 import glob
 import posixpath
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 
@@ -21,6 +22,8 @@ from clouds.errors import InputError
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 _TIFF = (b"II*\0", b"MM\0*")
+_OF_TENSORFLOW = re.compile(r"^{{.*?}} | \[Op:.*")
+"""What TensorFlow adds to an error on its own account."""
 _NOT_FOR_TENSORFLOW = r"(?i).*(\.zip/.*|\.tiff?)"
 
 
@@ -80,9 +83,10 @@ def undecodable(path: str) -> InputError:
     try:
         length = tf.strings.length(read(tf.constant(path)))
     except tf.errors.OpError as error:
+        reason = _OF_TENSORFLOW.sub("", error.message.strip().splitlines()[0])
         return InputError(
-            f"Image file must be readable. Received: {path}, which is not "
-            f"({error.message.strip().splitlines()[0]}). Check it, or leave it out."
+            f"Image file must be readable. Received: {path}, which is not ({reason}). "
+            "Check it, or leave it out."
         )
     return InputError(
         f"Image must be a whole JPEG, PNG, BMP, WebP, GIF or TIFF. Received: {path}, "

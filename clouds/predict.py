@@ -39,6 +39,8 @@ UNREADABLE = 3
 """Exit code where some images could not be read."""
 
 _REPORTED = 20
+_CHECKSUMS = {"weights": "other weights", "order": "other images or another order"}
+"""Of the settings, and how it reads that two of them differ."""
 
 
 def predict(settings: config.Prediction) -> int:
@@ -123,7 +125,8 @@ def _check_same(out: Path, known: dict, there: dict | None) -> None:
     else:
         differing = [name for name in known if there.get(name) != known[name]]
         received = "; ".join(
-            f"{name} {json.dumps(there.get(name))} there, {json.dumps(here)} here"
+            _CHECKSUMS.get(name)
+            or f"{name} {json.dumps(there.get(name))} there, {json.dumps(here)} here"
             for name, here in known.items()
             if name in differing
         )
@@ -238,8 +241,8 @@ def _finish(
     first = itertools.islice(journal.entries(source.names), settings.overlays)
     wanted = {entry.image for entry in first}
     drawn = outputs.draw(out, _images(source, journal, wanted))
-    results = {"settings": known, "images": len(journal), "unreadable": list(faults)}
-    run.write_json(out / RESULTS, results)
+    results = {"images": len(journal), "unreadable": list(faults)}
+    run.write_json(out / RESULTS, {"run": settings.run, "settings": known, **results})
     print(f"{len(journal)} images: {outputs.summary(out, settings, drawn)}")
     if not faults:
         journal.path.unlink()

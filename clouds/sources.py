@@ -104,15 +104,18 @@ def of_files(settings: Prediction, trained: Training) -> Source:
     files = images.pick(found, names, sample, settings.images)
     files = dict(zip(names, files, strict=True))
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    @tf.function
     def decode(file: tf.Tensor) -> tf.Tensor:
         with tf.device("CPU:0"):
             exact = trained.decode == "exact"
             return pixels.decode(images.read(file), trained.size, exact=exact)[0]
 
+    # Traced here: threads that begin together would each trace it.
+    decode = decode.get_concrete_function(tf.TensorSpec([], tf.string))
+
     def load(name: str) -> np.ndarray | str:
         try:
-            return decode(files[name]).numpy()
+            return decode(tf.constant(files[name])).numpy()
         except tf.errors.OpError:
             return str(images.undecodable(files[name]))
 

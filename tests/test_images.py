@@ -144,3 +144,17 @@ def test_images_are_picked_in_the_order_of_the_names():
     assert images.pick(found, ["c", "a"], "x.csv", "folder") == ["3", "1"]
     with pytest.raises(InputError, match="2 of 3, the first z. .*out of the csv"):
         images.pick(found, ["a", "z", "y"], "x.csv", "folder")
+
+
+def test_a_file_that_cannot_be_read_is_told_without_tensorflows_own_words(tmp_path):
+    (tmp_path / "a.jpg").mkdir()
+    for name, reason in (("a.jpg", "Is a directory"), ("b.tif", "No such file or dir")):
+        message = str(images.undecodable(f"{tmp_path}/{name}"))
+        assert f"Received: {tmp_path}/{name}, which is not (" in message
+        assert reason in message
+        assert not set("{[") & set(message)
+    message = str(images.undecodable(str(write(tmp_path / "c.jpg"))))
+    assert message.endswith(
+        f"Received: {tmp_path}/c.jpg, 3 bytes, which cannot be decoded. Replace the "
+        "file, or leave it out."
+    )

@@ -186,6 +186,11 @@ class Prediction(_InSteps):
         """Refuses values out of range, and two sources of images."""
         super().__post_init__()
         not_negative(self, "overlays")
+        if "://" in self.out:
+            raise InputError(
+                f"--out must be a folder of this machine. Received: '{self.out}'. Copy "
+                "what it holds afterwards."
+            )
         if bool(self.images) == bool(self.records):
             raise InputError("Either --images or --records must be given.")
         if self.records and self.sample_submission:
