@@ -91,6 +91,21 @@ def test_a_batch_may_be_of_faults_alone(images):
     assert "must be readable" in batch.faults[source.names[0]]
 
 
+def test_folder_zip_pattern_and_list_give_the_same(images, tmp_path):
+    names = sorted(path.name for path in images.iterdir())
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in names:
+            archive.write(images / name, f"test/{name}")
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(f"images/{name}" for name in names))
+    expected = list(of_files(images).batches(every))
+    for place in (tmp_path / "a.zip/test", f"{tmp_path}/*/*.jpg", listed):
+        batches = list(of_files(place).batches(every))
+        assert [batch.names for batch in batches] == [one.names for one in expected]
+        for batch, one in zip(batches, expected, strict=True):
+            np.testing.assert_array_equal(batch.images, one.images)
+
+
 def test_damage_within_a_zip_is_reported(images, tmp_path):
     archive = tmp_path / "images.zip"
     names = sorted(path.name for path in images.iterdir())
