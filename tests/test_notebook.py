@@ -1,0 +1,108 @@
+"""The notebook for Colab, run from top to bottom on a small sample."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+TEXT = (ROOT / "notebooks/clouds_colab.ipynb").read_text()
+CELLS = json.loads(TEXT)["cells"]
+VERSIONS = (ROOT / "tests/colab/requirements.txt").read_text()
+
+
+def test_it_holds_no_outputs():
+    assert not any(cell.get("outputs") for cell in CELLS)
+    assert not any(cell.get("execution_count") for cell in CELLS)
+
+
+def test_its_cells_are_short():
+    assert max(len(cell["source"]) for cell in CELLS) < 30
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """It ran with these versions and a small network; where it worked."""
+    folder = tmp_path_factory.mktemp("notebook")
+    command = folder / "bin/clouds"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/small.py "$@"\n')
+    command.chmod(0o755)
+    paths = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    return _execute(folder, sys.executable, paths), folder
+
+
+@pytest.fixture(scope="module")
+def colab(tmp_path_factory):
+    """It ran with Colab's versions, and cloned and installed the project itself."""
+    default = ROOT / ".venv-colab/bin/python"
+    python = Path(os.environ.get("CLOUDS_COLAB", default))
+    if not python.exists():
+        pytest.skip(f"no environment of Colab's versions at {python}")
+    uninstall = [python, "-m", "pip", "uninstall", "--quiet", "--yes", "clouds"]
+    subprocess.run(uninstall, check=True, capture_output=True)
+    folder = tmp_path_factory.mktemp("colab")
+    paths = {"PATH": f"{python.parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
+    outputs = _execute(folder, str(python), paths, folder, SOURCE=str(ROOT))
+    return outputs, folder, python
+
+
+def _execute(folder, python, paths, cwd=ROOT / "notebooks", **settings):
+    """Runs the notebook, small and without a token; returns what it put out."""
+    for package in ("nbclient", "ipykernel"):
+        if not importlib.util.find_spec(package):
+            pytest.skip(f"no {package}; `bin/setup test` installs it")
+    import jupyter_client
+    import nbclient
+    import nbformat
+
+    settings |= {"WORK": str(folder), "STORE": f"{folder}/kept", "SIZE": "64x96"}
+    settings |= {"EPOCHS": 1, "BATCH_SIZE": 4, "SCENES": 20}
+    notebook = nbformat.reads(TEXT, 4)
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source += "".join(f"\n{name} = {v!r}" for name, v in settings.items())
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("KAGGLE")}
+    kernel = jupyter_client.AsyncKernelManager()
+    kernel.kernel_spec.argv[0] = python
+    client = nbclient.NotebookClient(
+        notebook, km=kernel, timeout=600, resources={"metadata": {"path": str(cwd)}}
+    )
+    client.execute(env=environment | paths | {"HOME": str(folder)})
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def _check(outputs, folder):
+    rows = (folder / "found/submission_post.csv").read_text().splitlines()
+    assert len(rows) == 1 + 8 * 4
+    assert (folder / "kept/records/manifest.json").exists()
+    assert (folder / "kept/run/best.weights.h5").exists()
+    assert (folder / "export/1/saved_model.pb").exists()
+    assert (folder / "export.zip").exists()
+    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) == 3
+    printed = _printed(outputs)
+    assert "best constant" in printed
+    assert "error" not in printed.replace("ModuleNotFoundError", "").lower()
+
+
+def _printed(outputs):
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def test_it_runs_from_top_to_bottom(here):
+    _check(*here)
+
+
+def test_it_runs_with_the_versions_of_colab_and_leaves_them_alone(colab):
+    outputs, folder, python = colab
+    _check(outputs, folder)
+    assert "installed: argcomplete" in _printed(outputs)
+    command = [python, "-m", "pip", "list", "--format=freeze"]
+    there = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    pinned = [line for line in VERSIONS.splitlines() if "==" in line]
+    assert set(pinned) <= set(there.splitlines())
