@@ -72,7 +72,8 @@ def _execute(folder, python, paths, cwd=ROOT / "notebooks", **settings):
     client = nbclient.NotebookClient(
         notebook, km=kernel, timeout=600, resources={"metadata": {"path": str(cwd)}}
     )
-    client.execute(env=environment | paths | {"HOME": str(folder)})
+    environment |= paths | {"HOME": str(folder)}
+    client.execute(env=environment, cleanup_kc=True)
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
