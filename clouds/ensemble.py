@@ -44,9 +44,16 @@ def load(
     for network in networks:
         probabilities.append(network(images))
         for axes in _FLIPS if flips else ():
-            seen = network(ops.flip(images, axes))
-            probabilities.append(ops.flip(seen, axes))
+            seen = network(_flip(images, axes))
+            probabilities.append(_flip(seen, axes))
     return keras.Model(images, sum(probabilities) / len(probabilities), name="clouds")
+
+
+def _flip(images, axes: tuple[int, ...]):
+    # Keras 3.13, which Colab has, flips along one axis at a time.
+    for axis in axes:
+        images = ops.flip(images, axis)
+    return images
 
 
 def settings(folders: Sequence[str]) -> Training:

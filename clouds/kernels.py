@@ -162,7 +162,8 @@ class UpsampledConv2D(keras.layers.Layer):
         features, *skip = inputs
         channels = features.shape[-1]
         kernel = ops.convert_to_tensor(self.kernel)
-        doubled = ops.flip(kernel[:, :, :channels], (0, 1))
+        # Keras 3.13, which Colab has, flips along one axis at a time.
+        doubled = ops.flip(ops.flip(kernel[:, :, :channels], 0), 1)
         for axis in (0, 1):
             pads = [(1, 1) if at == axis else (0, 0) for at in range(4)]
             first, second = (slice(None, -1), slice(1, None))
