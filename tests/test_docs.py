@@ -99,7 +99,7 @@ def test_what_a_page_links_to_is_there(page):
 @pytest.mark.parametrize(
     "pages",
     [
-        ["docs/competition.md", "docs/worldview.md"],
+        ["docs/competition.md", "docs/worldview.md", "docs/howto/serving.md"],
         ["docs/howto/own-data.md"],
         ["docs/notebook.md"],
         ["docs/dice.md"],
@@ -111,6 +111,7 @@ def test_a_page_can_be_followed(pages, tmp_path, sample, monkeypatch, capsys):
     monkeypatch.setattr(startup.load("clouds.unet"), "build", small.build)
     shutil.copytree(sample / "test_images", tmp_path / "barbados")
     shutil.copytree(sample / "train_images", tmp_path / "my_images")
+    shutil.copy(next((sample / "test_images").iterdir()), tmp_path / "scene.jpg")
     for page in pages:
         printed, names = None, {}
         for language, text in blocks(page):

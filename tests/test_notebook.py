@@ -84,10 +84,12 @@ def _check(outputs, folder):
     assert (folder / "kept/run/best.weights.h5").exists()
     assert (folder / "export/1/saved_model.pb").exists()
     assert (folder / "export.zip").exists()
+    assert "<html" in (folder / "report.html").read_text()
     pictures = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     printed = _printed(outputs)
     assert "best constant" in printed
+    assert "cross-fitted" in printed
     assert "error" not in printed.replace("ModuleNotFoundError", "").lower()
 
 
