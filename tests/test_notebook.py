@@ -43,7 +43,8 @@ def colab(tmp_path_factory):
     python = Path(os.environ.get("CLOUDS_COLAB", default))
     if not python.exists():
         pytest.skip(f"no environment of Colab's versions at {python}")
-    uninstall = [python, "-m", "pip", "uninstall", "--quiet", "--yes", "clouds"]
+    # What an earlier run of this test installed, Colab lacks.
+    uninstall = [python, "-m", "pip", "uninstall", "--yes", "clouds", "argcomplete"]
     subprocess.run(uninstall, check=True, capture_output=True)
     folder = tmp_path_factory.mktemp("colab")
     paths = {"PATH": f"{python.parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
