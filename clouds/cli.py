@@ -8,6 +8,7 @@ output says which), 130 interrupted.
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from clouds import config, flags, startup
 from clouds.errors import InputError, did_you_mean
@@ -22,8 +23,13 @@ COMMANDS = {
     "compare": (config.Comparison, "clouds.compare", "compare"),
     "predict": (config.Prediction, "clouds.predict", "predict"),
     "export": (config.Export, "clouds.export", "export"),
+    "serve": (config.Serving, "clouds.serve", "serve"),
+    "request": (config.Request, "clouds.request", "request"),
     "submit-check": (config.SubmissionCheck, "clouds.submissions", "check"),
 }
+
+_OF_SERVING = ("grpc", "httpx", "orjson", "prometheus_client", "starlette")
+_OF_SERVING += ("tensorflow_serving", "uvicorn")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,7 +82,7 @@ def _run(command: str, given: dict) -> int:
         chosen = config.make(settings, known, file)
         if printed:
             return 0
-        returned = getattr(startup.load(module), function)(chosen)
+        returned = getattr(_load(command, module), function)(chosen)
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         return 130
@@ -86,6 +92,18 @@ def _run(command: str, given: dict) -> int:
         print(f"{command}: error: {_one_line(error)}", file=sys.stderr)
         return 2
     return returned if isinstance(returned, int) else 0
+
+
+def _load(command: str, module: str) -> ModuleType:
+    try:
+        return startup.load(module)
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_SERVING:
+            raise
+        raise InputError(
+            f"bin/{command} needs the packages of the extra 'serving'. Received: no "
+            f"{error.name}. Run bin/setup serving."
+        ) from error
 
 
 def _one_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clouds import config, plots, polygons, rle, schema, table
+from clouds import config, geojson, plots, rle, schema, table
 from clouds.journal import Entry
 
 SUBMISSIONS = PLAIN, CLEANED = "submission.csv", "submission_post.csv"
@@ -31,11 +31,6 @@ _A_PICTURE = 24
 _OF_IMAGES = (".npz", *(f"_{label}.png" for label in schema.LABELS))
 _HEIGHT, _WIDTH = schema.SUBMISSION_SIZE
 _LABELS = range(len(schema.LABELS))
-_PIXELS = (
-    f"pixels of the {_HEIGHT}x{_WIDTH} grid: x to the right, y down, from the top left "
-    "corner of the image; a pixel covers x to x+1 and y to y+1"
-)
-_DEGREES = "longitude, latitude in degrees (WGS 84); the image is in plate carrée"
 
 Add = Callable[[Entry], None]
 
@@ -101,10 +96,10 @@ def write(
         has none.
     """
     with contextlib.ExitStack() as stack:
-        writers = [_csv(out / PLAIN, "plain", orders)]
-        writers.append(_csv(out / CLEANED, "cleaned", orders))
+        writers = [submission(out / PLAIN, "plain", orders)]
+        writers.append(submission(out / CLEANED, "cleaned", orders))
         if settings.geojson:
-            writers.append(_geojson(out / GEOJSON, settings.bbox))
+            writers.append(collection(out / GEOJSON, settings.bbox))
         if settings.coco:
             writers.append(_coco(out / COCO))
         writers = [stack.enter_context(writer) for writer in writers]
@@ -172,20 +167,18 @@ def draw(out: Path, images: Iterable[tuple[np.ndarray, Entry]]) -> int:
     return drawn
 
 
-def counts(runs: np.ndarray) -> list[int]:
-    """The uncompressed run lengths of COCO: zeros, ones, zeros and so on.
+@contextlib.contextmanager
+def submission(path: Path, of_entry: str, orders: dict) -> Iterator[Add]:
+    """Writes a submission, an image at a time.
 
     Args:
-      runs: int64[R, 2], of a mask on the submission's grid (see `rle.parse`). Both
-        go down the columns.
+      path: of the csv, which is there when the context ends without an error.
+      of_entry: which masks, `plain` or `cleaned`.
+      orders: as for `write`.
+
+    Yields:
+      A function that adds an entry.
     """
-    ends = (runs + [[-1, 0]]).cumsum(axis=1).reshape(-1)
-    lengths = np.diff(ends, prepend=0, append=_HEIGHT * _WIDTH)
-    return lengths[: len(lengths) - (lengths[-1] == 0)].tolist()
-
-
-@contextlib.contextmanager
-def _csv(path: Path, of_entry: str, orders: dict) -> Iterator[Add]:
     with _replacing(path) as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(table.COLUMNS)
@@ -199,36 +192,36 @@ def _csv(path: Path, of_entry: str, orders: dict) -> Iterator[Add]:
 
 
 @contextlib.contextmanager
-def _geojson(path: Path, box: config.Box | None) -> Iterator[Add]:
-    fields = {"type": "FeatureCollection"}
-    fields["coordinate_system"] = _DEGREES if box else _PIXELS
-    if box:
-        fields["bbox"] = list(box)
+def collection(path: Path, box: config.Box | None) -> Iterator[Add]:
+    """Writes masks as GeoJSON, an image at a time.
+
+    Args:
+      path: of the file, as for `submission`.
+      box: that each image covers on the earth; pixels if None.
+
+    Yields:
+      A function that adds an entry.
+    """
+    fields = geojson.collection(box)
     with _replacing(path) as file, _list_within(file, fields, "features") as add_one:
 
         def add(entry: Entry) -> None:
-            for label in _present(entry):
-                mask = entry.masks[..., label]
-                traced = polygons.on_earth(mask, box) if box else polygons.trace(mask)
-                rings = [[ring.tolist() for ring in polygon] for polygon in traced]
-                one = len(rings) == 1
-                add_one(
-                    {
-                        "type": "Feature",
-                        "geometry": {
-                            "type": "Polygon" if one else "MultiPolygon",
-                            "coordinates": rings[0] if one else rings,
-                        },
-                        "properties": {
-                            "image": entry.image,
-                            "label": schema.LABELS[label],
-                            "area_px": int(mask.sum()),
-                            "score": entry.scores[label],
-                        },
-                    }
-                )
+            for feature in geojson.features(entry, box):
+                add_one(feature)
 
         yield add
+
+
+def counts(runs: np.ndarray) -> list[int]:
+    """The uncompressed run lengths of COCO: zeros, ones, zeros and so on.
+
+    Args:
+      runs: int64[R, 2], of a mask on the submission's grid (see `rle.parse`). Both
+        go down the columns.
+    """
+    ends = (runs + [[-1, 0]]).cumsum(axis=1).reshape(-1)
+    lengths = np.diff(ends, prepend=0, append=_HEIGHT * _WIDTH)
+    return lengths[: len(lengths) - (lengths[-1] == 0)].tolist()
 
 
 @contextlib.contextmanager

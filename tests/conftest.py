@@ -1,8 +1,11 @@
 """What several tests share: a small sample, its records, a run trained on them."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,6 +64,17 @@ def evaluated(records, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A model's folder with one version, of the signatures that bin/export writes."""
+    # After `startup.load`, which keeps TensorFlow quiet.
+    import tiny_export
+
+    folder = tmp_path_factory.mktemp("model")
+    tiny_export.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def exported(run, tmp_path_factory) -> Path:
     """The run as a model with one version; its rule leaves something of most masks."""
     folder = tmp_path_factory.mktemp("models") / "clouds"
@@ -106,6 +120,40 @@ def grpc_server(exported) -> Iterator[tuple]:
 
     with grpc_server.serving(exported) as (address, service):
         yield address, service
+
+
+@pytest.fixture(scope="session")
+def server(tiny_model, tmp_path_factory) -> Iterator[str]:
+    """The URL of bin/serve, with limits that tests can reach."""
+    flags = "--max-body 4 --max-pixels 4 --max-images 8 --max-queue 16 --patience 3"
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    with serving(tiny_model, log, *flags.split()) as (url, process):
+        yield url
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    # What clients do is no fault of the server's.
+    assert "Traceback" not in log.read_text()
+
+
+@contextlib.contextmanager
+def serving(model: Path, log: Path, *flags: str) -> Iterator[tuple]:
+    """Runs bin/serve: its URL and its process."""
+    command = [sys.executable, "-m", "clouds.cli", "serve", "--model", str(model)]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [*command, "--port", "0", *flags],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=ROOT,
+        )
+    with process:
+        try:
+            line = process.stdout.readline()
+            assert "http://" in line, log.read_text()
+            yield line.split()[-1].rstrip("/"), process
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from clouds.config.fields import Box, Size
 from clouds.config.prediction import Evaluation, Export, Prediction, SubmissionCheck
 from clouds.config.presentation import Comparison, Report
 from clouds.config.resolve import FILE, as_yaml, from_flags, gather, make, of_run
+from clouds.config.serving import Request, Serving
 from clouds.config.training import Training
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "Prediction",
     "Records",
     "Report",
+    "Request",
     "Sample",
+    "Serving",
     "Size",
     "SubmissionCheck",
     "Training",

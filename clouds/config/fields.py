@@ -41,6 +41,7 @@ Box = Annotated[
     ),
 ]
 Folders = tuple[Folder, ...]
+Places = tuple[Place, ...]
 Numbers = tuple[float, ...]
 Decode = Literal["reduced", "exact"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]

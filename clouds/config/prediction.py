@@ -199,7 +199,7 @@ class Prediction(_InSteps):
                 "order of their own."
             )
         if self.bbox:
-            _on_earth(self.bbox)
+            on_earth(self.bbox)
             if not self.geojson:
                 raise InputError("--bbox must go with --geojson. Add it.")
 
@@ -239,7 +239,8 @@ def _of_all_labels(numbers: Numbers | None) -> Numbers | None:
     return numbers * len(schema.LABELS) if numbers and len(numbers) == 1 else numbers
 
 
-def _on_earth(box: Box) -> None:
+def on_earth(box: Box) -> None:
+    """Refuses a box that is none on the earth."""
     west, south, east, north = box
     # One that crosses the antimeridian has its east below its west.
     on_earth = -180 <= west < 180 and -180 < east <= 180 and west != east

@@ -1,0 +1,326 @@
+"""Clients of a server, `bin/serve` or TensorFlow Serving, by REST or by gRPC.
+
+Both ask about a few image files at a time. `patiently` tries again what may succeed
+later, at random times that lie further and further apart.
+"""
+
+import base64
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import grpc
+import httpx
+import orjson
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from clouds import config, protocol, schema
+from clouds.errors import InputError
+
+_AGAIN = {408, 429, 500, 502, 503, 504}
+_GRPC_AGAIN = {
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE,
+}
+_PORTS = {"REST": 8501, "gRPC": 8500}
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
+
+
+class Answer(NamedTuple):
+    """What a server found in an image.
+
+    Attributes:
+      rle: the runs of each label's mask.
+      scores: how sure it is of each label.
+    """
+
+    rle: list[str]
+    scores: list[float]
+
+
+class Busy(Exception):
+    """It may succeed later.
+
+    Attributes:
+      wait: seconds that the server asks for.
+    """
+
+    def __init__(self, reason: str, wait: float = 0):
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Lost(Busy):
+    """The server is out of reach."""
+
+
+class Rejected(Exception):
+    """It will not succeed."""
+
+
+class Client(Protocol):
+    """A server's model."""
+
+    def close(self) -> None:
+        """Ends its connections."""
+
+    def check(self, seconds: float) -> None:
+        """Sees whether it is there.
+
+        Raises:
+          Busy: not now.
+          Rejected: there is no such model.
+        """
+
+    def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
+        """Asks about image files.
+
+        Args:
+          files: what they hold.
+          seconds: after which to give up.
+
+        Returns:
+          An answer for each.
+
+        Raises:
+          Busy: it may succeed later.
+          Rejected: it will not; with several files, one of them may be at fault.
+        """
+
+
+def connect(settings: config.Request) -> Client:
+    """Makes the client that is asked for; nothing is sent yet.
+
+    Raises:
+      InputError: the address is none.
+    """
+    kind = "gRPC" if settings.grpc else "REST"
+    address = settings.server or f"localhost:{_PORTS[kind]}"
+    bare = address.rstrip("/").removeprefix("http://" if kind == "REST" else "grpc://")
+    if "://" in bare and (kind == "gRPC" or not bare.startswith("https://")):
+        raise InputError(
+            "--server must be ADDRESS:PORT, or for REST also http://… or https://…. "
+            f"Received: '{address}', for {kind}."
+        )
+    if kind == "gRPC":
+        return Grpc(bare, settings.name, settings.model_version)
+    url = bare if "://" in bare else f"http://{bare}"
+    return Rest(url, settings.name, settings.model_version)
+
+
+class Rest:
+    """A client by REST.
+
+    Args:
+      url: of the server.
+      name: of the model.
+      version: of the model; the latest if None.
+    """
+
+    def __init__(self, url: str, name: str, version: int | None):
+        of_version = "" if version is None else f"/versions/{version}"
+        self._url = f"{url}/v1/models/{name}{of_version}"
+        self._http = httpx.Client()
+
+    def close(self) -> None:
+        """As `Client` has it."""
+        self._http.close()
+
+    def check(self, seconds: float) -> None:
+        """As `Client` has it."""
+        self._send("GET", self._url, seconds)
+
+    def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
+        """As `Client` has it."""
+        rows = [{"b64": base64.b64encode(contents).decode()} for contents in files]
+        body = orjson.dumps({"instances": rows})
+        answered = self._send("POST", f"{self._url}:predict", seconds, body)
+        try:
+            rows = orjson.loads(answered)["predictions"]
+            answers = [_of_row(row) for row in rows]
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as fault:
+            raise _strange(str(fault)) from fault
+        return _one_each(answers, files)
+
+    def _send(self, method: str, url: str, seconds: float, body=None) -> bytes:
+        try:
+            response = self._http.request(method, url, content=body, timeout=seconds)
+        except httpx.TimeoutException as fault:
+            raise Busy(f"no answer within {seconds:.0f} s") from fault
+        except httpx.ConnectError as fault:
+            raise Lost(f"the server is out of reach ({fault})") from fault
+        except httpx.TransportError as fault:
+            raise Busy(f"the connection broke ({fault})") from fault
+        except httpx.InvalidURL as fault:
+            raise Rejected(f"{url} is no URL ({fault})") from fault
+        return _checked(response)
+
+
+class Grpc:
+    """A client by gRPC.
+
+    Args:
+      address: of the server.
+      name: of the model.
+      version: of the model; the latest if None.
+    """
+
+    def __init__(self, address: str, name: str, version: int | None):
+        sizes = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
+        self._channel = grpc.insecure_channel(address, [(size, -1) for size in sizes])
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._spec = {"name": name, "signature_name": protocol.DEFAULT}
+        if version is not None:
+            self._spec["version"] = {"value": version}
+
+    def close(self) -> None:
+        """As `Client` has it."""
+        self._channel.close()
+
+    def check(self, seconds: float) -> None:
+        """As `Client` has it, but for the model: only its server is asked for."""
+        try:
+            grpc.channel_ready_future(self._channel).result(min(seconds, 5))
+        except grpc.FutureTimeoutError as fault:
+            raise Lost("the server is out of reach") from fault
+
+    def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
+        """As `Client` has it."""
+        request = predict_pb2.PredictRequest(model_spec=self._spec)
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(list(files)))
+        try:
+            outputs = self._stub.Predict(request, timeout=seconds).outputs
+        except grpc.RpcError as fault:
+            reason = (fault.details() or fault.code().name).splitlines()[0]
+            if fault.code() is grpc.StatusCode.UNAVAILABLE:
+                raise Lost(f"the server is out of reach ({reason})") from fault
+            if fault.code() in _GRPC_AGAIN:
+                raise Busy(reason) from fault
+            raise Rejected(reason) from fault
+        try:
+            texts = tf.make_ndarray(outputs["rle"]).astype(str).tolist()
+            scores = tf.make_ndarray(outputs["score"]).tolist()
+            answers = [_answer(*row) for row in zip(texts, scores, strict=True)]
+        except (KeyError, TypeError, ValueError) as fault:
+            raise _strange(str(fault)) from fault
+        return _one_each(answers, files)
+
+
+class Patience:
+    """How often and how long what failed is tried again.
+
+    Args:
+      retries: attempts after the first.
+      deadline: seconds for all of them.
+      draw: a number from 0 to a given one, at random.
+
+    Attributes:
+      lost: set for good where a server stayed out of reach to the end.
+    """
+
+    def __init__(self, retries: int, deadline: float, draw=None):
+        self._retries = retries
+        self._deadline = deadline
+        self._draw = draw or (lambda most: random.uniform(0, most))
+        self.lost = threading.Event()
+
+    def __call__(self, attempt: Callable[[float], object]):
+        """Calls until it succeeds.
+
+        Args:
+          attempt: takes the seconds that are left; raises `Busy` if it may succeed
+            later.
+
+        Returns:
+          What it returns.
+
+        Raises:
+          Busy: it was so each time.
+        """
+        end = time.monotonic() + self._deadline
+        for number in range(self._retries + 1):
+            try:
+                return attempt(end - time.monotonic())
+            except Busy as busy:
+                spread = min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)
+                pause = busy.wait + self._draw(spread)
+                late = time.monotonic() + pause >= end
+                if number == self._retries or late or self.lost.is_set():
+                    if isinstance(busy, Lost):
+                        self.lost.set()
+                    raise
+                time.sleep(pause)
+        raise AssertionError
+
+
+def fetch(url: str, seconds: float, most: int) -> bytes:
+    """Fetches a file.
+
+    Args:
+      url: of it.
+      seconds: after which to give up.
+      most: bytes that it may have.
+
+    Raises:
+      Busy: it may succeed later.
+      Rejected: it will not.
+    """
+    try:
+        with httpx.stream("GET", url, timeout=seconds, follow_redirects=True) as got:
+            if got.is_error:
+                got.read()
+                _checked(got)
+            contents = bytearray()
+            for chunk in got.iter_bytes():
+                contents += chunk
+                if len(contents) > most:
+                    raise Rejected(f"it has more than {most:,} bytes")
+            return bytes(contents)
+    except httpx.TransportError as fault:
+        raise Busy(f"it cannot be fetched ({fault})") from fault
+    except (httpx.InvalidURL, httpx.TooManyRedirects) as fault:
+        raise Rejected(str(fault)) from fault
+
+
+def _checked(response: httpx.Response) -> bytes:
+    if response.is_success:
+        return response.content
+    try:
+        reason = str(orjson.loads(response.content)["error"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        reason = f"the server answered {response.status_code}"
+    if response.status_code in _AGAIN:
+        wait = response.headers.get("retry-after", "")
+        raise Busy(reason, float(wait) if wait.isdecimal() else 0)
+    raise Rejected(reason)
+
+
+def _of_row(row: dict) -> Answer | Rejected:
+    if "error" in row:
+        return Rejected(str(row["error"]))
+    return _answer(row["rle"], row["score"])
+
+
+def _answer(texts: Sequence, scores: Sequence) -> Answer:
+    if not len(texts) == len(scores) == len(schema.LABELS):
+        raise ValueError(f"{len(texts)} masks")
+    return Answer(list(map(str, texts)), [round(float(score), 4) for score in scores])
+
+
+def _one_each(answers: list, files: Sequence[bytes]) -> list:
+    if len(answers) != len(files):
+        raise _strange(f"{len(answers)} of {len(files)} images")
+    return answers
+
+
+def _strange(received: str) -> InputError:
+    return InputError(
+        "The server's model must answer with the 'rle' and 'score' of "
+        f"{len(schema.LABELS)} labels, as those of bin/export do. Received: {received}."
+        " Check --server and --name."
+    )

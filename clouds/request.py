@@ -1,0 +1,238 @@
+"""Asks a server for the masks of images, and writes them as `bin/predict` does."""
+
+import collections
+import concurrent.futures
+import contextlib
+import itertools
+import posixpath
+import sys
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from clouds import client, config, images, locks, outputs, schema
+from clouds.client import Answer, Busy, Client, Patience, Rejected
+from clouds.errors import InputError
+from clouds.journal import Entry
+
+FAILED = 3
+"""Exit code where some images were not answered."""
+
+_REPORTED = 20
+_MOST_BYTES = 200_000_000
+_URLS = ("http://", "https://")
+# What servers unpack; others go there as PNG.
+_KNOWN = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")
+
+
+def request(settings: config.Request) -> int:
+    """Asks about one batch of images after another, a few at a time.
+
+    Args:
+      settings: the images, the server, and what to write.
+
+    Returns:
+      The exit code: 0, or 3 if some images were not answered. Those have no rows.
+
+    Raises:
+      InputError: there are no images, no server, no answer to any image, or the folder
+        holds what it would overwrite.
+    """
+    found = _find(settings.images)
+    patience = Patience(settings.retries, settings.deadline)
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        locks.sole_writer(settings.out, "--out"),
+        contextlib.closing(client.connect(settings)) as asked,
+    ):
+        _check_new(out, settings)
+        try:
+            patience(asked.check)
+        except (Busy, Rejected) as fault:
+            raise InputError(
+                f"--server must be one that serves '{settings.name}'. Received: "
+                f"{settings.server or 'none'}, and {fault}. Check that it runs there."
+            ) from fault
+        entries, faults = _gather(settings, found, asked, patience)
+        return _write(out, settings, found, entries, faults)
+
+
+def ask(
+    asked: Client, files: Sequence[bytes], patience: Patience
+) -> list[Answer | Exception]:
+    """Asks about image files; where several are rejected, about fewer at a time.
+
+    TensorFlow Serving rejects a whole batch for one bad image.
+
+    Args:
+      asked: the server.
+      files: what they hold.
+      patience: with it.
+
+    Returns:
+      For each its answer, or why there is none.
+    """
+    if patience.lost.is_set():
+        return [Busy("the server went out of reach")] * len(files)
+    try:
+        return patience(lambda seconds: asked.ask(files, seconds))
+    except Busy as fault:
+        return [fault] * len(files)
+    except Rejected as fault:
+        if len(files) == 1:
+            return [fault]
+    half = len(files) // 2
+    return [*ask(asked, files[:half], patience), *ask(asked, files[half:], patience)]
+
+
+def _find(places: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for place in places:
+        if place.startswith(_URLS):
+            path = urllib.parse.urlsplit(place).path
+            name = posixpath.basename(urllib.parse.unquote(path)) or "image"
+            here = {name: place}
+        elif place.lower().endswith(images.SUFFIXES) and tf.io.gfile.exists(place):
+            here = {posixpath.basename(place): place}
+        else:
+            here = images.find(place)
+        if twice := found.keys() & here.keys():
+            name = min(twice)
+            raise InputError(
+                "Images must have names of their own. Received: "
+                f"{name} twice, as {found[name]} and {here[name]}. Ask about them "
+                "apart."
+            )
+        found |= here
+    return found
+
+
+def _check_new(out: Path, settings: config.Request) -> None:
+    written = [outputs.CLEANED, outputs.GEOJSON, outputs.OVERLAYS, outputs.UNREADABLE]
+    there = [name for name in written if (out / name).exists()]
+    if there and not settings.overwrite:
+        raise InputError(
+            f"--out must be a new folder. Received: '{out}', which holds "
+            f"{', '.join(there)}. Give another, or --overwrite."
+        )
+    outputs.clear(out, {})
+
+
+def _gather(
+    settings: config.Request, found: dict[str, str], asked: Client, patience: Patience
+) -> tuple[list[Entry], dict[str, str]]:
+    entries, faults = [], {}
+    with tqdm(desc="request", total=len(found), unit="image", disable=None) as bar:
+        for name, answer in _answers(settings, found, asked, patience):
+            if isinstance(answer, Answer):
+                texts = answer.rle
+                entries.append(
+                    Entry(image=name, plain=[], cleaned=texts, scores=answer.scores)
+                )
+            else:
+                faults[name] = f"{found[name]}: {answer}"
+                if len(faults) <= _REPORTED:
+                    tqdm.write(f"request: {faults[name]}", file=sys.stderr)
+            bar.update()
+    return entries, faults
+
+
+def _answers(
+    settings: config.Request, found: dict[str, str], asked: Client, patience: Patience
+) -> Iterator[tuple[str, Answer | Exception]]:
+    def work(names: Sequence[str]) -> list[tuple[str, Answer | Exception]]:
+        read = {name: _read(found[name], patience) for name in names}
+        files = [each for each in read.values() if isinstance(each, bytes)]
+        answered = iter(ask(asked, files, patience) if files else [])
+        return [
+            (name, next(answered) if isinstance(each, bytes) else each)
+            for name, each in read.items()
+        ]
+
+    ahead = 2 * settings.concurrency
+    with concurrent.futures.ThreadPoolExecutor(settings.concurrency) as pool:
+        waiting = collections.deque()
+        for names in _batched(found, settings.batch_size):
+            waiting.append(pool.submit(work, names))
+            if len(waiting) > ahead:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _read(place: str, patience: Patience) -> bytes | Exception:
+    try:
+        if place.startswith(_URLS):
+            contents = patience(
+                lambda seconds: client.fetch(place, seconds, _MOST_BYTES)
+            )
+        else:
+            contents = images.read(tf.constant(place)).numpy()
+        if contents.startswith(_KNOWN):
+            return contents
+        pixels = tf.io.decode_image(contents, 3, expand_animations=False)
+        return tf.io.encode_png(pixels).numpy()
+    except (Busy, Rejected) as fault:
+        return fault
+    except tf.errors.OpError:
+        return Rejected("it cannot be read as an image")
+
+
+def _write(
+    out: Path,
+    settings: config.Request,
+    found: dict[str, str],
+    entries: list[Entry],
+    faults: dict[str, str],
+) -> int:
+    if not entries:
+        raise InputError(
+            f"At least one image must be answered. Received: {len(faults)} that were "
+            f"not, the first: {next(iter(faults.values()))}"
+        )
+    written = [out / outputs.CLEANED]
+    with outputs.submission(written[0], "cleaned", {}) as add:
+        for entry in entries:
+            add(entry)
+    if settings.geojson:
+        written.append(out / outputs.GEOJSON)
+        with outputs.collection(written[-1], settings.bbox) as add:
+            for entry in entries:
+                add(entry)
+    first = entries[: settings.overlays]
+    outputs.draw(out, ((_shown(found[entry.image]), entry) for entry in first))
+    if first:
+        written.append(out / outputs.OVERLAYS)
+    outputs.write_unreadable(out, faults)
+    print(f"{len(entries)} images: {', '.join(map(str, written))}")
+    if not faults:
+        return 0
+    print(
+        f"request: {len(faults)} of {len(found)} images were not answered, and have no "
+        f"rows. {out / outputs.UNREADABLE} says why.",
+        file=sys.stderr,
+    )
+    return FAILED
+
+
+def _shown(place: str) -> np.ndarray:
+    """uint8[350, 525, 3], to draw on."""
+    contents = _read(place, Patience(0, 60))
+    if isinstance(contents, Exception):
+        return np.zeros((*schema.SUBMISSION_SIZE, 3), np.uint8)
+    image = cv2.imdecode(np.frombuffer(contents, np.uint8), cv2.IMREAD_COLOR_RGB)
+    size = schema.SUBMISSION_SIZE[::-1]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _batched(names, size: int) -> Iterator[list[str]]:
+    """Which Python 3.12 has as `itertools.batched`."""
+    names = iter(names)
+    while some := list(itertools.islice(names, size)):
+        yield some

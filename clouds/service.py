@@ -1,0 +1,332 @@
+"""What the server answers: TensorFlow Serving's routes, the page's, and its watchers'.
+
+- `GET /v1/models/NAME`, also `…/versions/N` and `…/metadata`; `POST …:predict`: see
+  `clouds.protocol`. With `Prefer: handling=strict` (RFC 7240) one bad image refuses
+  its request, as TensorFlow Serving does; else the others are answered.
+- `POST /v1/images`: one image file as the body, answered with `rle`, `score` and
+  `area` of each of `labels` on a grid of `size`. With `?probabilities` also these:
+  `zlib_b64` of uint8[C, h, w], of `size`.
+- `POST /v1/geojson`: `image`, `rle` and `score` as JSON, answered with polygons.
+- `GET /`, the page; `/healthz`, `/readyz`, and `/metrics` for Prometheus.
+"""
+
+import asyncio
+import base64
+import concurrent.futures
+import contextlib
+import dataclasses
+import logging
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import numpy as np
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from clouds import config, geojson, limits, models, monitoring, page, protocol, schema
+from clouds.batching import Batcher, Full
+from clouds.errors import InputError
+from clouds.journal import Entry
+from clouds.models import Model, Row, Signature
+from clouds.monitoring import Metrics
+from clouds.protocol import Refusal
+
+_LOG = logging.getLogger(__name__)
+_MEGA = 1_000_000
+_PARSERS = 2
+_GONE = 499
+
+
+class Service:
+    """What answers requests.
+
+    Args:
+      settings: the limits.
+      model: that is served.
+    """
+
+    def __init__(self, settings: config.Serving, model: Model):
+        self._settings = settings
+        self._model = model
+        self._metrics = Metrics()
+        self._memory = limits.Memory(int(settings.max_memory * _MEGA))
+        self._batcher = Batcher(
+            size=settings.max_batch,
+            wait=settings.max_wait / 1000,
+            room=settings.max_queue,
+            done=self._metrics.batch_done,
+        )
+        self._metrics.waiting.set_function(lambda: len(self._batcher))
+        self._metrics.held.set_function(lambda: self._memory.held)
+        self._metrics.version.set_function(lambda: self._model.version.number)
+        # Few, as JSON takes several times its length while it is read.
+        self._parsers = concurrent.futures.ThreadPoolExecutor(_PARSERS, "parsers")
+        self._page = page.build()
+
+    def application(self) -> Starlette:
+        """The application, to be run by an ASGI server."""
+        of_model = "/v1/models/{name}"
+        of_version = f"{of_model}/versions/{{version:int}}"
+        post = {"methods": ["POST"]}
+        routes = [
+            self._route("/", self._show_page),
+            self._route("/healthz", self._tell_health),
+            self._route("/readyz", self._tell_health),
+            self._route("/metrics", self._tell_metrics),
+            self._route("/v1/images", self._image, **post),
+            self._route("/v1/geojson", self._geojson, **post),
+        ]
+        for model in (of_model, of_version):
+            routes.append(self._route(f"{model}/metadata", self._metadata))
+            routes.append(self._route(f"{model}:predict", self._predict, **post))
+            for other in ("classify", "regress"):
+                routes.append(self._route(f"{model}:{other}", self._not_made, **post))
+            routes.append(self._route(model, self._status))
+        return Starlette(
+            routes=routes,
+            exception_handlers={HTTPException: _unknown},
+            lifespan=self._lifespan,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, application: Starlette) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(self._batcher.work()),
+            asyncio.create_task(self._watch()),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._parsers.shutdown(wait=False)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.poll)
+            await asyncio.to_thread(self._model.refresh)
+
+    def _route(self, path: str, endpoint: Callable, methods: Sequence[str] = ("GET",)):
+        async def answer(request: Request) -> Response:
+            started = time.monotonic()
+            try:
+                response = await endpoint(request)
+            except Refusal as refusal:
+                response = _refused(refusal)
+            except ClientDisconnect:
+                response = Response(status_code=_GONE)
+            except Exception:
+                _LOG.exception("%s %s", request.method, path)
+                response = _refused(_failed())
+            self._metrics.seconds.labels(path).observe(time.monotonic() - started)
+            self._metrics.requests.labels(path, response.status_code).inc()
+            return response
+
+        return Route(path, answer, methods=methods)
+
+    async def _show_page(self, request: Request) -> Response:
+        return Response(self._page.html, headers=self._page.headers)
+
+    async def _tell_health(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _tell_metrics(self, request: Request) -> Response:
+        return Response(self._metrics.text(), media_type=monitoring.CONTENT_TYPE)
+
+    async def _status(self, request: Request) -> Response:
+        self._check_name(request)
+        return _json(self._model.status(request.path_params.get("version")))
+
+    async def _metadata(self, request: Request) -> Response:
+        version = self._version(request)
+        spec = {"name": self._model.name, "signature_name": ""}
+        return _json(
+            {
+                "model_spec": {**spec, "version": str(version.number)},
+                "metadata": {
+                    "signature_def": {"signature_def": version.metadata},
+                },
+            }
+        )
+
+    async def _not_made(self, request: Request) -> Response:
+        raise Refusal(501, "The model has signatures of :predict only.")
+
+    async def _predict(self, request: Request) -> Response:
+        signatures = self._version(request).signatures
+        inputs = {name: each.inputs for name, each in signatures.items()}
+        async with self._body(request) as body:
+            query = await self._aside(protocol.parse, body, inputs)
+            count = min(len(values) for values in query.inputs.values())
+            rows = [
+                {
+                    name: protocol.take(values, k)
+                    for name, values in query.inputs.items()
+                }
+                for k in range(count)
+            ]
+            asked = self._ask(signatures[query.signature], rows)
+            answered = await _unless_gone(request, asked)
+            strict = "handling=strict" in request.headers.get("prefer", "")
+            text = await self._aside(
+                lambda: protocol.answer(answered, by_row=query.by_row, strict=strict)
+            )
+        return Response(text, media_type="application/json")
+
+    async def _image(self, request: Request) -> Response:
+        version = self._version(request)
+        wanted = [protocol.DEFAULT]
+        if "probabilities" in request.query_params:
+            wanted.append("probabilities")
+        async with self._body(request) as body:
+            row = {models.FILES: np.array(body, object)}
+            asked = [self._ask(version.signatures[name], [row]) for name in wanted]
+            answered = await _unless_gone(request, asyncio.gather(*asked))
+        rows = {name: row for name, (row,) in zip(wanted, answered, strict=True)}
+        for row in rows.values():
+            if isinstance(row, Refusal):
+                raise row
+        answer = {"version": version.number, "size": schema.SUBMISSION_SIZE}
+        answer |= protocol.described(rows[protocol.DEFAULT])
+        answer["labels"] = answer.pop("label")
+        if "probabilities" in rows:
+            planes = rows["probabilities"]["probabilities"]
+            answer["probabilities"] = await self._aside(_packed, planes)
+            answer["rule"] = version.rule and dataclasses.asdict(version.rule)
+        return _json(answer)
+
+    async def _geojson(self, request: Request) -> Response:
+        async with self._body(request) as body:
+            found = await self._aside(_collection, body)
+        return Response(found, media_type="application/geo+json")
+
+    async def _ask(self, signature: Signature, rows: list[Row]) -> list[Row | Refusal]:
+        if len(rows) > self._settings.max_images:
+            raise Refusal(
+                413,
+                f"A request must have {self._settings.max_images} images at most. "
+                f"Received: {len(rows)}. Send them in several.",
+            )
+        checked = [None] * len(rows)
+        if signature.takes_files:
+            checked = await self._aside(self._check_files, rows)
+        fine = [row for row, fault in zip(rows, checked, strict=True) if not fault]
+        kind = tuple(value.shape for value in (fine or rows)[0].values())
+        try:
+            answers = iter(await self._batcher.run(signature, fine, kind))
+        except Full as full:
+            raise Refusal(
+                429, "The server has too many images waiting.", full.seconds
+            ) from full
+        results = [_answered(fault or next(answers)) for fault in checked]
+        refused = sum(isinstance(result, Refusal) for result in results)
+        self._metrics.images.labels("refused").inc(refused)
+        self._metrics.images.labels("answered").inc(len(results) - refused)
+        return results
+
+    def _check_files(self, rows: list[Row]) -> list[Refusal | None]:
+        faults = []
+        for row in rows:
+            contents = row[models.FILES].item()
+            try:
+                limits.check_image(contents, int(self._settings.max_pixels * _MEGA))
+                faults.append(None)
+            except Refusal as fault:
+                faults.append(fault)
+        return faults
+
+    def _body(self, request: Request):
+        most = int(self._settings.max_body * _MEGA)
+        return limits.body(request, most, self._memory)
+
+    def _version(self, request: Request):
+        self._check_name(request)
+        return self._model.served(request.path_params.get("version"))
+
+    def _check_name(self, request: Request) -> None:
+        name = request.path_params.get("name", self._model.name)
+        if name != self._model.name:
+            raise Refusal(404, "Servable not found: no model has this name here.")
+
+    def _aside(self, function: Callable, *arguments):
+        """Calls it in a thread, while other requests are read and answered."""
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._parsers, function, *arguments)
+
+
+async def _unless_gone(request: Request, work):
+    """Gives work up where the client no longer waits for it."""
+    work = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        work.cancel()
+        gone.cancel()
+
+
+def _answered(result: Row | Exception) -> Row | Refusal:
+    if not isinstance(result, Exception) or isinstance(result, Refusal):
+        return result
+    _LOG.error("a batch failed", exc_info=result)
+    return _failed()
+
+
+def _packed(probabilities: np.ndarray) -> dict:
+    planes = np.rint(probabilities.transpose(2, 0, 1) * 255).astype(np.uint8)
+    packed = base64.b64encode(zlib.compress(planes.tobytes())).decode()
+    return {"size": planes.shape[1:], "zlib_b64": packed}
+
+
+def _collection(body: bytes) -> bytes:
+    try:
+        asked = orjson.loads(body)
+        texts, scores = list(map(str, asked["rle"])), list(map(float, asked["score"]))
+        image = str(asked["image"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        texts = scores = []
+    if not len(texts) == len(scores) == len(schema.LABELS):
+        raise Refusal(
+            400,
+            "A request for polygons must be JSON with 'image', and with 'rle' and "
+            f"'score' of {len(schema.LABELS)} each.",
+        )
+    try:
+        entry = Entry(image=image, plain=texts, cleaned=texts, scores=scores)
+        return protocol.dump(
+            {**geojson.collection(), "features": geojson.features(entry)}
+        )
+    except InputError as fault:
+        raise Refusal(400, str(fault)) from fault
+
+
+async def _unknown(request: Request, fault: HTTPException) -> Response:
+    known = "GET /v1/models/NAME or POST /v1/models/NAME:predict, for example"
+    text = f"Malformed request: a path and method that are known, {known}."
+    return _refused(Refusal(fault.status_code, text))
+
+
+def _failed() -> Refusal:
+    return Refusal(500, "The server failed at this request. Its log says why.")
+
+
+def _refused(refusal: Refusal) -> Response:
+    response = Response(
+        protocol.error(refusal), refusal.status, media_type="application/json"
+    )
+    if refusal.retry_after is not None:
+        response.headers["retry-after"] = str(refusal.retry_after)
+    return response
+
+
+def _json(value) -> Response:
+    return Response(protocol.dump(value), media_type="application/json")

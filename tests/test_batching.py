@@ -1,0 +1,126 @@
+import asyncio
+import threading
+
+import pytest
+
+from clouds.batching import Batcher, Full
+
+
+def run(scenario, **options):
+    """Runs a scenario with a batcher at work, and returns the batches it made."""
+    batches = []
+
+    async def whole():
+        batcher = Batcher(
+            **{"size": 4, "wait": 0, "room": 100, **options},
+            done=lambda items, seconds: batches.append(items),
+        )
+        work = asyncio.create_task(batcher.work())
+        try:
+            return await scenario(batcher)
+        finally:
+            work.cancel()
+
+    return asyncio.run(whole()), batches
+
+
+def squares(items):
+    return [item**2 for item in items]
+
+
+def test_items_of_several_calls_share_a_batch():
+    async def scenario(batcher):
+        return await asyncio.gather(*(batcher.run(squares, [k]) for k in range(4)))
+
+    results, batches = run(scenario, wait=10)
+    assert results == [[0], [1], [4], [9]]
+    assert batches == [4]
+
+
+def test_many_items_of_one_call_make_several_batches():
+    results, batches = run(lambda batcher: batcher.run(squares, range(10)))
+    assert results == [k**2 for k in range(10)]
+    assert batches == [4, 4, 2]
+
+
+def test_a_lone_item_is_not_kept_longer_than_the_wait():
+    results, batches = run(lambda batcher: batcher.run(squares, [3]), wait=0.01)
+    assert (results, batches) == ([9], [1])
+
+
+def test_items_of_different_kinds_or_functions_share_none():
+    async def scenario(batcher):
+        calls = [(squares, "a"), (squares, "b"), (sorted, "a"), (squares, "a")]
+        return await asyncio.gather(
+            *(
+                batcher.run(function, [k], kind)
+                for k, (function, kind) in enumerate(calls)
+            )
+        )
+
+    results, batches = run(scenario, wait=0.05)
+    assert results == [[0], [1], [2], [9]]
+    assert batches == [2, 1, 1]
+
+
+def test_no_items_have_no_results():
+    assert run(lambda batcher: batcher.run(squares, []))[0] == []
+
+
+def test_what_spoils_a_batch_is_told_of_its_own_items_only():
+    def picky(items):
+        if 3 in items:
+            raise ValueError("3")
+        return items
+
+    results, _ = run(lambda batcher: batcher.run(picky, [1, 3, 5]))
+    assert results[0::2] == [1, 5]
+    assert isinstance(results[1], ValueError)
+
+
+def held_up():
+    """A function that goes on when it is let, and tells when it has begun."""
+    begun, go = threading.Event(), threading.Event()
+
+    def function(items):
+        begun.set()
+        go.wait(10)
+        return items
+
+    return function, begun, go
+
+
+def test_what_does_not_fit_is_refused_with_the_time_to_come_back():
+    async def scenario(batcher):
+        function, begun, go = held_up()
+        working = asyncio.create_task(batcher.run(function, [0]))
+        await asyncio.to_thread(begun.wait)
+        waiting = asyncio.create_task(batcher.run(function, [1, 2]))
+        await asyncio.sleep(0)
+        assert len(batcher) == 2
+        with pytest.raises(Full) as full:
+            await batcher.run(function, [3])
+        assert full.value.seconds >= 1
+        go.set()
+        return await asyncio.gather(working, waiting)
+
+    assert run(scenario, room=2)[0] == [[0], [1, 2]]
+
+
+def test_what_is_given_up_makes_room_and_is_not_worked_on():
+    async def scenario(batcher):
+        function, begun, go = held_up()
+        working = asyncio.create_task(batcher.run(function, [0]))
+        await asyncio.to_thread(begun.wait)
+        given_up = asyncio.create_task(batcher.run(function, [1, 2]))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.sleep(0)
+        last = asyncio.create_task(batcher.run(squares, [3, 4]))
+        await asyncio.sleep(0)
+        go.set()
+        return await asyncio.gather(working, last)
+
+    results, batches = run(scenario, room=2)
+    assert results == [[0], [9, 16]]
+    assert batches == [1, 2]

@@ -1,0 +1,256 @@
+import contextlib
+import http.server
+import json
+import threading
+
+import grpc_server
+import pytest
+import tiny_export
+
+from clouds import client, config
+from clouds.client import Answer, Busy, Lost, Patience, Rejected
+from clouds.errors import InputError
+
+GOOD = tiny_export.encoded()
+GONE = "127.0.0.1:9"
+
+
+@pytest.fixture
+def connect():
+    """Makes clients, and closes them after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(server, *, grpc=False, name="clouds", version=None):
+            flags = {"grpc": grpc, "name": name, "model_version": version}
+            settings = config.Request(images=("x",), out="x", server=server, **flags)
+            return stack.enter_context(contextlib.closing(client.connect(settings)))
+
+        yield make
+
+
+@contextlib.contextmanager
+def scripted(*answers):
+    """A server of canned answers (status, headers, body), and what it was sent."""
+    left, seen = list(answers), []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def _answer(self):
+            length = int(self.headers.get("content-length", 0))
+            seen.append((self.path, self.rfile.read(length)))
+            status, headers, body = left.pop(0)
+            self.send_response(status)
+            for name, value in {"content-length": len(body), **headers}.items():
+                self.send_header(name, str(value))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _answer  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}", seen
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_answers_by_rest(server, connect):
+    asked = connect(server)
+    asked.check(10)
+    one, two = asked.ask([GOOD, tiny_export.encoded(".png")], 10)
+    assert isinstance(one, Answer)
+    assert len(one.rle) == len(two.scores) == 4
+    assert one.rle[0].startswith("15")
+    assert one.scores[0] == pytest.approx(0.93, abs=0.02)
+    (same,) = connect(server, version=1).ask([GOOD], 10)
+    assert same == one
+
+
+def test_bad_images_are_told_one_by_one_and_other_models_are_not_there(server, connect):
+    good, bad = connect(server).ask([GOOD, GOOD[:700]], 10)
+    assert isinstance(good, Answer)
+    assert "cannot be decoded" in str(bad)
+    with pytest.raises(Rejected, match="no model has this name"):
+        connect(server, name="other").check(10)
+    with pytest.raises(Rejected, match="Version must be"):
+        connect(server, version=7).ask([GOOD], 10)
+
+
+def test_what_may_succeed_later_is_told_from_what_will_not(connect):
+    answers = [
+        (429, {"retry-after": 7}, b'{"error": "too many"}'),
+        (503, {}, b"no JSON"),
+        (404, {}, b'{"error": "none"}'),
+        (413, {}, b"[]"),
+        (200, {}, b"{}"),
+    ]
+    with scripted(*answers) as (address, _):
+        asked = connect(address)
+        with pytest.raises(Busy, match="too many") as busy:
+            asked.ask([GOOD], 10)
+        assert busy.value.wait == 7
+        with pytest.raises(Busy, match="answered 503"):
+            asked.ask([GOOD], 10)
+        with pytest.raises(Rejected, match="none"):
+            asked.ask([GOOD], 10)
+        with pytest.raises(Rejected, match="answered 413"):
+            asked.ask([GOOD], 10)
+        with pytest.raises(InputError, match="'rle' and 'score' of 4 labels"):
+            asked.ask([GOOD], 10)
+
+
+@pytest.mark.parametrize(
+    "predictions",
+    [
+        [],
+        [{"rle": ["", "", ""], "score": [0, 0, 0]}],
+        [{"rle": [""] * 4, "score": ["x"] * 4}],
+        [[0.5]],
+    ],
+)
+def test_answers_of_another_model_are_refused(predictions, connect):
+    body = json.dumps({"predictions": predictions}).encode()
+    with (
+        scripted((200, {}, body)) as (address, _),
+        pytest.raises(InputError, match="Check --server and --name"),
+    ):
+        connect(address).ask([GOOD], 10)
+
+
+def test_a_server_out_of_reach_is_lost(connect):
+    with pytest.raises(Lost):
+        connect(GONE).check(5)
+    with pytest.raises(Lost):
+        connect(GONE, grpc=True).check(0.5)
+    with pytest.raises(Lost):
+        connect(GONE, grpc=True).ask([GOOD], 5)
+
+
+@pytest.mark.parametrize(
+    ("address", "grpc"), [("ftp://host", False), ("http://host:8500", True)]
+)
+def test_an_address_of_another_kind_is_refused(address, grpc, connect):
+    with pytest.raises(InputError, match="--server must be ADDRESS:PORT"):
+        connect(address, grpc=grpc)
+
+
+@pytest.fixture(scope="module")
+def tiny_grpc_server(tiny_model):
+    """TensorFlow Serving's, as far as a client sees: a bad image spoils its batch."""
+    with grpc_server.serving(tiny_model) as (address, service):
+        yield address, service
+
+
+def test_a_server_answers_by_grpc_as_by_rest(tiny_grpc_server, server, connect):
+    asked = connect(tiny_grpc_server[0], grpc=True)
+    asked.check(10)
+    images = [GOOD, tiny_export.encoded(".png")]
+    assert asked.ask(images, 10) == connect(server).ask(images, 10)
+
+
+def test_by_grpc_too_what_may_succeed_is_told_apart(tiny_grpc_server, connect):
+    address, service = tiny_grpc_server
+    with pytest.raises(Rejected) as rejected:
+        connect(address, grpc=True).ask([GOOD, GOOD[:700]], 10)
+    assert "\n" not in str(rejected.value)
+    with pytest.raises(Rejected, match="not found"):
+        connect(address, grpc=True, name="other").ask([GOOD], 10)
+    service.failures = 1
+    with pytest.raises(Lost, match="Try again"):
+        connect(address, grpc=True).ask([GOOD], 10)
+
+
+def failing(times, fault):
+    calls = []
+
+    def attempt(seconds):
+        calls.append(seconds)
+        if len(calls) <= times:
+            raise fault
+        return "done"
+
+    return attempt, calls
+
+
+def test_pauses_grow_and_end_with_success(monkeypatch):
+    slept, spreads = [], []
+    monkeypatch.setattr("time.sleep", slept.append)
+
+    def draw(most):
+        spreads.append(most)
+        return most / 2
+
+    attempt, calls = failing(4, Busy("busy"))
+    assert Patience(5, 1000, draw)(attempt) == "done"
+    assert len(calls) == 5
+    assert spreads == [0.5, 1, 2, 4]
+    assert slept == [0.25, 0.5, 1, 2]
+
+
+def test_a_server_that_names_a_time_is_asked_after_it(monkeypatch):
+    slept = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    attempt, _ = failing(1, Busy("busy", wait=7))
+    Patience(5, 1000, lambda most: 0.125)(attempt)
+    assert slept == [7.125]
+
+
+def test_pauses_are_drawn_at_random():
+    attempt, calls = failing(2, Busy("busy"))
+    Patience(2, 10)(attempt)
+    assert calls[0] > calls[1] > calls[2]
+
+
+@pytest.mark.parametrize(
+    ("retries", "deadline", "attempts"), [(2, 1000, 3), (100, 3, 4)]
+)
+def test_patience_has_an_end(retries, deadline, attempts, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    attempt, calls = failing(1000, Busy("busy"))
+    patience = Patience(retries, deadline, lambda most: most)
+    with pytest.raises(Busy):
+        patience(attempt)
+    assert len(calls) == attempts
+    assert not patience.lost.is_set()
+
+
+def test_a_server_lost_for_good_is_not_waited_for_again(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    patience = Patience(3, 1000)
+    for expected in (4, 1):
+        attempt, calls = failing(1000, Lost("gone"))
+        with pytest.raises(Lost):
+            patience(attempt)
+        assert len(calls) == expected
+
+
+def test_what_will_not_succeed_is_not_tried_again():
+    attempt, calls = failing(1000, Rejected("no"))
+    with pytest.raises(Rejected):
+        Patience(3, 1000)(attempt)
+    assert len(calls) == 1
+
+
+def test_files_are_fetched_up_to_a_size():
+    answers = [
+        (302, {"location": "/there"}, b""),
+        (200, {}, b"12345"),
+        (200, {}, b"12345"),
+        (404, {}, b"no"),
+        (503, {}, b"no"),
+    ]
+    with scripted(*answers) as (address, seen):
+        url = f"http://{address}/a.jpg"
+        assert client.fetch(url, 10, 5) == b"12345"
+        assert [path for path, _ in seen] == ["/a.jpg", "/there"]
+        with pytest.raises(Rejected, match="more than 4 bytes"):
+            client.fetch(url, 10, 4)
+        with pytest.raises(Rejected, match="404"):
+            client.fetch(url, 10, 5)
+        with pytest.raises(Busy, match="503"):
+            client.fetch(url, 10, 5)
+    with pytest.raises(Busy, match="cannot be fetched"):
+        client.fetch(f"http://{GONE}/a.jpg", 10, 5)

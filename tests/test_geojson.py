@@ -1,0 +1,42 @@
+import numpy as np
+
+from clouds import geojson, rle, schema
+from clouds.journal import Entry
+
+
+def entry(**masks):
+    texts = []
+    for name in schema.LABELS:
+        mask = np.zeros(schema.SUBMISSION_SIZE, bool)
+        for rows, columns in masks.get(name, []):
+            mask[rows, columns] = True
+        texts.append(rle.encode(mask))
+    scores = [0.1, 0.2, 0.3, 0.4]
+    return Entry(image="a.jpg", plain=[], cleaned=texts, scores=scores)
+
+
+def test_each_label_with_a_mask_is_a_feature():
+    here, there = (slice(2, 5), slice(10, 14)), (slice(20, 21), slice(0, 1))
+    one, two = geojson.features(entry(Fish=[here], Sugar=[here, there]))
+    assert one["properties"] == {
+        "image": "a.jpg",
+        "label": "Fish",
+        "area_px": 12,
+        "score": 0.1,
+    }
+    assert one["geometry"]["type"] == "Polygon"
+    corners = {(10, 2), (14, 2), (14, 5), (10, 5)}
+    assert set(map(tuple, one["geometry"]["coordinates"][0])) == corners
+    assert two["geometry"]["type"] == "MultiPolygon"
+    assert len(two["geometry"]["coordinates"]) == 2
+    assert two["properties"]["area_px"] == 13
+
+
+def test_a_box_puts_them_on_the_earth():
+    box = (-60.0, 5.0, -50.0, 15.0)
+    (whole,) = geojson.features(entry(Fish=[(slice(None), slice(None))]), box)
+    longitudes, latitudes = np.transpose(whole["geometry"]["coordinates"][0])
+    assert {*longitudes} == {-60, -50} and {*latitudes} == {5, 15}
+    assert geojson.collection(box)["bbox"] == list(box)
+    assert "longitude" in geojson.collection(box)["coordinate_system"]
+    assert "pixels" in geojson.collection()["coordinate_system"]

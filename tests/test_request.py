@@ -1,0 +1,153 @@
+import http.server
+import json
+import shutil
+import threading
+import zipfile
+from functools import partial
+
+import cv2
+import pytest
+import tiny_export
+
+from clouds import cli, request, rle, schema, table
+from clouds.client import Answer, Busy, Lost, Patience, Rejected
+
+GONE = "127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Five images of different kinds; the third by name is torn."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in ("a.jpg", "b.png", "d.webp", "e.tif"):
+        picture = tiny_export.picture()[:, ::-1] if name == "b.png" else None
+        ending = name[1:].replace("tif", "tiff")
+        (folder / name).write_bytes(tiny_export.encoded(ending, picture))
+    (folder / "c.jpg").write_bytes(tiny_export.encoded()[:700])
+    return folder
+
+
+def ask(server, out, *images, flags=()):
+    places = ["--images", *map(str, images), "--out", str(out)]
+    return cli.main(["request", "--server", server, *places, *flags])
+
+
+def test_a_folder_becomes_a_submission_and_what_is_torn_is_told(
+    server, pictures, tmp_path, capsys
+):
+    flags = ["--geojson", "--overlays", "9", "--batch-size", "2"]
+    assert ask(server, tmp_path, pictures, flags=flags) == 3
+    shown = capsys.readouterr()
+    assert "4 images" in shown.out
+    assert "1 of 5 images were not answered" in shown.err
+    assert "c.jpg" in (tmp_path / "unreadable.txt").read_text()
+    read = table.read(str(tmp_path / "submission_post.csv"))
+    assert read.images == ["a.jpg", "b.png", "d.webp", "e.tif"]
+    fish = [rle.decode(row[0], schema.SUBMISSION_SIZE) for row in read.texts]
+    assert fish[0].sum() > 10_000
+    assert fish[0][:, :262].sum() > 0.99 * fish[0].sum()
+    assert fish[1][:, :262].sum() < 0.01 * fish[1].sum()
+    features = json.loads((tmp_path / "masks.geojson").read_text())["features"]
+    assert [each["properties"]["label"] for each in features[:2]] == ["Fish", "Flower"]
+    assert cv2.imread(str(tmp_path / "overlays.png")).std() > 10
+
+
+def test_zips_files_patterns_and_urls_are_asked_about(server, pictures, tmp_path):
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.write(pictures / "a.jpg", "inside/z.jpg")
+    handler = partial(_Quiet, directory=pictures)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
+        thread = threading.Thread(target=files.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{files.server_port}/d.webp?size=full"
+        places = [tmp_path / "z.zip", pictures / "b.png", f"{pictures}/[a]*", url]
+        status = ask(server, tmp_path / "out", *places)
+        files.shutdown()
+        thread.join()
+    assert status == 0
+    names = table.read(str(tmp_path / "out" / "submission_post.csv")).images
+    assert names == ["z.jpg", "b.png", "a.jpg", "d.webp"]
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def refused(capsys, message, *arguments, **options):
+    assert ask(*arguments, **options) == 2
+    error = capsys.readouterr().err
+    assert message in error.splitlines()[-1]
+    assert "Traceback" not in error
+
+
+def test_mistakes_are_refused_with_a_reason(server, pictures, tmp_path, capsys):
+    few = ["--retries", "0"]
+    image = pictures / "a.jpg"
+    say = partial(refused, capsys)
+    say("--server must be one that serves", GONE, tmp_path, image, flags=few)
+    say("no model has this name", server, tmp_path, image, flags=["--name", "other"])
+    say("At least one image must be", server, tmp_path, pictures / "c.jpg")
+    say("b.png twice", server, tmp_path, pictures, pictures / "b.png")
+    say("must be a folder", server, tmp_path, tmp_path / "nowhere")
+    say("--bbox must go with", server, tmp_path, image, flags=["--bbox=0,0,1,1"])
+    (tmp_path / "submission_post.csv").write_text("mine")
+    say("which holds submission_post.csv", server, tmp_path, image)
+    assert (tmp_path / "submission_post.csv").read_text() == "mine"
+    assert ask(server, tmp_path, image, flags=["--overwrite"]) == 0
+    assert len((tmp_path / "submission_post.csv").read_text().splitlines()) == 5
+
+
+class Model:
+    """Answers, but for batches with a bad image, as TensorFlow Serving does."""
+
+    def __init__(self, fault=None):
+        self.asked = []
+        self.fault = fault
+
+    def ask(self, files, seconds):
+        self.asked.append(list(files))
+        if self.fault:
+            raise self.fault
+        if b"bad" in files:
+            raise Rejected("bad")
+        return [Answer([contents.decode()] * 4, [0] * 4) for contents in files]
+
+
+def test_of_a_rejected_batch_the_good_images_are_answered():
+    model = Model()
+    files = [b"0", b"1", b"2", b"bad", b"4"]
+    answers = request.ask(model, files, Patience(0, 10))
+    assert [answer.rle[0] for answer in answers[:3]] == ["0", "1", "2"]
+    assert isinstance(answers[3], Rejected)
+    assert answers[4].rle[0] == "4"
+    assert len(model.asked) == 7
+
+
+def test_a_server_that_is_lost_is_asked_no_more():
+    model, patience = Model(Lost("gone")), Patience(0, 10)
+    for _ in range(2):
+        answers = request.ask(model, [b"0", b"1"], patience)
+        assert all(isinstance(answer, Busy) for answer in answers)
+    assert len(model.asked) == 1
+
+
+def test_what_was_answered_before_a_server_was_lost_is_written(
+    server, pictures, tmp_path, monkeypatch, capsys
+):
+    shutil.copy(pictures / "a.jpg", tmp_path / "z.jpg")
+    asked = []
+
+    def once(self, files, seconds, ask=request.client.Rest.ask):
+        if asked:
+            raise Lost("gone")
+        asked.append(files)
+        return ask(self, files, seconds)
+
+    monkeypatch.setattr(request.client.Rest, "ask", once)
+    images = pictures / "a.jpg", pictures / "b.png", tmp_path / "z.jpg"
+    flags = ["--batch-size", "1", "--concurrency", "1", "--retries", "0"]
+    assert ask(server, tmp_path / "out", *images, flags=flags) == 3
+    names = table.read(str(tmp_path / "out" / "submission_post.csv")).images
+    assert names == ["a.jpg"]
+    assert "gone" in (tmp_path / "out" / "unreadable.txt").read_text()
