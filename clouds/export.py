@@ -1,19 +1,37 @@
 """Exports a run as a SavedModel for TensorFlow Serving, or for any TensorFlow.
 
-A model's folder has a folder for each version, whose name is its number. Beside the
-SavedModel it has `assets.extra/postprocess.json`, the rule by which masks are drawn.
+A model's folder has a folder for each version, whose name is its number, and for the
+server `models.config` and `batching_parameters.txt`. A version holds, beside the
+SavedModel, `model_card.md`, `signature.md`, `assets.extra/postprocess.json`, the rule
+by which masks are drawn, and `assets.extra/tf_serving_warmup_requests`.
 """
 
 import dataclasses
-import tempfile
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 
-from clouds import config, ensemble, locks, run, signatures
+from clouds import (
+    cards,
+    config,
+    ensemble,
+    evaluations,
+    locks,
+    manifest,
+    run,
+    signatures,
+    warmup,
+)
 from clouds.errors import InputError
+from clouds.signatures import Signature
+
+NAME = "clouds"
+"""Under which the model is served."""
 
 EXTRA = "assets.extra"
+MODELS, BATCHING = "models.config", "batching_parameters.txt"
 
 
 def export(settings: config.Export) -> Path:
@@ -43,28 +61,112 @@ def export(settings: config.Export) -> Path:
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     with locks.sole_writer(settings.out, "--out"):
-        version = out / str(max([0, *versions(out)]) + 1)
+        known = versions(out)
+        version = out / str(known[-1] + 1 if known else 1)
         # A server that watches the folder takes only what has a number for a name.
-        with tempfile.TemporaryDirectory(prefix="part-", dir=out) as part:
-            made = Path(part, version.name)
-            _write(made, built)
-            (made / EXTRA).mkdir()
-            run.write_json(made / EXTRA / run.RULE, dataclasses.asdict(rule))
-            made.rename(version)
+        part = out / "part"
+        shutil.rmtree(part, ignore_errors=True)
+        outputs = save(part, built)
+        _add(part, version.name, settings, rule, built, outputs)
+        part.rename(version)
+        manifest.write_text(str(out / MODELS), models_config(versions(out)))
+        manifest.write_text(str(out / BATCHING), _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")
     return version
 
 
 def versions(folder: Path) -> list[int]:
-    """The versions in a model's folder, in order."""
+    """Lists the versions in a model's folder, in order."""
     names = (path.name for path in folder.iterdir() if path.is_dir())
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def _write(folder: Path, built: dict) -> None:
+def save(folder: Path, built: Mapping[str, Signature]) -> dict[str, dict]:
+    """Writes a SavedModel.
+
+    Args:
+      folder: for it.
+      built: its signatures.
+
+    Returns:
+      What each gives, `tf.TensorSpec` by name.
+    """
     # Not `tf.saved_model.save`: of a Keras 3 model the C++ loader finds no variables.
     # Endpoints bring their variables; to track the network would store them twice.
     archive = keras.export.ExportArchive()
-    for name, (function, spec) in built.items():
-        archive.add_endpoint(name, function, input_signature=[spec])
+    endpoints = {
+        name: archive.add_endpoint(name, function, input_signature=[spec])
+        for name, (function, spec) in built.items()
+    }
     archive.write_out(str(folder), verbose=False)
+    return {
+        name: endpoint.get_concrete_function().structured_outputs
+        for name, endpoint in endpoints.items()
+    }
+
+
+def models_config(known: Sequence[int]) -> str:
+    """Writes TensorFlow Serving's configuration of a model.
+
+    Args:
+      known: its versions, in order.
+
+    Returns:
+      Text: the newest version, labelled `latest`, and the one before it, `previous`.
+    """
+    labels = dict(zip(("latest", "previous"), reversed(known[-2:]), strict=False))
+    served = " ".join(f"versions: {number}" for number in labels.values())
+    lines = [
+        f'    version_labels {{ key: "{label}" value: {number} }}'
+        for label, number in labels.items()
+    ]
+    return _MODELS.format(name=NAME, served=served, labels="\n".join(lines))
+
+
+def _add(folder, version, settings, rule, built, outputs) -> None:
+    """Adds what lies beside the SavedModel of a version."""
+    inputs = {name: spec for name, (_, spec) in built.items()}
+    extra = folder / EXTRA
+    extra.mkdir()
+    run.write_json(extra / run.RULE, dataclasses.asdict(rule))
+    warmup.write(extra / warmup.FILE, NAME, inputs)
+    measured = evaluations.read(settings.run[0])
+    described = cards.signatures(version, inputs, outputs)
+    (folder / cards.SIGNATURES).write_text(described)
+    card = cards.model(
+        version,
+        [_trained(place) for place in settings.run],
+        rule,
+        tuned=rule == run.rule(settings.run[0]),
+        metrics=measured and measured.facts,
+        precision=settings.precision,
+        flips=settings.flips,
+    )
+    (folder / cards.MODEL).write_text(card)
+
+
+def _trained(place: str) -> cards.Trained:
+    weights = manifest.checksum(str(run.weights(place)))
+    return cards.Trained(run.settings(place), run.read_facts(Path(place)), weights)
+
+
+_MODELS = """\
+# Written anew by each bin/export; of TensorFlow Serving, --model_config_file.
+model_config_list {{
+  config {{
+    name: "{name}"
+    base_path: "/models/{name}"
+    model_platform: "tensorflow"
+    model_version_policy {{ specific {{ {served} }} }}
+{labels}
+  }}
+}}
+"""
+
+_BATCHING = """\
+# Of TensorFlow Serving, --enable_batching --batching_parameters_file.
+max_batch_size { value: 8 }
+batch_timeout_micros { value: 5000 }
+max_enqueued_batches { value: 32 }
+num_batch_threads { value: 2 }
+"""

@@ -48,7 +48,7 @@ def build(
       PNGs. Bytes that cannot be decoded, and pixels out of range, raise
       `InvalidArgumentError` for the whole batch.
     """
-    size = network.input_shape[1:3]
+    size, grid = network.input_shape[1:3], schema.SUBMISSION_SIZE
 
     def decode(contents):
         return pixels.decode(pixels.limited(contents), size, exact=exact)[0]
@@ -61,12 +61,14 @@ def build(
 
     def answer(images):
         probabilities = predict(images)
-        masks = _draw(probabilities, rule, images)
+        text, area = postprocess.measure(probabilities, rule, images, grid)
+        # On the grid on which bin/evaluate tells how well scores are calibrated.
+        resized = postprocess.resize(probabilities, grid)
         return {
-            "rle": postprocess.to_rle(masks),
-            "score": postprocess.presence(probabilities),
-            "area": tf.reduce_sum(tf.cast(masks, tf.int32), (1, 2)),
-            "label": tf.tile([schema.LABELS], [tf.shape(masks)[0], 1]),
+            "rle": text,
+            "score": postprocess.presence(resized),
+            "area": area,
+            "label": tf.tile([schema.LABELS], [tf.shape(text)[0], 1]),
         }
 
     def answer_bytes(image_bytes):
@@ -83,7 +85,8 @@ def build(
 
     def masks_png(image_bytes):
         images = _each(decode, image_bytes, size)
-        masks = tf.cast(_draw(predict(images), rule, images), tf.uint8) * 255
+        _, masks = postprocess.draw(predict(images), rule, images, grid)
+        masks = tf.cast(masks, tf.uint8) * 255
         planes = tf.transpose(masks, [0, 3, 1, 2])[..., None]
         return {"mask_bytes": tf.io.encode_png(planes)}
 
@@ -106,10 +109,6 @@ def _each(function, batch, size):
     spec = tf.TensorSpec([*size, 3], tf.uint8)
     with tf.control_dependencies([some]):
         return tf.map_fn(function, batch, fn_output_signature=spec)
-
-
-def _draw(probabilities, rule, images):
-    return postprocess.draw(probabilities, rule, images, schema.SUBMISSION_SIZE)[1]
 
 
 def _as_pixels(images):

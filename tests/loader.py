@@ -115,7 +115,7 @@ class Model:
         tensor = self._library.TF_AllocateTensor(number, shape, batch.ndim, size)
         data = self._library.TF_TensorData(c_void_p(tensor))
         if not text:
-            ctypes.memmove(data, np.ascontiguousarray(batch).ctypes.data, size)
+            ctypes.memmove(data, batch.tobytes(), size)
             return tensor
         for index, contents in enumerate(batch.reshape(-1)):
             place = c_void_p(data + index * _STRING_SIZE)
@@ -152,8 +152,8 @@ def batch_of(contents: list[bytes]) -> np.ndarray:
 
 def _library() -> ctypes.CDLL:
     folder = Path(importlib.util.find_spec("tensorflow").origin).parent
-    ctypes.CDLL(str(folder / "libtensorflow_framework.so.2"), ctypes.RTLD_GLOBAL)
-    library = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"), ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(folder / "libtensorflow_framework.so.2"))
+    library = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"))
     for name in (
         *("TF_NewStatus", "TF_NewSessionOptions", "TF_NewGraph", "TF_TensorData"),
         *("TF_LoadSessionFromSavedModel", "TF_AllocateTensor"),

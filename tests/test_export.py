@@ -11,7 +11,7 @@ from conftest import ROOT, RULE
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from clouds import cli, pixels, table
+from clouds import cards, cli, export, pixels, table, warmup
 from clouds import run as run_folder
 from clouds.rules import Rule
 from clouds.scenes import scene
@@ -199,7 +199,13 @@ def test_each_export_is_the_next_version_and_says_by_what_rule(
     flags = ["--run", str(run), "--out", str(tmp_path)]
     assert cli.main(["export", *flags]) == 0
     assert f"{tmp_path / '4'}" in capsys.readouterr().out
-    assert {path.name for path in tmp_path.iterdir()} == {"3", "4", "notes"}
+    expected = {"3", "4", "notes", export.MODELS, export.BATCHING}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    assert {path.name for path in (tmp_path / "4").glob("*.md")} == {
+        cards.MODEL,
+        cards.SIGNATURES,
+    }
+    assert (tmp_path / "4" / export.EXTRA / warmup.FILE).stat().st_size > 1000
     weights = (run / run_folder.WEIGHTS).stat().st_size
     stored = sum(path.stat().st_size for path in (tmp_path / "4/variables").iterdir())
     assert stored < 1.05 * weights

@@ -130,6 +130,35 @@ def test_a_rule_resizes_then_cuts_then_cleans():
         expect_text(text, masks.numpy())
 
 
+@pytest.mark.parametrize("count", [3, 9])
+@pytest.mark.parametrize("grid", ["submission", "network"])
+def test_measuring_writes_the_cleaned_masks_and_counts_their_pixels(grid, count):
+    probabilities, size = draw()[[0, 1, 2] * (count // 3)], (40, 60)
+    images = np.full((count, 40, 60, 3), 90, np.uint8)
+    images[:, :, 20:28] = 0
+    rule = Rule(thresholds=THRESHOLDS, min_sizes=MIN_SIZES, grid=grid)
+    _, cleaned = postprocess.draw(probabilities, rule, images, size)
+    text, areas = postprocess.measure(probabilities, rule, images, size)
+    expect_text(text, cleaned.numpy())
+    np.testing.assert_array_equal(areas, cleaned.numpy().sum((1, 2)))
+    assert areas.dtype == tf.int32
+    assert areas.numpy().any()
+
+
+@pytest.mark.parametrize("values", ["smooth", "ties", "zeros", "ones"])
+def test_presence_in_a_graph_is_that_of_the_evaluation(values):
+    generator = np.random.default_rng(0)
+    probabilities = {
+        "smooth": generator.beta(0.3, 2, (2, 70, 105, 4)),
+        "ties": generator.choice([0.1, 0.3, 0.7], (2, 70, 105, 4), p=[0.9, 0.08, 0.02]),
+        "zeros": np.zeros((2, 70, 105, 4)),
+        "ones": np.ones((2, 70, 105, 4)),
+    }[values].astype(np.float32)
+    for part in (probabilities, probabilities[:1, :1, :1]):
+        found, expected = postprocess.presence(part), tally.presence(part)
+        np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
 def test_the_notebooks_order_gives_the_notebooks_masks():
     probabilities, size = draw(height=40, width=60), (43, 66)
     rule = Rule(thresholds=THRESHOLDS, min_sizes=MIN_SIZES, gap=False, grid="network")

@@ -1,0 +1,96 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from clouds import cards
+from clouds.config import Training
+from clouds.rules import Rule
+from clouds.schema import LABELS
+
+NAMES = (*LABELS, "mean")
+RULE = Rule(thresholds=(0.4, 0.5, 0.6, 0.7), min_sizes=(1, 20, 300, 4000))
+SETTINGS = Training(records="/home/me/records", run="/home/me/run", size=(64, 96))
+FACTS = {
+    "started": "2026-01-02T03:04:05+00:00",
+    "backend": "jax",
+    "records": {
+        "folder": "/home/me/records",
+        "sha256": "ab" * 32,
+        "source": {"name": "train.csv", "sha256": "cd" * 32},
+    },
+    "best_epoch": 3,
+    "best": {"val_mean_dice": 0.51234, "loss": 1.0},
+}
+RUN = cards.Trained(SETTINGS, FACTS, "ef" * 32)
+
+
+def metrics(**others):
+    figure = {"value": 0.51, "low": 0.47, "high": 0.55}
+    names = ("dice_post", "dice_non_empty_post", "average_precision")
+    names += ("ece_presence", "dice_all_empty")
+    known = {
+        "figures": {name: dict.fromkeys(NAMES, figure) for name in names},
+        "images": 643,
+        "split": "val",
+        "rule": json.loads(json.dumps(RULE.__dict__)),
+        "runs": ["/home/me/run"],
+        "flips": False,
+        "tuned_on_these_images": False,
+    }
+    return known | others
+
+
+def card(found=None, rule=RULE, **others):
+    options = {"tuned": True, "precision": "float32", "flips": False} | others
+    return cards.model("7", [RUN], rule, metrics=found, **options)
+
+
+def test_a_card_tells_data_figures_masks_and_limits_but_no_path():
+    text = card(metrics())
+    for told in (
+        "# clouds, version 7",
+        "weights efefefefefefefef",
+        "records of train.csv (records abababababababab)",
+        "jax",
+        "val_mean_dice 0.5123",
+        "643 images of the val split",
+        "| competition's Dice | 0.510 [0.470, 0.550] |",
+        "| Gravel | 0.6 | - | 300 |",
+        "Tuned on validation images",
+        "## Limits",
+    ):
+        assert told in text
+    assert "/home" not in text
+    assert "other runs, views or rule" not in text
+    assert "expect less" not in text
+
+
+@pytest.mark.parametrize(
+    ("found", "others", "told"),
+    [
+        (None, {}, "Not measured."),
+        (metrics(tuned_on_these_images=True), {}, "expect less of others"),
+        (metrics(), {"flips": True}, "other runs, views or rule"),
+        (metrics(), {"rule": Rule(), "tuned": False}, "other runs, views or rule"),
+    ],
+)
+def test_figures_that_say_little_of_this_model_are_told_as_such(found, others, told):
+    assert told in card(found, **others)
+
+
+def test_a_figure_that_is_not_defined_is_a_dash():
+    found = metrics()
+    undefined = {"value": None, "low": None, "high": None}
+    found["figures"]["average_precision"] = dict.fromkeys(NAMES, undefined)
+    assert "| average precision of `score` | - | - | - | - | - |" in card(found)
+
+
+def test_signatures_are_told_with_keys_dtypes_and_shapes():
+    inputs = {"serving_default": tf.TensorSpec([None], tf.string, "image_bytes")}
+    spec = tf.TensorSpec([None, 4], tf.float32)
+    text = cards.signatures("7", inputs, {"serving_default": {"score": spec}})
+    row = "| `serving_default` | `image_bytes` string[B] | `score` float32[B, 4] |"
+    assert row in text
+    assert '{"instances": [{"b64": ' in text
+    assert "100,000,000 pixels" in text

@@ -1,0 +1,81 @@
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from clouds import export
+
+sys.path.insert(0, str(ROOT / "docker"))
+
+import replay  # noqa: E402
+
+
+def test_requests_over_grpc_are_answered_as_the_export_answers_in_python(
+    grpc_server, exported, capsys
+):
+    address, _ = grpc_server
+    arguments = ["--grpc", address, "--model", str(exported)]
+    assert replay.main(arguments) == 0, capsys.readouterr().out
+
+
+def test_what_is_answered_wrongly_is_a_fault(grpc_server, exported, capsys):
+    address, service = grpc_server
+    expected = replay.in_python(exported)
+
+    def other(request):
+        answer = expected(request)
+        return {key: value[..., ::-1] for key, value in answer.items()}
+
+    asked = replay.requests()
+    assert replay.replay(lambda request: replay.over_grpc(address, request), other) > 0
+    assert "is another than in Python" in capsys.readouterr().out
+    refused = replay.Refused("no")
+    assert replay.fault(asked[0], refused, None) == "should be answered"
+    bad = next(request for request in asked if not request.good)
+    assert replay.fault(bad, expected(asked[0]), None) == "should be refused"
+    service.failures = 1
+    with pytest.raises(Exception, match="Try again"):
+        replay.over_grpc(address, asked[0])
+
+
+def test_the_compose_file_names_files_that_are_there_or_that_the_export_makes(exported):
+    compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
+    serving = compose["services"]["serving"]
+    mounted = dict(volume.rsplit(":", 2)[:2] for volume in serving["volumes"])
+    places = {inside: outside for outside, inside in mounted.items()}
+    files = [
+        argument.partition("=")[2]
+        for argument in serving["command"]
+        if "_file=" in argument
+    ]
+    assert len(files) == 3
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        if folder == "/models/clouds":
+            assert (exported / name).is_file()
+        else:
+            assert (ROOT / "docker" / places[file]).is_file()
+    assert "${CLOUDS_MODEL" in places["/models/clouds"]
+
+
+@pytest.mark.parametrize(
+    ("known", "labels"),
+    [([1], {"latest": 1}), ([1, 4, 9], {"latest": 9, "previous": 4})],
+)
+def test_the_official_classes_read_the_configuration_of_models(known, labels):
+    text = export.models_config(known)
+    read = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    (model,) = read.model_config_list.config
+    assert (model.name, model.base_path) == ("clouds", "/models/clouds")
+    assert dict(model.version_labels) == labels
+    assert set(model.model_version_policy.specific.versions) == set(labels.values())
+
+
+def test_a_reader_is_told_that_the_container_was_never_started():
+    for name in ("README.md", "compose.yaml"):
+        assert (
+            "ever started where this was built" in (ROOT / "docker" / name).read_text()
+        )
