@@ -2,7 +2,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, serving
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -19,6 +19,14 @@ def test_requests_over_grpc_are_answered_as_the_export_answers_in_python(
     address, _ = grpc_server
     arguments = ["--grpc", address, "--model", str(exported)]
     assert replay.main(arguments) == 0, capsys.readouterr().out
+
+
+def test_requests_over_rest_are_answered_by_bin_serve_as_in_python(
+    exported, tmp_path, capsys
+):
+    with serving(exported, tmp_path / "log.txt") as (url, _):
+        arguments = [url, "--model", str(exported)]
+        assert replay.main(arguments) == 0, capsys.readouterr().out
 
 
 def test_what_is_answered_wrongly_is_a_fault(grpc_server, exported, capsys):

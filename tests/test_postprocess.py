@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from clouds import postprocess
+from clouds import postprocess, tally
 from clouds.errors import InputError
 from clouds.rules import Rule
 
