@@ -164,7 +164,8 @@ def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> Non
             "--overwrite."
         ) from error
     except KeyboardInterrupt:
-        print(f"Stopped {_place(progress)}. To go on: bin/train --run {settings.run}")
+        more = f"To go on: bin/train --run {settings.run}"
+        print(f"Stopped {_place(progress)}. {more}", flush=True)
         raise
 
 
