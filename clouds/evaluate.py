@@ -75,7 +75,8 @@ def _count(trial: Trial, rule: Rule) -> tuple[Tally, np.ndarray, np.ndarray]:
     @tf.function(reduce_retracing=True)
     def draw(probabilities, shown):
         masks = postprocess.draw(probabilities, rule, shown, trial.truth_size)
-        return postprocess.resize(probabilities, trial.truth_size), *masks
+        resized = postprocess.resize(probabilities, trial.truth_size)
+        return postprocess.presence(resized), resized, *masks
 
     counted, soft = Tally(), []
     frequency = np.zeros((*trial.truth_size, len(schema.LABELS)), np.int64)

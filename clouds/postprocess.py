@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from clouds import components, tally
+from clouds import components
 from clouds.errors import InputError
 from clouds.rules import Rule, Scope
 
@@ -24,6 +24,7 @@ Numbers = float | Sequence[float] | tf.Tensor
 
 _BLACK = 2
 _AT_ONCE = 4
+_TOP = 17500 / (350 * 525)
 
 
 def resize(probabilities: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
@@ -64,8 +65,7 @@ def presence(probabilities: tf.Tensor) -> tf.Tensor:
 
     Those of 17,500 pixels at 350x525, and of the same share of any other grid: a score
     by which good entries of the competition decided. The maximum would hang on one
-    pixel, the mean of all on how large the mask is. In a graph what `tally.presence`
-    is in NumPy, to 0.0002.
+    pixel, the mean of all on how large the mask is.
 
     Args:
       probabilities: float[B, H, W, C].
@@ -85,9 +85,9 @@ def presence(probabilities: tf.Tensor) -> tf.Tensor:
     for step in range(1, 17):
         higher = limit + 0.5**step
         reached = tf.cast(planes >= higher[..., None], tf.float32)
-        limit = tf.where(tf.reduce_mean(reached, 2) >= tally.TOP, higher, limit)
+        limit = tf.where(tf.reduce_mean(reached, 2) >= _TOP, higher, limit)
     above = tf.nn.relu(planes - limit[..., None])
-    return limit + tf.reduce_mean(above, 2) / tally.TOP
+    return limit + tf.reduce_mean(above, 2) / _TOP
 
 
 def clean(

@@ -4,7 +4,7 @@
 label and one for their mean; `metrics_images.csv`, a row an image and label: Dice,
 the areas of the true, the plain and the post-processed mask and what the latter two
 share with the first, in pixels of 350x525, and the score of the label's presence
-(`tally.presence`). And `metrics.json`:
+(`postprocess.presence`). And `metrics.json`:
 
     split, images, records, sha256, folds, runs, flips   what was measured
     rule               by which masks were drawn

@@ -18,9 +18,6 @@ from clouds.errors import InputError
 BINS = 20
 """Equal parts of 0..1 that pixels are put in by their probability."""
 
-TOP = 17500 / (350 * 525)
-"""Share of an image's pixels that tell whether it has a label: 17,500 of 350x525."""
-
 _LABELS = len(schema.LABELS)
 _SETS = 1 << _LABELS
 
@@ -30,7 +27,7 @@ class Images(NamedTuple):
 
     Attributes:
       names: of the images.
-      score: float64[N, C], how sure the label is in the image (see `presence`).
+      score: float64[N, C], how sure the label is in the image.
       truth: int64[N, C], the pixels of the truth.
       plain: int64[N, C], those of the plain mask.
       plain_shared: int64[N, C], those of it that are in the truth.
@@ -59,27 +56,6 @@ class Bins(NamedTuple):
     count: np.ndarray
     total: np.ndarray
     present: np.ndarray
-
-
-def presence(probabilities: np.ndarray) -> np.ndarray:
-    """Scores how sure labels are in images: the mean of their highest probabilities.
-
-    Those of the 17,500 highest pixels at 350x525, and of the same share of any other
-    grid: a score by which good entries of the competition decided. The maximum would
-    hang on one pixel, the mean of all on how large the mask is.
-
-    Args:
-      probabilities: float[B, H, W, C].
-
-    Returns:
-      float64[B, C].
-    """
-    batch, height, width, labels = probabilities.shape
-    planes = probabilities.reshape(batch, height * width, labels)
-    planes = np.ascontiguousarray(planes.transpose(0, 2, 1))
-    top = max(round(TOP * height * width), 1)
-    highest = np.partition(planes, -top, axis=2)[..., -top:]
-    return highest.mean(axis=2, dtype=np.float64)
 
 
 def bins(probabilities: np.ndarray, present: np.ndarray, count: int) -> Bins:
@@ -122,6 +98,7 @@ class Tally:
     def add(
         self,
         names: Sequence[str],
+        score: np.ndarray,
         probabilities: np.ndarray,
         plain: np.ndarray,
         post: np.ndarray,
@@ -131,25 +108,24 @@ class Tally:
 
         Args:
           names: of its images.
+          score: float[B, C], how sure the labels are in them.
           probabilities: float[B, H, W, C].
           plain: {0, 1} [B, H, W, C].
           post: {0, 1} [B, H, W, C].
           truth: {0, 1} [B, H, W, C].
 
         Raises:
-          InputError: the arrays are not of one shape [B, H, W, C], or a probability
-            is NaN or out of 0..1.
+          InputError: the arrays are not of one shape [B, H, W, C].
         """
         _check(names, probabilities, plain, post, truth)
-        scores = presence(probabilities)
         added = bins(probabilities, truth, BINS)
         pairs = zip(self.bins, added, strict=True)
         self.bins = Bins(*(old + new for old, new in pairs))
-        for name, score, *masks in zip(names, scores, truth, plain, post, strict=True):
+        for name, row, *masks in zip(names, score, truth, plain, post, strict=True):
             sets = _sets(*masks)
             self.sets += sets.sum(axis=1)
             self._names.append(name)
-            self._numbers.append((score, *_areas(sets)))
+            self._numbers.append((row, *_areas(sets)))
 
     @property
     def images(self) -> Images:
@@ -188,13 +164,4 @@ def _check(names, probabilities, *masks):
             "Probabilities, masks and truth must be of one shape [B, H, W, "
             f"{_LABELS}], B that of the names. Received: {received}, and {len(names)} "
             "names, in tally.Tally.add. Give one image as image[None]."
-        )
-    # Of NaN, no comparison holds.
-    if not (probabilities.min() >= 0 and probabilities.max() <= 1):
-        good = (probabilities >= 0) & (probabilities <= 1)
-        first = np.argwhere(~good)[0]
-        raise InputError(
-            "Probabilities must be numbers from 0 to 1. Received: "
-            f"{probabilities[tuple(first)]}, of {names[first[0]]}, in tally.Tally.add. "
-            "Look for an overflow in the network."
         )

@@ -135,6 +135,13 @@ def found(probabilities: np.ndarray, truth: np.ndarray, levels: np.ndarray) -> s
     return rows
 
 
+def presence(probabilities):
+    """Means over the highest 17,500 of 350x525 pixels, or the same share: [B, C]."""
+    planes = np.sort(probabilities.reshape(len(probabilities), -1, 4), axis=1)
+    top = max(round(17500 / (350 * 525) * planes.shape[1]), 1)
+    return planes[:, -top:].mean(axis=1)
+
+
 def maps(count, height=12, width=15, labels=2, blur=1.5, seed=0):
     """Probabilities and a truth that goes with them, some planes of either empty.
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from clouds import postprocess, tally
+from clouds import postprocess
 from clouds.errors import InputError
 from clouds.rules import Rule
 
@@ -146,7 +146,7 @@ def test_measuring_writes_the_cleaned_masks_and_counts_their_pixels(grid, count)
 
 
 @pytest.mark.parametrize("values", ["smooth", "ties", "zeros", "ones"])
-def test_presence_in_a_graph_is_that_of_the_evaluation(values):
+def test_presence_is_the_mean_of_the_highest_probabilities(values):
     generator = np.random.default_rng(0)
     probabilities = {
         "smooth": generator.beta(0.3, 2, (2, 70, 105, 4)),
@@ -155,7 +155,7 @@ def test_presence_in_a_graph_is_that_of_the_evaluation(values):
         "ones": np.ones((2, 70, 105, 4)),
     }[values].astype(np.float32)
     for part in (probabilities, probabilities[:1, :1, :1]):
-        found, expected = postprocess.presence(part), tally.presence(part)
+        found, expected = postprocess.presence(part), references.presence(part)
         np.testing.assert_allclose(found, expected, atol=2e-4)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import sklearn.metrics
-from references import maps
+from references import maps, presence
 
 from clouds import scores
 from clouds.tally import Images, Tally, bins
@@ -26,7 +26,7 @@ def drawn():
 @pytest.fixture(scope="module")
 def counted(drawn):
     counted = Tally()
-    counted.add([str(k) for k in range(IMAGES)], *drawn)
+    counted.add([str(k) for k in range(IMAGES)], presence(drawn[0]), *drawn)
     return counted
 
 

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from references import maps
+from references import maps, presence
 
 from clouds import schema, scores, summary
 from clouds.tally import Tally
@@ -23,7 +23,9 @@ def summarised(truth_of=None):
     counted = Tally()
     plain = probabilities > 0.5
     post = plain & (plain.sum(axis=(1, 2), keepdims=True) > 60)
-    counted.add([f"{k}.jpg" for k in range(IMAGES)], probabilities, plain, post, truth)
+    names = [f"{k}.jpg" for k in range(IMAGES)]
+    score = presence(probabilities)
+    counted.add(names, score, probabilities, plain, post, truth)
     baselines = {
         name: np.full((IMAGES, 4), value)
         for name, value in (
@@ -163,7 +165,8 @@ def test_long_curves_are_thinned_and_keep_their_ends(tmp_path):
     counted, draw = Tally(), np.random.default_rng(0)
     for name in range(300):
         planes = draw.random((1, 2, 2, 4)).astype("f4")
-        counted.add([str(name)], planes, planes > 0.5, planes > 0.6, planes > 0.4)
+        masks = planes > 0.5, planes > 0.6, planes > 0.4
+        counted.add([str(name)], presence(planes), planes, *masks)
     ones = {name: np.ones((300, 4)) for name in summary._COLUMNS.values()}
     found = summary.summarise(counted, ones, np.zeros(5))
     summary.write(found, {**FACTS, "images": 300}, "", tmp_path)
