@@ -86,7 +86,7 @@ def train(settings: config.Training) -> None:
     with on.together(), on.folder(settings.run) as folder:
         _train(settings, on, folder)
     # A rule that is there was tuned for these weights: better ones remove it.
-    if settings.tune and run.rule(settings.run) is None:
+    if settings.tune and on.host == 0 and run.rule(settings.run) is None:
         # What a batch is shared among is for training.
         keras.distribution.set_distribution(None)
         tuner.tune(trials.of([settings.run], settings.records), Path(settings.run))
