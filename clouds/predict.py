@@ -152,9 +152,11 @@ def _predictor(
 
     @tf.function(reduce_retracing=True)
     def draw(probabilities, shown):
-        plain, cleaned = postprocess.draw(probabilities, rule, shown, size)
-        texts = postprocess.to_rle(plain), postprocess.to_rle(cleaned)
-        return *texts, _scores(probabilities, cleaned) if scored else ()
+        texts = postprocess.write(probabilities, rule, shown, size)
+        if not scored:
+            return *texts, ()
+        _, cleaned = postprocess.draw(probabilities, rule, shown, size)
+        return *texts, _scores(probabilities, cleaned)
 
     def entries(batch: Batch) -> list[Entry]:
         probabilities = np.asarray(network.predict_on_batch(batch.images))
