@@ -48,7 +48,7 @@ def run(records, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def evaluated(records, tmp_path_factory) -> Path:
-    """A folder of two runs, `a` and `b`, with random weights, tuned and evaluated."""
+    """A folder of two runs, `a` and `b`, with random weights, evaluated."""
     import small
 
     folder = tmp_path_factory.mktemp("evaluated")
@@ -59,8 +59,37 @@ def evaluated(records, tmp_path_factory) -> Path:
             flags = ["--records", str(records), "--run", str(run)]
             flags += ["--threshold", "0.5", "--min-size", "500"]
             assert cli.main(["evaluate", *flags]) == 0
-    flags = ["--records", str(records), "--run", str(folder / "a")]
     return folder
+
+
+@pytest.fixture(scope="module")
+def smooth_network() -> Iterator[None]:
+    """`small.build_smooth` stands for the U-Net while a file's tests run."""
+    import small
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clouds.unet.build", small.build_smooth)
+        yield
+
+
+@pytest.fixture(scope="session")
+def in_folds(sample, tmp_path_factory) -> Path:
+    """The sample as records in three folds."""
+    folder = tmp_path_factory.mktemp("folds")
+    assert cli.main(make_tfrecords(sample, folder, "--folds", "3")) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fold_runs(in_folds, tmp_path_factory) -> list[str]:
+    """A run with random weights for each fold."""
+    import small
+
+    folder = tmp_path_factory.mktemp("fold_runs")
+    return [
+        str(small.write_run(folder / str(fold), in_folds, fold=fold, seed=fold))
+        for fold in range(3)
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -17,17 +17,11 @@ from clouds import (
     schema,
     summary,
     tuner,
-    unet,
 )
 from clouds import run as run_folder
 from clouds.errors import InputError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_network():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unet, "build", small.build_smooth)
-        yield
+pytestmark = pytest.mark.usefixtures("smooth_network")
 
 
 @pytest.fixture(scope="module")

@@ -3,17 +3,11 @@ import json
 import numpy as np
 import pytest
 import small
-from conftest import make_tfrecords
 
-from clouds import cli, data, ensemble, manifest, run, trials, unet
+from clouds import data, ensemble, manifest, run, trials
 from clouds.errors import InputError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_network():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unet, "build", small.build_smooth)
-        yield
+pytestmark = pytest.mark.usefixtures("smooth_network")
 
 
 @pytest.fixture(scope="module")
@@ -22,22 +16,6 @@ def runs(records, tmp_path_factory):
     return [
         str(small.write_run(folder / str(seed), records, seed=seed))
         for seed in range(2)
-    ]
-
-
-@pytest.fixture(scope="module")
-def in_folds(sample, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("folds")
-    assert cli.main(make_tfrecords(sample, folder, "--folds", "3")) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def fold_runs(in_folds, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("fold_runs")
-    return [
-        str(small.write_run(folder / str(fold), in_folds, fold=fold, seed=fold))
-        for fold in range(3)
     ]
 
 

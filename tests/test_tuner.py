@@ -6,41 +6,18 @@ import cv2
 import numpy as np
 import pytest
 import small
-from conftest import make_tfrecords
 
-from clouds import cli, metrics, postprocess, run, schema, trials, tuner, unet
+from clouds import metrics, postprocess, run, schema, trials, tuner
 from clouds.errors import InputError
 from clouds.rules import NOTHING, Rule
 
 ROWS = [*schema.LABELS, "mean"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_network():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unet, "build", small.build_smooth)
-        yield
+pytestmark = pytest.mark.usefixtures("smooth_network")
 
 
 @pytest.fixture(scope="module")
-def in_folds(sample, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("folds")
-    assert cli.main(make_tfrecords(sample, folder, "--folds", "2")) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def runs(in_folds, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    return [
-        str(small.write_run(folder / str(fold), in_folds, fold=fold, seed=fold))
-        for fold in range(2)
-    ]
-
-
-@pytest.fixture(scope="module")
-def trial(runs, in_folds):
-    return trials.of(runs, str(in_folds))
+def trial(fold_runs, in_folds):
+    return trials.of(fold_runs, str(in_folds))
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +61,8 @@ def test_the_cross_fitted_figure_is_that_of_the_rules_of_the_other_folds(tuned, 
     np.testing.assert_allclose(honest.mean(axis=0), expected, atol=1e-5)
 
 
-def test_every_run_is_given_the_rule(tuned, runs, trial):
-    for folder in runs:
+def test_every_run_is_given_the_rule(tuned, fold_runs, trial):
+    for folder in fold_runs:
         assert run.rule(folder) == tuned[0].rule
         facts = run.rule_facts(folder)
         assert facts["tuned_on"] == trial.facts
@@ -127,8 +104,8 @@ def test_the_text_tells_both_figures_and_the_rule(tuned):
         assert (str(area) if area != NOTHING else "drawn") in areas
 
 
-def test_scope_and_gap_are_those_asked_for(runs, in_folds, tmp_path):
-    trial = trials.of(runs[:1], str(in_folds))
+def test_scope_and_gap_are_those_asked_for(fold_runs, in_folds, tmp_path):
+    trial = trials.of(fold_runs[:1], str(in_folds))
     found = tuner.tune(trial, tmp_path, scope="image", gap=False)
     assert found.rule.scope == "image" and not found.rule.gap
     dice = drawn_dice(trial, found.rule).mean(axis=0)
@@ -136,9 +113,9 @@ def test_scope_and_gap_are_those_asked_for(runs, in_folds, tmp_path):
 
 
 def test_a_label_of_no_image_keeps_the_default_and_is_named(
-    runs, in_folds, tmp_path, monkeypatch
+    fold_runs, in_folds, tmp_path, monkeypatch
 ):
-    trial = trials.of(runs[:1], str(in_folds))
+    trial = trials.of(fold_runs[:1], str(in_folds))
     there = np.array([1, 1, 0, 1], np.uint8)
     batches = [batch._replace(truth=batch.truth * there) for batch in trial.batches("")]
     monkeypatch.setattr(trials.Trial, "batches", lambda *_: iter(batches))
@@ -147,14 +124,14 @@ def test_a_label_of_no_image_keeps_the_default_and_is_named(
     assert "None of the images has Gravel, which keeps the default." in found.text
 
 
-def test_one_image_is_too_few(runs, in_folds, tmp_path, monkeypatch):
-    trial = trials.of(runs[:1], str(in_folds))
+def test_one_image_is_too_few(fold_runs, in_folds, tmp_path, monkeypatch):
+    trial = trials.of(fold_runs[:1], str(in_folds))
     monkeypatch.setattr(trials.Trial, "images", 1)
     with pytest.raises(InputError, match="2 images or more. Received: 1"):
         tuner.tune(trial, tmp_path)
 
 
-def test_better_weights_end_a_rule(runs, in_folds, tmp_path):
+def test_better_weights_end_a_rule(fold_runs, in_folds, tmp_path):
     folder = small.write_run(tmp_path / "run", in_folds, fold=0)
     run.save_rule(str(folder), Rule(), {})
     assert run.rule(str(folder)) == Rule()
