@@ -28,6 +28,16 @@ def sample(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def images(sample, tmp_path) -> Path:
+    """Seven images, free to be spoiled."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for path in sorted((sample / "train_images").iterdir())[:7]:
+        shutil.copy(path, folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def records(sample, tmp_path_factory) -> Path:
     """The sample as records of 64x96."""

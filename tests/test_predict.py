@@ -65,16 +65,6 @@ def other_run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("other_run"), 2)
 
 
-@pytest.fixture
-def images(sample, tmp_path):
-    """Seven images, free to be spoiled."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for path in sorted((sample / "train_images").iterdir())[:7]:
-        shutil.copy(path, folder)
-    return folder
-
-
 def predict(run, images, out, *flags):
     runs = run if isinstance(run, tuple) else (run,)
     arguments = ["--run", *runs, "--images", images, "--out", out, "--overlays", 0]

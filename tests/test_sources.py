@@ -1,5 +1,4 @@
 import concurrent.futures
-import shutil
 import zipfile
 
 import numpy as np
@@ -25,15 +24,6 @@ def of_files(images, **fields):
 def of_records(records):
     settings = config.Prediction(run=("r",), records=records, out="o", batch_size=2)
     return sources.of_records(settings, TRAINED)
-
-
-@pytest.fixture
-def images(sample, tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for path in sorted((sample / "train_images").iterdir())[:7]:
-        shutil.copy(path, folder)
-    return folder
 
 
 def test_batches_hold_all_images_in_order(images):
