@@ -113,7 +113,7 @@ def _facts(folder: str) -> dict[str, str]:
     settings, known = run.settings(folder), run.read_facts(folder)
     versions = known.get("versions", {})
     facts = {
-        "Begun": known.get("started"),
+        "Begun": known.get("started", "")[:16].replace("T", " "),
         "Records": settings.records,
         "Size": settings.size and "x".join(map(str, settings.size)),
         "Epochs": known.get("epochs"),

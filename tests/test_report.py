@@ -62,6 +62,9 @@ def test_the_page_holds_every_part(page, folder):
         shown = f"{found['value']:.3f}{found['low']:.3f} to {found['high']:.3f}"
         assert shown in page.text
     assert f"{known['confusion']['shares'][4][4]:.0%}" in page.text
+    tuned = json.loads((folder / "tuning.json").read_text())
+    expected = tuned["dice"]["cross_fitted"]["mean"]["value"]
+    assert f"{expected:.3f} competition's Dice to expect of new images" in page.text
     assert "20 images" in page.text
 
 
