@@ -42,7 +42,7 @@ def colab(tmp_path_factory):
     default = ROOT / ".venv-colab/bin/python"
     python = Path(os.environ.get("CLOUDS_COLAB", default))
     if not python.exists():
-        pytest.skip(f"no environment of Colab's versions at {python}")
+        pytest.skip(f"no versions of Colab at {python}; `bin/test --colab` makes them")
     # What an earlier run of this test installed, Colab lacks.
     uninstall = [python, "-m", "pip", "uninstall", "--yes", "clouds", "argcomplete"]
     subprocess.run(uninstall, check=True, capture_output=True)
@@ -68,10 +68,15 @@ def _execute(folder, python, paths, cwd=ROOT / "notebooks", **settings):
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += "".join(f"\n{name} = {v!r}" for name, v in settings.items())
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KAGGLE")}
-    kernel = jupyter_client.AsyncKernelManager()
+    # Sockets in the file system: a free TCP port may be taken until the kernel binds it.
+    kernel = jupyter_client.AsyncKernelManager(transport="ipc")
     kernel.kernel_spec.argv[0] = python
     client = nbclient.NotebookClient(
-        notebook, km=kernel, timeout=600, resources={"metadata": {"path": str(cwd)}}
+        notebook,
+        km=kernel,
+        timeout=600,
+        startup_timeout=600,
+        resources={"metadata": {"path": str(cwd)}},
     )
     environment |= paths | {"HOME": str(folder)}
     client.execute(env=environment, cleanup_kc=True)
