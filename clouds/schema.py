@@ -6,6 +6,7 @@ a label, in the order of `LABELS`.
 """
 
 LABELS = ("Fish", "Flower", "Gravel", "Sugar")
+"""The patterns, in the order of a mask's channels; the csv names them so."""
 
 GRID = (1400, 2100)
 """Grid of the run-length codes in train.csv, whatever an image's own size."""

@@ -1,11 +1,10 @@
 import shutil
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
 
 import cv2
+import forked
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -178,6 +177,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 def test_an_error_in_a_worker_is_the_same_error(
     copy_of_sample, tmp_path, capsys, monkeypatch
 ):
+    forked.in_workers(monkeypatch)
     monkeypatch.setattr(convert, "_IMAGES_A_WORKER", 1)
     spoil(copy_of_sample, FIRST, b"")
     arguments = make_tfrecords(copy_of_sample, tmp_path / "out")
@@ -364,15 +364,14 @@ def test_killed_at_five_random_moments_the_records_are_those_of_an_undisturbed_r
     flags = make_tfrecords(sample, out, "--shards", "8")
     random = np.random.default_rng(0)
     for _ in range(5):
-        running = subprocess.Popen([sys.executable, "-m", "clouds.cli", *flags])
         before = contents(out) if out.exists() else {}
-        while running.poll() is None and (
+        making = forked.Command(*flags)
+        while making.runs() and (
             not out.exists() or set(before) >= {path.name for path in out.iterdir()}
         ):
             time.sleep(0.002)
         time.sleep(random.uniform(0, 0.05))
-        running.kill()
-        running.wait()
+        making.kill()
     assert cli.main(flags) == 0
     assert contents(out) == contents(whole)
 

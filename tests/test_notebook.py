@@ -1,10 +1,12 @@
 """The notebook for Colab, run from top to bottom on a small sample."""
 
+import concurrent.futures
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -68,18 +70,21 @@ def _execute(folder, python, paths, cwd=ROOT / "notebooks", **settings):
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += "".join(f"\n{name} = {v!r}" for name, v in settings.items())
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KAGGLE")}
-    # Sockets in the file system: a free TCP port may be taken until the kernel binds it.
-    kernel = jupyter_client.AsyncKernelManager(transport="ipc")
-    kernel.kernel_spec.argv[0] = python
-    client = nbclient.NotebookClient(
-        notebook,
-        km=kernel,
-        timeout=600,
-        startup_timeout=600,
-        resources={"metadata": {"path": str(cwd)}},
-    )
     environment |= paths | {"HOME": str(folder)}
-    client.execute(env=environment, cleanup_kc=True)
+    where = {"metadata": {"path": str(cwd)}}
+    # Sockets that are files, of short paths: a free port may be taken before the kernel
+    # takes it. In a thread: in the main one nbclient would catch the signals that shall
+    # end the tests, end the kernel alone, and fail for want of it.
+    with (
+        tempfile.TemporaryDirectory() as sockets,
+        concurrent.futures.ThreadPoolExecutor(1) as thread,
+    ):
+        kernel = jupyter_client.AsyncKernelManager(transport="ipc", ip=f"{sockets}/s")
+        kernel.kernel_spec.argv[0] = python
+        client = nbclient.NotebookClient(
+            notebook, km=kernel, timeout=600, startup_timeout=200, resources=where
+        )
+        thread.submit(client.execute, env=environment, cleanup_kc=True).result()
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 

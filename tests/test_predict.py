@@ -1,17 +1,13 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import cv2
+import forked
 import keras
 import numpy as np
 import pytest
 import small
-from conftest import ROOT
 
 from clouds import (
     cli,
@@ -226,19 +222,14 @@ EVERYTHING = ("--masks", "--geojson", "--bbox=-61,5,-50,15", "--coco", "--min-si
 
 def killed(arguments, journal_path, images_done):
     """Runs bin/predict until so many images are done, then kills it."""
-    line = [sys.executable, ROOT / "tests" / "small.py", "predict", *arguments]
-    process = subprocess.Popen([str(word) for word in line], stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(1200):
-            lines = journal_path.read_bytes() if journal_path.exists() else b""
-            if lines.count(b"\n") > images_done:
-                break
-            assert process.poll() is None
-            time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    return lines
+    command = forked.Command("predict", *arguments, build=small.build)
+
+    def lines():
+        return journal_path.read_bytes() if journal_path.exists() else b""
+
+    command.wait_for(lambda: lines().count(b"\n") > images_done)
+    command.kill()
+    return lines()
 
 
 def test_a_killed_prediction_goes_on_and_ends_as_if_it_had_not_been(

@@ -1,20 +1,17 @@
 import json
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import cv2
+import forked
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import small
 import tensorflow as tf
-from conftest import ROOT
 
 from clouds import (
     augment,
@@ -191,26 +188,7 @@ STEERED += ("--deterministic", "--checkpoint-every", 3)
 
 
 def start(*flags):
-    line = [sys.executable, str(ROOT / "tests/small.py"), "train", *map(str, flags)]
-    return subprocess.Popen(
-        line,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        # A job in the background has interrupts ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def ended(process, code=0):
-    shown = process.communicate()[0].decode()
-    assert process.returncode == code, shown
-    return shown
-
-
-def wait_for_a_checkpoint(folder, process, before=()):
-    while checkpoints.files(folder) == list(before):
-        assert process.poll() is None, process.communicate()[0].decode()
-        time.sleep(0.01)
+    return forked.Command("train", *flags, build=small.build)
 
 
 def arrays(folder):
@@ -225,13 +203,13 @@ def test_a_run_killed_three_times_ends_as_one_that_was_not(records, tmp_path):
     undisturbed = start("--records", records, "--run", whole, *STEERED)
     moments = [random.uniform(0, 1.5) for _ in range(3)]
     for moment in moments:
-        process = start("--records", records, "--run", killed, *STEERED)
-        wait_for_a_checkpoint(killed, process, checkpoints.files(killed))
+        before = checkpoints.files(killed)
+        training = start("--records", records, "--run", killed, *STEERED)
+        training.wait_for(lambda before=before: checkpoints.files(killed) != before)
         time.sleep(moment)
-        process.kill()
-        process.communicate()
-    assert "Goes on after" in ended(start("--run", killed))
-    ended(undisturbed)
+        training.kill()
+    assert "Goes on after" in start("--run", killed).ended(0)
+    undisturbed.ended(0)
     (values, history), (expected, of_whole) = arrays(killed), arrays(whole)
     assert history == of_whole, moments
     assert len(history) == 4
@@ -244,10 +222,10 @@ def test_a_run_killed_three_times_ends_as_one_that_was_not(records, tmp_path):
 
 
 def test_an_interrupt_saves_and_says_how_to_go_on(records, tmp_path):
-    process = start("--records", records, "--run", tmp_path, *STEERED, "--epochs", 999)
-    wait_for_a_checkpoint(tmp_path, process)
-    process.send_signal(signal.SIGINT)
-    shown = ended(process, 130)
+    training = start("--records", records, "--run", tmp_path, *STEERED, "--epochs", 999)
+    training.wait_for(lambda: checkpoints.files(tmp_path))
+    training.interrupt()
+    shown = training.ended(130)
     assert f"To go on: bin/train --run {tmp_path}\ntrain: interrupted\n" in shown
     progress, _ = checkpoints.load(tmp_path)
     steps = f" and {progress.step} steps" if progress.step else ""

@@ -1,0 +1,80 @@
+"""Commands in processes of their own, begun within a moment.
+
+They are forked from a process that has imported TensorFlow and done nothing with it;
+each would need seconds to import it itself.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from clouds import cli, startup
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["clouds.train", "clouds.predict", "clouds.convert"])
+
+
+class Command:
+    """A command that runs."""
+
+    def __init__(self, *words, build=None):
+        """Begins it.
+
+        Args:
+          *words: its name and flags.
+          build: takes the place of `unet.build`.
+        """
+        words = [str(word) for word in words]
+        self._folder = tempfile.TemporaryDirectory()
+        self._shown = Path(self._folder.name, "shown")
+        arguments = (words, build, self._shown)
+        self._process = _FORKS.Process(target=_run, args=arguments, daemon=True)
+        self._process.start()
+
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
+
+    def wait_for(self, condition):
+        """Waits until something holds, while it runs and for five minutes."""
+        for _ in range(30_000):
+            if condition():
+                return
+            assert self.runs(), self.ended()
+            time.sleep(0.01)
+        raise AssertionError(self._shown.read_text())
+
+    def kill(self):
+        """Ends it at once."""
+        self._process.kill()
+        self._process.join()
+
+    def interrupt(self):
+        """Sends what Ctrl-C sends."""
+        os.kill(self._process.pid, signal.SIGINT)
+
+    def ended(self, code=None) -> str:
+        """Waits for its end, with an exit code if one is given; what it printed."""
+        self._process.join()
+        shown = self._shown.read_text()
+        assert code is None or self._process.exitcode == code, shown
+        return shown
+
+
+def in_workers(monkeypatch):
+    """Has the program fork its workers too."""
+    monkeypatch.setattr(startup.multiprocessing, "get_context", lambda method: _FORKS)
+
+
+def _run(words, build, shown):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with shown.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if build:
+        startup.load("clouds.unet").build = build
+    sys.exit(cli.main(words))
