@@ -17,6 +17,14 @@ startup.load("tensorflow")
 
 ROOT = Path(__file__).parents[1]
 RULE = ["--threshold", "0.3", "--min-size", "500"]
+LONG = ("devices", "notebook", "train", "end_to_end", "network_parity", "augment")
+LONG += ("predict", "convert", "export", "weights", "serve", "parity", "report", "docs")
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    """Has the files that take longest begin first: both processes then end together."""
+    ranks = {f"test_{name}": rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,11 @@ They are forked from a process that has imported TensorFlow and done nothing wit
 each would need seconds to import it itself.
 """
 
+import atexit
+import functools
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -29,8 +32,9 @@ class Command:
           build: takes the place of `unet.build`.
         """
         words = [str(word) for word in words]
-        self._folder = tempfile.TemporaryDirectory()
-        self._shown = Path(self._folder.name, "shown")
+        file, name = tempfile.mkstemp(dir=_folder())
+        os.close(file)
+        self._shown = Path(name)
         arguments = (words, build, self._shown)
         self._process = _FORKS.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
@@ -68,6 +72,13 @@ class Command:
 def in_workers(monkeypatch):
     """Has the program fork its workers too."""
     monkeypatch.setattr(startup.multiprocessing, "get_context", lambda method: _FORKS)
+
+
+@functools.cache
+def _folder():
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    return folder
 
 
 def _run(words, build, shown):
