@@ -13,7 +13,8 @@ def on_page_markdown(markdown: str, **_) -> str:
 
 
 def _help() -> str:
-    os.environ["COLUMNS"] = "88"
+    # As many as fit beside the two tables of contents.
+    os.environ["COLUMNS"] = "80"
     _, each = flags.parsers({name: row[0] for name, row in cli.COMMANDS.items()})
     sections = (
         f"## {name}\n\n```text\n{parser.format_help()}```"
