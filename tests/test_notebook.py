@@ -1,5 +1,6 @@
 """The notebook for Colab, run from top to bottom on a small sample."""
 
+import asyncio
 import concurrent.futures
 import importlib.util
 import json
@@ -84,7 +85,8 @@ def _execute(folder, python, paths, cwd=ROOT / "notebooks", **settings):
         client = nbclient.NotebookClient(
             notebook, km=kernel, timeout=600, startup_timeout=200, resources=where
         )
-        thread.submit(client.execute, env=environment, cleanup_kc=True).result()
+        executed = client.async_execute(env=environment, cleanup_kc=True)
+        thread.submit(asyncio.run, executed).result()
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
