@@ -27,7 +27,14 @@ PAGES = {
 }
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SCRIPTS = {script.name for script in (ROOT / "bin").iterdir()}
-OF_OTHERS = {"--no-deps", "--oracle", "--setup_file", "--prism_location"}
+OF_OTHERS = {
+    "--no-deps",
+    "--oracle",
+    "--colab",
+    "--all",
+    "--setup_file",
+    "--prism_location",
+}
 OF_OTHERS |= {"--logdir", "--no"}
 WITH_A_SERVER = {"serve", "request"}
 """They end with it, or need one; their flags are checked."""
