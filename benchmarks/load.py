@@ -1,11 +1,12 @@
 """Loads bin/serve with clients that ask again as soon as they are answered.
 
-python benchmarks/load.py --model models/clouds [--seconds 300] [--clients 16]
-python benchmarks/load.py --model models/clouds --compare --seconds 60
+PYTHONPATH=. python benchmarks/load.py --model models/clouds [--seconds 300]
+PYTHONPATH=. python benchmarks/load.py --model models/clouds --compare --seconds 30
 
-Prints requests a second, the answers that were none, p50, p95 and p99, and the server's
-memory over time; with --compare it serves in batches and one by one, and prints their
-ratio. Images are procedural scenes of 1400x2100, or those of --images.
+Prints images a second, the answers that were none, p50, p95 and p99, the images of a
+batch, and the server's memory (resident) at each tenth of the time; with --compare it
+serves in batches and one by one, twice in turns, and prints their ratio. Images are
+procedural scenes of 1400x2100, or the JPEGs of --images and the folders in it.
 """
 
 import argparse
@@ -19,13 +20,14 @@ import httpx
 import numpy as np
 import psutil
 
+from clouds import config
+
 ROOT = Path(__file__).parents[1]
 
 
 def files(folder, count):
     if folder:
-        return [path.read_bytes() for path in sorted(Path(folder).iterdir())[:count]]
-    sys.path.insert(0, str(ROOT))
+        return [path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"))]
     import cv2
 
     from clouds import scenes
@@ -67,30 +69,44 @@ async def load(url, contents, clients, duration, process):
     return seconds, faults, memory
 
 
+def counted(url):
+    """The server's own count of images and batches."""
+    names = "clouds_batch_images_sum ", "clouds_batch_images_count "
+    lines = httpx.get(f"{url}metrics").text.splitlines()
+    (images,), (batches,) = (
+        [float(line.split()[1]) for line in lines if line.startswith(name)]
+        for name in names
+    )
+    return np.array([images, batches])
+
+
 def measure(flags, contents, max_batch):
-    """Requests a second of a server of its own."""
+    """Images a second of a server of its own."""
     command = [sys.executable, "-m", "clouds.cli", "serve", "--model", flags.model]
     command += ["--port", "0", "--max-batch", str(max_batch)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as server:
-        url = server.stdout.readline().split()[-1] + "v1/images"
+        url = server.stdout.readline().split()[-1]
         process = psutil.Process(server.pid)
-        asyncio.run(load(url, contents, flags.clients, flags.warm_up, process))
-        seconds, faults, memory = asyncio.run(
-            load(url, contents, flags.clients, flags.seconds, process)
-        )
+        asked = f"{url}v1/images", contents, flags.clients
+        asyncio.run(load(*asked, flags.warm_up, process))
+        before, begun = counted(url), time.monotonic()
+        seconds, faults, memory = asyncio.run(load(*asked, flags.seconds, process))
+        took = time.monotonic() - begun
+        images, batches = counted(url) - before
         server.terminate()
         status = server.wait(60)
-    rate = len(seconds) / flags.seconds
+    rate = len(seconds) / took
     p50, p95, p99 = np.percentile(seconds, (50, 95, 99))
     print(
-        f"batches of up to {max_batch}: {len(seconds)} requests of {flags.clients} "
-        f"clients in {flags.seconds:.0f} s, {rate:.2f} a second; {len(faults)} faults; "
-        f"p50 {p50:.2f} s, p95 {p95:.2f} s, p99 {p99:.2f} s; exit code {status}"
+        f"batches of up to {max_batch}: {len(seconds)} images of {flags.clients} "
+        f"clients in {took:.0f} s, {rate:.2f} a second; {len(faults)} faults; "
+        f"p50 {p50:.2f} s, p95 {p95:.2f} s, p99 {p99:.2f} s; "
+        f"{images / batches:.1f} a batch; exit code {status}"
     )
     tenths = [np.median(part) for part in np.array_split(memory, min(10, len(memory)))]
-    print("  memory, MB, by tenths:", " ".join(f"{each:.0f}" for each in tenths))
+    print("  memory, MB:", *(f"{each:.0f}" for each in tenths), flush=True)
     for fault in sorted(set(faults))[:5]:
         print(f"  {fault}")
     return rate
@@ -103,16 +119,22 @@ def main(arguments=None):
     parser.add_argument("--model", required=True, help="folder that bin/export wrote")
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--warm-up", type=float, default=10)
+    parser.add_argument("--max-batch", type=int, default=config.Serving.max_batch)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--images", help="folder of images")
     parser.add_argument("--compare", action="store_true", help="also one by one")
     flags = parser.parse_args(arguments)
     flags.model = str(Path(flags.model).absolute())
     contents = files(flags.images, 12)
-    together = measure(flags, contents, 16)
-    if flags.compare:
-        alone = measure(flags, contents, 1)
-        print(f"in batches {together / alone:.2f} times as many as one by one")
+    if not flags.compare:
+        measure(flags, contents, flags.max_batch)
+        return
+    ratios = []
+    for _ in range(2):
+        together, alone = (measure(flags, contents, k) for k in (flags.max_batch, 1))
+        ratios.append(together / alone)
+    told = " and ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"in batches {told} times as many as one by one")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
-"""Feeds damaged image files to what a server does with them, for as long as one likes.
+"""Feeds damaged image files to what a server does with them, by number or by time.
 
-PYTHONPATH=. python tests/fuzz_images.py --model DIR [--seconds 600] [--seed 0]
+By hand: PYTHONPATH=. python tests/fuzz_images.py --model DIR --seconds 600 [--seed 1]
 
-Each is answered or refused; anything else ends it, and is left in fuzz-found.bin, as is
-the file that a crash of the process was at.
+Each is answered or refused. Anything else ends it, and so do a file that takes 20 s and
+memory that grows: the file it was at is then in fuzz-found.bin, also where the process
+crashed. `test_models.py` runs 500.
 """
 
 import argparse
 import collections
+import faulthandler
 import io
+import itertools
 import random
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +27,10 @@ from clouds.models import FILES, Model
 from clouds.protocol import Refusal
 
 FOUND = Path("fuzz-found.bin")
+HANG = 20
+"""Seconds."""
+WARM, GROWTH = 2000, 100
+"""Files until memory should have settled, and the megabytes that it may then grow."""
 LENGTHS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1")
 
 
@@ -76,36 +84,52 @@ def damaged(draw, files):
     return bytes(contents[: draw.choice((len(contents), draw.randrange(2000)))])
 
 
+def outcome(signature, contents):
+    """What a server makes of a file."""
+    try:
+        limits.check_image(contents, 4_000_000)
+        signature([{FILES: np.array(contents, object)}])
+    except Refusal as refusal:
+        assert refusal.status == 400
+        return refusal.reason.partition(" Received")[0]
+    return "answered"
+
+
+def fuzz(signature, going, seed):
+    """How often what came out, the longest seconds, and the memory in MB at times."""
+    draw, files = random.Random(seed), list(beginnings())
+    outcomes, slowest, memory = collections.Counter(), 0, []
+    for number in itertools.takewhile(going, itertools.count()):
+        contents = damaged(draw, files)
+        FOUND.write_bytes(contents)
+        faulthandler.dump_traceback_later(HANG, exit=True)
+        started = time.monotonic()
+        outcomes[outcome(signature, contents)] += 1
+        slowest = max(slowest, time.monotonic() - started)
+        if number % WARM == WARM - 1:
+            memory.append(psutil.Process().memory_info().rss / 1e6)
+    faulthandler.cancel_dump_traceback_later()
+    FOUND.unlink()
+    return outcomes, slowest, memory
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--model", required=True)
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args(arguments)
-    draw, files = random.Random(flags.seed), list(beginnings())
     signature = Model(flags.model, "fuzzed").version.signatures["serving_default"]
-    outcomes, slowest, memory = collections.Counter(), 0, psutil.Process()
-    end, first = time.monotonic() + flags.seconds, None
-    while time.monotonic() < end:
-        contents = damaged(draw, files)
-        FOUND.write_bytes(contents)
-        started = time.monotonic()
-        try:
-            limits.check_image(contents, 4_000_000)
-            signature([{FILES: np.array(contents, object)}])
-            outcomes["answered"] += 1
-        except Refusal as refusal:
-            outcomes[refusal.reason.partition("Received")[0]] += 1
-        slowest = max(slowest, time.monotonic() - started)
-        if sum(outcomes.values()) == 2000:
-            first = memory.memory_info().rss
-    FOUND.unlink()
-    for outcome, count in outcomes.most_common():
-        print(f"{count:8} {outcome}")
-    last = memory.memory_info().rss
-    print(f"slowest {slowest:.2f} s; memory {last / 1e6:.0f} MB", end="")
-    print(f", {first / 1e6:.0f} MB after the first 2000" if first else "")
+    end = time.monotonic() + flags.seconds
+    going = lambda number: time.monotonic() < end  # noqa: E731
+    outcomes, slowest, memory = fuzz(signature, going, flags.seed)
+    for told, count in outcomes.most_common():
+        print(f"{count:8} {told}")
+    print(f"{outcomes.total()} files; the slowest {slowest:.2f} s; memory, MB, after")
+    print(f"each {WARM}:", *(f"{each:.0f}" for each in memory))
+    grown = memory and memory[-1] - memory[0] > GROWTH
+    return f"memory grew by more than {GROWTH} MB" if grown else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,6 +2,7 @@ import json
 import shutil
 
 import cv2
+import fuzz_images
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,7 +35,7 @@ def test_a_signature_answers_each_row_as_the_graph_does(model):
     assert answers[1]["label"].tolist() == [name.encode() for name in schema.LABELS]
     image = tf.io.decode_jpeg(tiny_export.encoded(), dct_method="INTEGER_ACCURATE")
     images = cv2.resize(image.numpy(), (96, 64), interpolation=cv2.INTER_AREA)[None]
-    found = tiny_export.Tiny().probabilities(images)
+    found = tiny_export.Network()(images)
     _, masks = postprocess.draw(found, tiny_export.RULE, images, (350, 525))
     areas = masks.numpy().sum((0, 1, 2))
     assert areas[:2].min() > 10_000
@@ -54,6 +55,17 @@ def test_what_the_graph_cannot_decode_is_refused_without_naming_its_nodes(model)
         model.version.signatures["serving_default"]([row(cut)])
     assert refusal.value.status == 400
     assert "node" not in refusal.value.reason
+
+
+def test_damaged_files_of_every_kind_are_answered_or_refused(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(fuzz_images, "FOUND", tmp_path / "found")
+    signature = model.version.signatures["serving_default"]
+    outcomes, _, _ = fuzz_images.fuzz(signature, lambda number: number < 500, seed=0)
+    assert outcomes.total() == 500
+    assert len(outcomes) == 4 and outcomes["answered"] > 50
+    assert not (tmp_path / "found").exists()
 
 
 def test_status_and_metadata_are_those_of_tensorflow_serving(model):

@@ -10,78 +10,32 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from clouds import pixels, postprocess, schema
+from clouds import signatures
 from clouds.rules import Rule
 
 SIZE = 64, 96
 RULE = Rule(min_sizes=(100,) * 4, gap=False)
 
 
-class Tiny(tf.Module):
+class Network:
     """Fish is what is red, Flower green, Gravel blue, and Sugar grey, by its mean."""
 
-    def probabilities(self, images):
+    input_shape = (None, *SIZE, 3)
+
+    def __call__(self, images, training=False):
         colours = tf.cast(images, tf.float32) / 255
         grey = tf.reduce_mean(colours, -1, keepdims=True)
         return tf.concat([colours, grey], -1)
 
-    def answer(self, images):
-        found = self.probabilities(images)
-        _, masks = postprocess.draw(found, RULE, images, schema.SUBMISSION_SIZE)
-        return {
-            "rle": postprocess.to_rle(masks),
-            "score": tf.reduce_max(found, (1, 2)),
-            "area": tf.reduce_sum(tf.cast(masks, tf.int32), (1, 2)),
-            "label": tf.tile([schema.LABELS], [tf.shape(masks)[0], 1]),
-        }
-
-    def masks_png(self, images):
-        found = self.probabilities(images)
-        _, masks = postprocess.draw(found, RULE, images, schema.SUBMISSION_SIZE)
-        planes = tf.transpose(tf.cast(masks, tf.uint8) * 255, [0, 3, 1, 2])[..., None]
-        return {"mask_bytes": tf.io.encode_png(planes)}
-
-
-def decode(image_bytes):
-    spec = tf.TensorSpec([*SIZE, 3], tf.uint8)
-    return tf.map_fn(
-        lambda contents: pixels.decode(contents, SIZE)[0],
-        image_bytes,
-        fn_output_signature=spec,
-    )
-
-
-def resize(images):
-    return tf.map_fn(lambda image: pixels.resize(image, SIZE), images)
-
 
 def write(folder: Path, version: int = 1) -> None:
     """Writes it as a version of a model."""
-    tiny = Tiny()
-    contents = tf.TensorSpec([None], tf.string, name="image_bytes")
-    any_size = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
+    built = signatures.build(Network(), RULE)
     functions = {
-        "serving_default": (
-            lambda image_bytes: tiny.answer(decode(image_bytes)),
-            contents,
-        ),
-        "images_uint8": (lambda images: tiny.answer(resize(images)), any_size),
-        "masks_png": (
-            lambda image_bytes: tiny.masks_png(decode(image_bytes)),
-            contents,
-        ),
-        "probabilities": (
-            lambda image_bytes: {
-                "probabilities": tiny.probabilities(decode(image_bytes))
-            },
-            contents,
-        ),
-    }
-    signatures = {
         name: tf.function(function, input_signature=[spec]).get_concrete_function()
-        for name, (function, spec) in functions.items()
+        for name, (function, spec) in built.items()
     }
-    tf.saved_model.save(tiny, str(folder / str(version)), signatures=signatures)
+    tf.saved_model.save(tf.Module(), str(folder / str(version)), signatures=functions)
 
 
 def picture(height=140, width=210) -> np.ndarray:
