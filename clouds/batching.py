@@ -106,7 +106,7 @@ class Batcher:
                 started = time.monotonic()
                 contents = [item.content for item in batch]
                 results = await loop.run_in_executor(
-                    self._thread, _each_or_all, batch[0].function, contents
+                    self._thread, _each_or_some, batch[0].function, contents
                 )
                 seconds = time.monotonic() - started
                 self._pace += _FADING * (seconds / len(batch) - self._pace)
@@ -141,11 +141,13 @@ class Batcher:
         return same[: self._size]
 
 
-def _each_or_all(function: Function, contents: list) -> Sequence:
-    """What goes wrong with a batch goes wrong with some of it: each is tried alone."""
+def _each_or_some(function: Function, contents: list) -> Sequence:
+    """What goes wrong with a batch goes wrong with some of it: its halves are tried."""
     try:
         return function(contents)
     except Exception as fault:
         if len(contents) == 1:
             return [fault]
-        return [_each_or_all(function, [content])[0] for content in contents]
+    half = len(contents) // 2
+    halves = contents[:half], contents[half:]
+    return [result for each in halves for result in _each_or_some(function, each)]

@@ -5,6 +5,7 @@ later, at random times that lie further and further apart.
 """
 
 import base64
+import math
 import random
 import threading
 import time
@@ -148,17 +149,19 @@ class Rest:
         return _one_each(answers, files)
 
     def _send(self, method: str, url: str, seconds: float, body=None) -> bytes:
+        end = time.monotonic() + seconds
+        asked = {"content": body, "timeout": seconds}
         try:
-            response = self._http.request(method, url, content=body, timeout=seconds)
+            with self._http.stream(method, url, **asked) as response:
+                return _contents(response, end)
         except httpx.TimeoutException as fault:
             raise Busy(f"no answer within {seconds:.0f} s") from fault
         except httpx.ConnectError as fault:
             raise Lost(f"the server is out of reach ({fault})") from fault
-        except httpx.TransportError as fault:
+        except httpx.RequestError as fault:
             raise Busy(f"the connection broke ({fault})") from fault
         except httpx.InvalidURL as fault:
             raise Rejected(f"{url} is no URL ({fault})") from fault
-        return _checked(response)
 
 
 class Grpc:
@@ -270,28 +273,29 @@ def fetch(url: str, seconds: float, most: int) -> bytes:
       Busy: it may succeed later.
       Rejected: it will not.
     """
+    end = time.monotonic() + seconds
     try:
         with httpx.stream("GET", url, timeout=seconds, follow_redirects=True) as got:
-            if got.is_error:
-                got.read()
-                _checked(got)
-            contents = bytearray()
-            for chunk in got.iter_bytes():
-                contents += chunk
-                if len(contents) > most:
-                    raise Rejected(f"it has more than {most:,} bytes")
-            return bytes(contents)
-    except httpx.TransportError as fault:
-        raise Busy(f"it cannot be fetched ({fault})") from fault
+            return _contents(got, end, most)
     except (httpx.InvalidURL, httpx.TooManyRedirects) as fault:
         raise Rejected(str(fault)) from fault
+    except httpx.RequestError as fault:
+        raise Busy(f"it cannot be fetched ({fault})") from fault
 
 
-def _checked(response: httpx.Response) -> bytes:
+def _contents(response: httpx.Response, end: float, most: float = math.inf) -> bytes:
+    contents = bytearray()
+    for chunk in response.iter_bytes():
+        contents += chunk
+        if len(contents) > most:
+            raise Rejected(f"it has more than {most:,} bytes")
+        # httpx times each piece, and not the whole.
+        if time.monotonic() > end:
+            raise httpx.ReadTimeout("it comes too slowly")
     if response.is_success:
-        return response.content
+        return bytes(contents)
     try:
-        reason = str(orjson.loads(response.content)["error"])
+        reason = str(orjson.loads(contents)["error"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         reason = f"the server answered {response.status_code}"
     if response.status_code in _AGAIN:

@@ -91,7 +91,10 @@ class Signature:
             )
         wanted = ", ".join(f"{name} {spec}" for name, spec in self.inputs.items())
         shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in row.items())
-        return f"Inputs must be such as the model takes: {wanted}. Received: {shapes}."
+        return (
+            f"Inputs must be such as the model takes: {wanted}, of pixels from 0 to "
+            f"255. Received: {shapes}, which it does not take."
+        )
 
 
 class Version:

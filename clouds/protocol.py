@@ -240,7 +240,9 @@ def _numbers(values, spec: Spec, name: str) -> np.ndarray:
         raise _bad(f"{name} must be {spec}, of lists of one length", values) from None
     kinds = {"f": "iuf", "b": "b"}.get(spec.dtype.kind, "iu")
     if numbers.size and numbers.dtype.kind not in kinds:
-        raise _bad(f"{name} must be {spec}", values)
+        known = numbers.dtype.kind in "biuf"
+        received = numbers.dtype.name if known else "other values"
+        raise _bad(f"{name} must be {spec}", _Word(received))
     if spec.dtype.kind in "iu" and numbers.size:
         limits = np.iinfo(spec.dtype)
         if numbers.min() < limits.min or numbers.max() > limits.max:

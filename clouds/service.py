@@ -310,8 +310,10 @@ def _collection(body: bytes) -> bytes:
 
 
 async def _unknown(request: Request, fault: HTTPException) -> Response:
-    known = "GET /v1/models/NAME or POST /v1/models/NAME:predict, for example"
-    text = f"Malformed request: a path and method that are known, {known}."
+    text = (
+        "Malformed request: no such path, or not by this method. Known are, for "
+        "example, GET /v1/models/NAME and POST /v1/models/NAME:predict."
+    )
     return _refused(Refusal(fault.status_code, text))
 
 

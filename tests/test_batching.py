@@ -68,14 +68,18 @@ def test_no_items_have_no_results():
 
 
 def test_what_spoils_a_batch_is_told_of_its_own_items_only():
+    tried = []
+
     def picky(items):
+        tried.append(len(items))
         if 3 in items:
             raise ValueError("3")
         return items
 
-    results, _ = run(lambda batcher: batcher.run(picky, [1, 3, 5]))
-    assert results[0::2] == [1, 5]
-    assert isinstance(results[1], ValueError)
+    results, _ = run(lambda batcher: batcher.run(picky, range(8)), size=8)
+    assert results[:3] + results[4:] == [0, 1, 2, 4, 5, 6, 7]
+    assert isinstance(results[3], ValueError)
+    assert tried == [8, 4, 2, 2, 1, 1, 4]
 
 
 def held_up():

@@ -2,6 +2,7 @@ import contextlib
 import http.server
 import json
 import threading
+import time
 
 import grpc_server
 import pytest
@@ -39,10 +40,14 @@ def scripted(*answers):
             seen.append((self.path, self.rfile.read(length)))
             status, headers, body = left.pop(0)
             self.send_response(status)
-            for name, value in {"content-length": len(body), **headers}.items():
+            if isinstance(body, bytes):
+                headers, body = {"content-length": len(body), **headers}, [body]
+            for name, value in headers.items():
                 self.send_header(name, str(value))
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(OSError):
+                for piece in body:
+                    self.wfile.write(piece)
 
         do_GET = do_POST = _answer  # noqa: N815
 
@@ -100,6 +105,23 @@ def test_what_may_succeed_later_is_told_from_what_will_not(connect):
             asked.ask([GOOD], 10)
         with pytest.raises(InputError, match="'rle' and 'score' of 4 labels"):
             asked.ask([GOOD], 10)
+
+
+def test_the_deadline_is_for_the_whole_answer(connect):
+    sent = []
+
+    def trickled():
+        while len(sent) < 100:
+            sent.append(b" ")
+            yield sent[-1]
+            time.sleep(0.05)
+
+    with (
+        scripted((200, {"content-length": 100}, trickled())) as (address, _),
+        pytest.raises(Busy, match="no answer within"),
+    ):
+        connect(address).ask([GOOD], 0.2)
+    assert len(sent) < 100
 
 
 @pytest.mark.parametrize(
@@ -241,6 +263,7 @@ def test_files_are_fetched_up_to_a_size():
         (200, {}, b"12345"),
         (404, {}, b"no"),
         (503, {}, b"no"),
+        (200, {"content-encoding": "gzip"}, b"no"),
     ]
     with scripted(*answers) as (address, seen):
         url = f"http://{address}/a.jpg"
@@ -251,6 +274,8 @@ def test_files_are_fetched_up_to_a_size():
         with pytest.raises(Rejected, match="404"):
             client.fetch(url, 10, 5)
         with pytest.raises(Busy, match="503"):
+            client.fetch(url, 10, 5)
+        with pytest.raises(Busy, match="cannot be fetched"):
             client.fetch(url, 10, 5)
     with pytest.raises(Busy, match="cannot be fetched"):
         client.fetch(f"http://{GONE}/a.jpg", 10, 5)

@@ -100,10 +100,10 @@ def test_what_is_no_request_is_refused_with_a_short_reason(body, part):
     [
         ([[[[0, 0, 256]]]], "from 0 to 255"),
         ([[[[0, 0, -1]]]], "from 0 to 255"),
-        ([[[[0, 0, 0.5]]]], "uint8[?, ?, ?, 3]"),
-        ([[[[0, 0, "1"]]]], "uint8"),
+        ([[[[0, 0, 0.5]]]], "uint8[?, ?, ?, 3]. Received: float64."),
+        ([[[[0, 0, "1"]]]], "Received: other values"),
         ([[[[0, 0, None]]]], "uint8"),
-        ([[[[True, False, True]]]], "uint8"),
+        ([[[[True, False, True]]]], "Received: bool"),
         ([[[[0, 0]]]], "shape [1, 1, 1, 2]"),
         ([[[0, 0, 0]]], "shape [1, 1, 3]"),
         ([[[[0, 0, 0], [0, 0]]]], "one length"),

@@ -6,6 +6,7 @@ import zipfile
 from functools import partial
 
 import cv2
+import grpc_server
 import pytest
 import tiny_export
 
@@ -67,6 +68,23 @@ def test_zips_files_patterns_and_urls_are_asked_about(server, pictures, tmp_path
     assert status == 0
     names = table.read(str(tmp_path / "out" / "submission_post.csv")).images
     assert names == ["z.jpg", "b.png", "a.jpg", "d.webp"]
+
+
+def test_by_grpc_the_same_is_written_also_where_the_server_is_busy_at_first(
+    server, tiny_model, pictures, tmp_path
+):
+    images = [pictures / name for name in ("a.jpg", "b.png", "d.webp")]
+    assert ask(server, tmp_path / "rest", *images) == 0
+    with grpc_server.serving(tiny_model) as (address, service):
+        service.failures = 1
+        flags = ["--grpc", "--batch-size", "2"]
+        assert ask(address, tmp_path / "grpc", *images, flags=flags) == 0
+        assert service.failures == 0
+    rest, grpc = (
+        (tmp_path / kind / "submission_post.csv").read_text()
+        for kind in ("rest", "grpc")
+    )
+    assert rest == grpc
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
