@@ -179,6 +179,12 @@ def test_what_is_no_image_is_told_and_the_next_one_is_shown(opened):
     until(lambda: status(browser) == "next.png: Fish, Flower found.")
 
 
+def test_what_only_the_browser_unpacks_is_asked_about_too(opened):
+    browser, folder = opened
+    choose(browser, folder / "shot.webp", tiny_export.encoded(".webp"))
+    until(lambda: status(browser) == "shot.webp: Fish, Flower found.")
+
+
 def test_it_fits_a_phone_and_is_used_by_keyboard(opened):
     browser, _ = opened
     size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
