@@ -30,7 +30,7 @@ _LABELS = len(schema.LABELS)
 
 
 def build(
-    network: keras.Model, rule: Rule, *, exact: bool = False
+    network: keras.Model, rule: Rule, *, exact: bool = False, half: bool = False
 ) -> dict[str, Signature]:
     """Builds the signatures of a network.
 
@@ -39,6 +39,7 @@ def build(
       rule: by which its masks are drawn.
       exact: whether it was trained on images that were decoded exactly (see
         `pixels.decode`).
+      half: whether it computes in bfloat16; its kernels are then kept in it.
 
     Returns:
       By name: `serving_default` from `image_bytes`, `images` from float32 and
@@ -49,6 +50,7 @@ def build(
       `InvalidArgumentError` for the whole batch.
     """
     size, grid = network.input_shape[1:3], schema.SUBMISSION_SIZE
+    halves = _halves(network) if half else []
 
     def decode(contents):
         return pixels.decode(pixels.limited(contents), size, exact=exact)[0]
@@ -57,7 +59,8 @@ def build(
         return pixels.resize(image, size, exact=exact)
 
     def predict(images):
-        return network(images, training=False)
+        with keras.StatelessScope(halves):
+            return network(images, training=False)
 
     def answer(images):
         probabilities = predict(images)
@@ -99,6 +102,15 @@ def build(
         "images_uint8": (answer_pixels, tf.TensorSpec(shape, tf.uint8, "images")),
         "masks_png": (masks_png, contents),
     }
+
+
+def _halves(network):
+    """The kernels in bfloat16, as their layers would cast them for each request."""
+    return [
+        (weight, tf.Variable(tf.cast(weight.value, tf.bfloat16), trainable=False))
+        for weight in network.weights
+        if weight.name == "kernel"
+    ]
 
 
 def _each(function, batch, size):

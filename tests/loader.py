@@ -7,7 +7,7 @@ import ctypes
 import importlib.util
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
@@ -62,40 +62,41 @@ class Model:
         contents = ctypes.string_at(meta_graph.data, meta_graph.length)
         self.signatures = _signatures(contents)
 
-    def __call__(self, signature: str, batch: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, signature: str, *batches: np.ndarray) -> dict[str, np.ndarray]:
         """Answers a request.
 
         Args:
           signature: its name.
-          batch: of the signature's one input; an array of bytes objects for strings.
+          batches: of its inputs, in the order of their names; arrays of bytes objects
+            for strings.
 
         Returns:
           The outputs by their names, strings as bytes objects.
         """
-        inputs, outputs = self.signatures[signature]
-        (source,) = inputs.values()
-        given = (c_void_p * 1)(self._tensor(batch))
-        made = (c_void_p * len(outputs))()
-        self._library.TF_SessionRun(
-            self._session,
-            None,
-            (_Output * 1)(self._place(source)),
-            given,
-            1,
-            (_Output * len(outputs))(*map(self._place, outputs.values())),
-            made,
-            len(outputs),
-            None,
-            0,
-            None,
-            self._status,
-        )
-        self._library.TF_DeleteTensor(c_void_p(given[0]))
-        self._check()
-        return {
-            name: self._array(c_void_p(tensor))
-            for name, tensor in zip(outputs, made, strict=True)
-        }
+        return self.request(signature, *batches)()
+
+    def request(self, signature: str, *batches: np.ndarray) -> Callable[[], dict]:
+        """Makes ready a request, which can be answered again and again."""
+        inputs, outputs = (dict(sorted(x.items())) for x in self.signatures[signature])
+        given = (c_void_p * len(inputs))(*map(self._tensor, batches))
+        sources = (_Output * len(inputs))(*map(self._place, inputs.values()))
+        results = (_Output * len(outputs))(*map(self._place, outputs.values()))
+
+        def answer() -> dict[str, np.ndarray]:
+            made = (c_void_p * len(outputs))()
+            self._library.TF_SessionRun(
+                *(self._session, None),
+                *(sources, given, len(inputs)),
+                *(results, made, len(outputs)),
+                *(None, 0, None, self._status),
+            )
+            self._check()
+            return {
+                name: self._array(c_void_p(tensor))
+                for name, tensor in zip(outputs, made, strict=True)
+            }
+
+        return answer
 
     def _check(self) -> None:
         code = self._library.TF_GetCode(self._status)

@@ -5,7 +5,8 @@ import os
 import subprocess
 
 import pytest
-from conftest import ROOT
+import tensorflow as tf
+from conftest import ROOT, RULE
 
 from clouds import cli, summary, table
 
@@ -38,7 +39,9 @@ def test_real_images_become_two_valid_submissions(real_data, tmp_path):
         assert sum(len(runs) for labels in drawn for runs in labels) > 0
 
 
-def test_a_network_trained_on_jax_scores_the_same_on_tensorflow(records, tmp_path):
+def test_a_network_trained_on_jax_scores_and_serves_the_same_on_tensorflow(
+    records, sample, tmp_path
+):
     of_run = ("--records", records, "--run", tmp_path)
     options = ("--epochs", 1, "--batch-size", 4, "--precision", "float32")
     run("train", *of_run, *options, "--batch-norm-momentum", 0.5, backend="jax")
@@ -52,3 +55,13 @@ def test_a_network_trained_on_jax_scores_the_same_on_tensorflow(records, tmp_pat
             one, other = one[key], other[key]
         assert one == pytest.approx(other, abs=1e-4)
         assert one > 0.01
+    images, model = sample / "test_images", tmp_path / "model"
+    source = ("--run", tmp_path, *RULE)
+    run("predict", *source, "--images", images, "--out", tmp_path / "found")
+    expected = table.read(str(tmp_path / "found" / "submission_post.csv")).texts
+    assert cli.main(["export", *map(str, source), "--out", str(model)]) == 0
+    serve = tf.saved_model.load(str(model / "1")).signatures["serving_default"]
+    files = [path.read_bytes() for path in sorted(images.iterdir())]
+    texts = serve(image_bytes=tf.constant(files))["rle"].numpy().astype(str)
+    assert (texts == expected).all()
+    assert (texts != "").any()

@@ -1,7 +1,9 @@
 import json
 import pickle
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -87,20 +89,49 @@ def same(answers, others, tolerance=0.0):
                 np.testing.assert_array_equal(other[key], value)
 
 
-def test_the_text_is_that_of_bin_predict_on_the_same_files(
-    exported, run, jpegs, tmp_path
-):
-    images, out = tmp_path / "images", tmp_path / "out"
+def texts_of_predict(run, jpegs, folder):
+    images, out = folder / "images", folder / "out"
     images.mkdir()
     for index, contents in enumerate(jpegs):
         (images / f"{index:02}.jpg").write_bytes(contents)
     flags = ["--run", str(run), "--images", str(images), "--out", str(out), *RULE]
     assert cli.main(["predict", *flags, "--overlays", "0"]) == 0
-    expected = table.read(str(out / "submission_post.csv")).texts
-    signature = tf.saved_model.load(str(exported / "1")).signatures["serving_default"]
-    texts = signature(image_bytes=tf.constant(jpegs))["rle"].numpy().astype(str)
-    assert (texts == expected).all()
+    return table.read(str(out / "submission_post.csv")).texts
+
+
+def texts_of_export(folder, jpegs):
+    signature = tf.saved_model.load(str(folder / "1")).signatures["serving_default"]
+    return signature(image_bytes=tf.constant(jpegs))["rle"].numpy().astype(str)
+
+
+def stored(version):
+    return sum(path.stat().st_size for path in (version / "variables").iterdir())
+
+
+def test_the_text_is_that_of_bin_predict_on_the_same_files(
+    exported, run, jpegs, tmp_path
+):
+    texts = texts_of_export(exported, jpegs)
+    assert (texts == texts_of_predict(run, jpegs, tmp_path)).all()
     assert (texts != "").any()
+
+
+def test_a_run_in_half_precision_is_exported_so_and_in_half_the_size(
+    run, jpegs, tmp_path
+):
+    half = Path(shutil.copytree(run, tmp_path / "run"))
+    settings = json.loads((half / run_folder.CONFIG).read_text())
+    settings["precision"] = "mixed_bfloat16"
+    (half / run_folder.CONFIG).write_text(json.dumps(settings))
+    model = tmp_path / "model"
+    flags = ["--run", str(half), "--out", str(model), *RULE]
+    assert cli.main(["export", *flags, "--precision", "mixed_bfloat16"]) == 0
+    texts = texts_of_export(model, jpegs)
+    assert (texts == texts_of_predict(half, jpegs, tmp_path)).all()
+    assert (texts != "").any()
+    served = answer_in_session(model / "1", jpegs)["rle"].astype(str)
+    assert (served == texts).all()
+    assert stored(model / "1") < 0.55 * (half / run_folder.WEIGHTS).stat().st_size
 
 
 def test_the_cpp_loader_answers_alike_without_tensorflows_python(
@@ -207,5 +238,4 @@ def test_each_export_is_the_next_version_and_says_by_what_rule(
     }
     assert (tmp_path / "4" / export.EXTRA / warmup.FILE).stat().st_size > 1000
     weights = (run / run_folder.WEIGHTS).stat().st_size
-    stored = sum(path.stat().st_size for path in (tmp_path / "4/variables").iterdir())
-    assert stored < 1.05 * weights
+    assert stored(tmp_path / "4") < 1.05 * weights

@@ -213,7 +213,11 @@ class Export(_Judgement):
     """
 
     out: Folder = flag("folder of the model; the export becomes its next version there")
-    precision: Literal["float32", "mixed_bfloat16"] = flag("of the network", "float32")
+    precision: Literal["float32", "mixed_bfloat16"] = flag(
+        "of the network; mixed_bfloat16 takes half the space, and half the time on a "
+        "CPU that knows bfloat16",
+        "float32",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
