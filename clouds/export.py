@@ -57,12 +57,7 @@ def export(settings: config.Export) -> Path:
     network = ensemble.load(
         settings.run, flips=settings.flips, precision=settings.precision
     )
-    built = signatures.build(
-        network,
-        rule,
-        exact=trained.decode == "exact",
-        half=settings.precision == "mixed_bfloat16",
-    )
+    built = signatures.build(network, rule, exact=trained.decode == "exact")
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     with locks.sole_writer(settings.out, "--out"):

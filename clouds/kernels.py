@@ -151,6 +151,8 @@ class UpsampledConv2D(keras.layers.Layer):
 
     def build(self, shapes):
         """Adds the kernel, [3, 3, C of both inputs, filters]."""
+        self._doubled_channels = shapes[0][-1]
+        self._settled = None
         self.kernel = self.add_weight(
             (3, 3, sum(shape[-1] for shape in shapes), self.filters),
             initializer="he_uniform",
@@ -160,8 +162,24 @@ class UpsampledConv2D(keras.layers.Layer):
     def call(self, inputs):
         """[[B, h, w, C], maybe [B, 2h, 2w, D]] -> [B, 2h, 2w, filters]."""
         features, *skip = inputs
-        channels = features.shape[-1]
-        kernel = ops.convert_to_tensor(self.kernel)
+        doubled, kernel = self._settled or self._split(self.kernel)
+        result = ops.conv_transpose(features, doubled, strides=2, padding="same")
+        for others in skip:
+            result = result + ops.conv(others, kernel, padding="same")
+        return result
+
+    def settle(self):
+        """Computes what `call` makes of the kernel once and for all (TensorFlow).
+
+        For a network that is trained no more.
+        """
+        parts = self._split(ops.cast(self.kernel, self.compute_dtype))
+        self._settled = tuple(tf.Variable(part, trainable=False) for part in parts)
+
+    def _split(self, kernel):
+        """The kernel of the transposed convolution, and the appended features'."""
+        kernel = ops.convert_to_tensor(kernel)
+        channels = self._doubled_channels
         # Keras 3.13, which Colab has, flips along one axis at a time.
         doubled = ops.flip(ops.flip(kernel[:, :, :channels], 0), 1)
         for axis in (0, 1):
@@ -172,12 +190,7 @@ class UpsampledConv2D(keras.layers.Layer):
                 doubled = padded[first] + padded[second]
             else:
                 doubled = padded[:, first] + padded[:, second]
-        result = ops.conv_transpose(
-            features, ops.swapaxes(doubled, 2, 3), strides=2, padding="same"
-        )
-        for others in skip:
-            result = result + ops.conv(others, kernel[:, :, channels:], padding="same")
-        return result
+        return ops.swapaxes(doubled, 2, 3), kernel[:, :, channels:]
 
     def get_config(self):
         """The arguments that make the layer again."""

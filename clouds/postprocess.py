@@ -23,6 +23,7 @@ Numbers = float | Sequence[float] | tf.Tensor
 """One number for all labels, or C numbers, one a label."""
 
 _BLACK = 2
+_BINS = 8192
 _AT_ONCE = 4
 _TOP = 17500 / (350 * 525)
 
@@ -79,15 +80,21 @@ def presence(probabilities: tf.Tensor) -> tf.Tensor:
     probabilities = tf.cast(_checked(probabilities, "presence"), tf.float32)
     batch, height, width, labels = tf.unstack(tf.shape(probabilities))
     planes = tf.transpose(probabilities, [0, 3, 1, 2])
-    planes = tf.reshape(planes, [batch, labels, height * width])
-    # The highest limit that the share reaches, by halves: to sort takes twice as long.
-    limit = tf.zeros([batch, labels])
-    for step in range(1, 17):
-        higher = limit + 0.5**step
-        reached = tf.cast(planes >= higher[..., None], tf.float32)
-        limit = tf.where(tf.reduce_mean(reached, 2) >= _TOP, higher, limit)
-    above = tf.nn.relu(planes - limit[..., None])
-    return limit + tf.reduce_mean(above, 2) / _TOP
+    planes = tf.reshape(planes, [batch * labels, height * width])
+    planes = tf.where(planes > 0, planes, 0)
+    # To sort, or to look for the limit by halves, takes twice as long as to count.
+    bins = tf.cast(tf.minimum(planes * _BINS, _BINS - 1), tf.int32)
+    counts = tf.raw_ops.DenseBincount(input=bins, size=_BINS, weights=tf.zeros([0]))
+    reaching = tf.cumsum(counts, axis=1, reverse=True)
+    top = _TOP * tf.cast(height * width, tf.float32)
+    limit = tf.reduce_sum(tf.cast(reaching >= top, tf.int32), 1)
+    # What lacks is made up by pixels of the bin below the limit.
+    reaching = tf.pad(reaching, [[0, 0], [0, 1]])
+    lacking = top - tf.gather(reaching, limit, batch_dims=1)
+    limit = tf.cast(limit, tf.float32) / _BINS
+    above = tf.reduce_sum(tf.nn.relu(planes - limit[:, None]), 1)
+    score = limit + (above - lacking / _BINS) / top
+    return tf.reshape(score, [batch, labels])
 
 
 def clean(

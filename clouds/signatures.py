@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from clouds import pixels, postprocess, schema
+from clouds.kernels import UpsampledConv2D
 from clouds.rules import Rule
 
 DEFAULT = "serving_default"
@@ -30,7 +31,7 @@ _LABELS = len(schema.LABELS)
 
 
 def build(
-    network: keras.Model, rule: Rule, *, exact: bool = False, half: bool = False
+    network: keras.Model, rule: Rule, *, exact: bool = False
 ) -> dict[str, Signature]:
     """Builds the signatures of a network.
 
@@ -39,7 +40,6 @@ def build(
       rule: by which its masks are drawn.
       exact: whether it was trained on images that were decoded exactly (see
         `pixels.decode`).
-      half: whether it computes in bfloat16; its kernels are then kept in it.
 
     Returns:
       By name: `serving_default` from `image_bytes`, `images` from float32 and
@@ -50,17 +50,13 @@ def build(
       `InvalidArgumentError` for the whole batch.
     """
     size, grid = network.input_shape[1:3], schema.SUBMISSION_SIZE
-    halves = _halves(network) if half else []
+    predict = settled(network)
 
     def decode(contents):
         return pixels.decode(pixels.limited(contents), size, exact=exact)[0]
 
     def resize(image):
         return pixels.resize(image, size, exact=exact)
-
-    def predict(images):
-        with keras.StatelessScope(halves):
-            return network(images, training=False)
 
     def answer(images):
         probabilities = predict(images)
@@ -104,13 +100,37 @@ def build(
     }
 
 
-def _halves(network):
-    """The kernels in bfloat16, as their layers would cast them for each request."""
-    return [
-        (weight, tf.Variable(tf.cast(weight.value, tf.bfloat16), trainable=False))
-        for weight in network.weights
-        if weight.name == "kernel"
-    ]
+def settled(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Makes of a network a function that does not cast its kernels for each batch.
+
+    They are kept in what their layers compute with; bfloat16 takes half the space, too.
+
+    Args:
+      network: that is trained no more.
+
+    Returns:
+      What it computes.
+    """
+    kept = []
+    for layer in _layers(network):
+        if isinstance(layer, UpsampledConv2D):
+            layer.settle()
+        elif hasattr(layer, "kernel") and layer.compute_dtype != "float32":
+            kernel = tf.cast(layer.kernel.value, layer.compute_dtype)
+            kept.append((layer.kernel, tf.Variable(kernel, trainable=False)))
+
+    def predict(images):
+        with keras.StatelessScope() as scope:
+            for weight, kernel in kept:
+                scope.add_update((weight, tf.convert_to_tensor(kernel)))
+            return network(images, training=False)
+
+    return predict
+
+
+def _layers(network):
+    for layer in network.layers:
+        yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]
 
 
 def _each(function, batch, size):

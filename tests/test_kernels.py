@@ -131,6 +131,17 @@ def test_doubling_and_convolving_at_once_equals_the_one_after_the_other(policy, 
     assert_close(found, expected, POLICIES[policy])
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_settled_kernel_gives_what_it_gave_and_is_not_asked_again(policy):
+    inputs = [tf.constant(normal(2, 5, 7, 6)), tf.constant(normal(2, 10, 14, 4))]
+    layer = kernels.UpsampledConv2D(8, dtype=policy)
+    before = layer(inputs)
+    layer.settle()
+    layer.kernel.assign(0 * layer.kernel)
+    np.testing.assert_array_equal(layer(inputs), before)
+    assert np.abs(before).max() > 0
+
+
 def test_fused_adam_moves_variables_as_that_of_keras():
     start = normal(5, 7)
     options = {"learning_rate": 0.01, "weight_decay": 0.1, "clipnorm": 1.0}
