@@ -18,10 +18,10 @@ ENVIRONMENT = ROOT / ".venv-oracle"
 
 
 class Contender:
-    """A process of `contender.py`."""
+    """A process of a script here, `contender.py` or another that answers like it."""
 
-    def __init__(self, python, *arguments):
-        script = str(ROOT / "benchmarks" / "contender.py")
+    def __init__(self, python, *arguments, script="contender.py"):
+        script = str(ROOT / "benchmarks" / script)
         self.process = subprocess.Popen(
             [str(python), script, *map(str, arguments)],
             stdin=subprocess.PIPE,

@@ -23,13 +23,13 @@ import os
 import time
 
 import cv2
+import notebook
 import numpy as np
 import peers
+from notebook import MIN_SIZE, NETWORK, SUBMISSION, THRESHOLD
 
 from clouds import startup
 
-NETWORK, SUBMISSION = (320, 480), (350, 525)
-THRESHOLD, MIN_SIZE = 0.5, 10000
 TARGETS = {("smooth", "notebook"): 2.5, ("noisy", "notebook"): 6}
 TARGETS |= {("smooth", "OpenCV"): 1.5}
 
@@ -49,38 +49,6 @@ def noisy(generator, batch, size=NETWORK):
     specks = generator.normal(size=maps.shape).astype(np.float32)
     specks = np.stack([cv2.GaussianBlur(image, (0, 0), 1) for image in specks])
     return np.clip(maps + 0.8 * specks, 0, 1)
-
-
-def notebook_clean(probability):
-    """The notebook's post_process."""
-    mask = cv2.threshold(probability, THRESHOLD, 1, cv2.THRESH_BINARY)[1]
-    count, component = cv2.connectedComponents(mask.astype(np.uint8))
-    predictions = np.zeros(probability.shape, np.float32)
-    for number in range(1, count):
-        pixels = component == number
-        if pixels.sum() > MIN_SIZE:
-            predictions[pixels] = 1
-    return predictions
-
-
-def notebook_encode(mask):
-    """The notebook's build_rles and mask2rle."""
-    mask = cv2.resize(mask.astype(np.float32), SUBMISSION[::-1]).astype(np.int64)
-    pixels = np.concatenate([[0], mask.T.flatten(), [0]])
-    runs = np.where(pixels[1:] != pixels[:-1])[0] + 1
-    runs[1::2] -= runs[::2]
-    return " ".join(str(number) for number in runs)
-
-
-def notebook(batch):
-    """A text for each image and label, one after the other."""
-    texts = []
-    for image in batch:
-        masks = image.astype("float32")
-        for label in range(4):
-            masks[..., label] = notebook_clean(masks[..., label])
-        texts.append([notebook_encode(masks[..., label]) for label in range(4)])
-    return texts
 
 
 def opencv_image(image):
@@ -142,7 +110,7 @@ def compare(kind, batch, rounds):
     actions = {
         "clouds": lambda _: ours(tensor),
         "clouds, from NumPy": ours,
-        "notebook": notebook,
+        "notebook": notebook.texts,
         "OpenCV": opencv,
         "OpenCV, threads": functools.partial(opencv_threads, pool),
     }

@@ -1,0 +1,116 @@
+"""Writes what `serving.py` measures: serving_parts.py RUN SIZE PRECISION OUT.
+
+OUT/model/1 is what `bin/export` makes of a run, OUT/parts the same in its parts: decode
+and network give one pixel, so that no time goes into copying; OUT/weights.npz holds the
+weights for segmentation-models. Without a RUN ('-') weights are random; with a SIZE
+(320x480) the run's weights are put into a network of that.
+"""
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from clouds import cli, startup
+
+startup.load("tensorflow")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from clouds import (  # noqa: E402
+    config,
+    pixels,
+    postprocess,
+    run,
+    schema,
+    signatures,
+    unet,
+    weights,
+)
+from clouds.rules import Rule  # noqa: E402
+
+
+def as_run(source, size, folder):
+    """The folder of a run, made where there is none of this size."""
+    if source != "-" and not size:
+        return source
+    folder.mkdir()
+    size = size or schema.NETWORK_SIZE
+    if source == "-":
+        unet.build(size).save_weights(folder / run.WEIGHTS)
+        settings = config.Training(records="none", run=str(folder), size=size)
+    else:
+        for name in (run.WEIGHTS, run.RULE):
+            if Path(source, name).exists():
+                shutil.copy(Path(source, name), folder / name)
+        settings = dataclasses.replace(run.settings(source), size=size)
+    (folder / run.CONFIG).write_text(json.dumps(dataclasses.asdict(settings)))
+    return str(folder)
+
+
+def write_weights(folder, settings, path):
+    """Numbers the arrays of each layer in the order of Keras 2; and the size."""
+    arrays = {
+        f"{layer}/{number}": array
+        for layer, by_number in weights.read(Path(folder, run.WEIGHTS)).items()
+        for number, array in by_number.items()
+    }
+    np.savez(path, size=settings.size, **arrays)
+
+
+def write_parts(folder, settings, precision, path):
+    """The graph of the export, in three."""
+    network = signatures.settled(run.load(folder, precision=precision))
+    size, grid = settings.size, schema.SUBMISSION_SIZE
+    archive = keras.export.ExportArchive()
+
+    def each(contents):
+        return tf.map_fn(
+            lambda one: pixels.decode(pixels.limited(one), size)[0],
+            contents,
+            fn_output_signature=tf.TensorSpec([*size, 3], tf.uint8),
+        )
+
+    def judge(images, probabilities):
+        rule = run.rule(folder) or Rule()
+        text, area = postprocess.measure(probabilities, rule, images, grid)
+        score = postprocess.presence(postprocess.resize(probabilities, grid))
+        return {"rle": text, "area": area, "score": score}
+
+    def pixel(batch):
+        return {"pixel": batch[:, 0, 0]}
+
+    contents = tf.TensorSpec([None], tf.string, "image_bytes")
+    images = tf.TensorSpec([None, *size, 3], tf.uint8, "images")
+    found = tf.TensorSpec([None, *size, 4], tf.float32, "probabilities")
+    for name, function, specs in (
+        ("decode", lambda image_bytes: pixel(each(image_bytes)), [contents]),
+        ("decoded", lambda image_bytes: {"images": each(image_bytes)}, [contents]),
+        ("network", lambda images: pixel(network(images)), [images]),
+        ("postprocess", judge, [images, found]),
+    ):
+        archive.add_endpoint(name, function, input_signature=specs)
+    archive.write_out(str(path), verbose=False)
+
+
+def main():
+    """Writes all."""
+    source, size, precision, out = sys.argv[1:]
+    size = None if size == "-" else tuple(map(int, size.split("x")))
+    out = Path(out)
+    folder = as_run(source, size, out / "run")
+    settings = run.settings(folder)
+    if (settings.preprocess, settings.decode) != ("unit", "reduced"):
+        sys.exit("The run must be of --preprocess unit and of records not exact.")
+    flags = ["--run", folder, "--out", str(out / "model"), "--precision", precision]
+    if cli.main(["export", *flags]):
+        sys.exit(1)
+    write_parts(folder, settings, precision, out / "parts")
+    write_weights(folder, settings, out / "weights.npz")
+
+
+if __name__ == "__main__":
+    main()
