@@ -18,7 +18,9 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 336, 10, 202
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "5 2 1 2 1 2")
 """Of lines, so that their colour is not the only cue: SVG's stroke-dasharray."""
 
-_ROW = 40
+_ROW = 48
+_HEIGHTS = {"hollow": 9, "full": 22}
+_BASELINE = 36
 
 
 class Line(NamedTuple):
@@ -83,7 +85,7 @@ class Mark(NamedTuple):
 
     Attributes:
       name: what the legend calls it.
-      shape: of the mark: hollow, full, or a baseline's letter.
+      shape: of the mark: hollow or full, or that of a baseline.
       x: of the value.
       ends: of the interval; None without one.
       y: of all three.
@@ -193,7 +195,8 @@ def rows(title: str, names: Sequence[str], values: Mapping, shapes: Mapping) -> 
       title: of the chart.
       names: of the rows.
       values: {name: {row's name: {value, low, high}}}, None where there is none.
-      shapes: {name: shape}; of the values to show.
+      shapes: {name: shape} of the values to show; what is neither hollow nor full is
+        a baseline, and stands below those.
 
     Returns:
       The chart.
@@ -201,18 +204,17 @@ def rows(title: str, names: Sequence[str], values: Mapping, shapes: Mapping) -> 
     across = _place((0, 1), (LEFT + 10, RIGHT))
     marks = []
     for row, label in enumerate(names):
-        for k, (name, shape) in enumerate(shapes.items()):
+        for name, shape in shapes.items():
             found = values[name][label]
             if found["value"] is None:
                 continue
             ends = None
             if found["low"] is not None:
                 ends = across(found["low"]), across(found["high"])
-            letter = len(shape) == 1
-            y = TOP + _ROW * row + (11 * (k - 2) + 8 if letter else 12 + 15 * k)
-            colour = row if row < len(names) - 1 and not letter else None
+            y = TOP + _ROW * row + _HEIGHTS.get(shape, _BASELINE)
+            colour = row if row < len(names) - 1 and shape in _HEIGHTS else None
             marks.append(Mark(name, shape, across(found["value"]), ends, y, colour))
-    places = [(TOP + _ROW * row + 20, name) for row, name in enumerate(names)]
+    places = [(TOP + _ROW * row + 22, name) for row, name in enumerate(names)]
     ticks = [(across(tick), f"{tick:g}") for tick in (0, 0.2, 0.4, 0.6, 0.8, 1)]
     return Rows(title, TOP + _ROW * len(names) + 30, places, ticks, marks)
 

@@ -27,6 +27,25 @@ FIGURES = {
 }
 """Of the figures of an evaluation those that pages show, and their names there."""
 
+MEANINGS = {
+    "dice_post": "of each image twice the area that truth and prediction share, by the "
+    "sum of their areas, 1 where both are empty; the mean of images",
+    "dice_plain": "the same of what lies above the thresholds, before post-processing",
+    "dice_non_empty_post": "the same as the first, without the images whose truth is "
+    "empty",
+    "empty_found_post": "of the images without the label, the share where no mask is "
+    "drawn",
+    "empty_right_post": "of the images where no mask is drawn, the share without the "
+    "label",
+    "iou_post": "the area that truth and prediction share, by that of either or both, "
+    "of all images together",
+    "precision_post": "of all pixels predicted, the share that is of the label",
+    "recall_post": "of all pixels of the label, the share that is predicted",
+    "average_precision": "how well scores put images with the label before those "
+    "without: the area below the curve of precision over recall",
+}
+"""What each of them is."""
+
 
 def write(template: str, path: Path, **fields) -> int:
     """Fills in a template and writes the page.
@@ -56,6 +75,7 @@ def write(template: str, path: Path, **fields) -> int:
         "colours": schema.COLOURS,
         "canvas": charts,
         "named": FIGURES.items(),
+        "meanings": MEANINGS,
     }
     page = environment.get_template(template).render(fields).encode()
     if len(page) > LARGEST:

@@ -20,7 +20,9 @@ KINDS = {
 """What images are shown, and how each kind is chosen."""
 
 _JPEG_QUALITY = 80
-_MOVED = {"truth": -6, "raw": 5, "post": 16}
+_LEAST_DEPTH = 8
+_NAME = 80, 19
+_STEPS = (0, 1, -1, 2, -2, 3, -3)
 
 
 class Picture(NamedTuple):
@@ -113,15 +115,18 @@ def _outlined(batch: Batch, rule: Rule, size, evaluation: Evaluation):
     raw, post = postprocess.draw(batch.probabilities, rule, batch.images, size)
     masks = {"truth": batch.truth, "raw": raw.numpy(), "post": post.numpy()}
     for k, name in enumerate(batch.names):
-        outlines, places = {}, {}
-        for kind, drawn in masks.items():
-            planes = np.moveaxis(drawn[k], -1, 0).astype(bool)
-            traced = [polygons.trace(plane) for plane in planes]
-            outlines[kind] = [outline(rings) for rings in traced]
-            places[kind] = [_place(plane, size, kind) for plane in planes]
+        planes = {
+            kind: np.moveaxis(drawn[k], -1, 0).astype(bool)
+            for kind, drawn in masks.items()
+        }
+        outlines = {
+            kind: [outline(polygons.trace(plane)) for plane in some]
+            for kind, some in planes.items()
+        }
         # Where the post-process leaves something, its name is enough.
-        pairs = zip(places["raw"], places["post"], strict=True)
-        places["raw"] = [None if left else place for place, left in pairs]
+        pairs = zip(planes["raw"], planes["post"], strict=True)
+        planes["raw"] = [plane & ~left.any() for plane, left in pairs]
+        places = _places(planes, size)
         dice = evaluation.dice.loc[name].tolist()
         yield Picture(name, _as_uri(batch.images[k]), size, outlines, places, dice)
 
@@ -143,15 +148,33 @@ def outline(traced: list[list[np.ndarray]]) -> str:
     return "".join(parts)
 
 
-def _place(mask: np.ndarray, size, kind: str) -> tuple[int, int] | None:
-    """The pixel of a mask that lies deepest within it, moved off other kinds' names."""
-    if not mask.any():
-        return None
+def _places(planes: dict, size) -> dict[str, list[tuple[int, int] | None]]:
+    """Where names stand: within their masks, and off each other."""
+    taken, places = [], {}
+    for kind, some in planes.items():
+        places[kind] = [_place(plane, size, taken) for plane in some]
+    return places
+
+
+def _place(mask: np.ndarray, size, taken: list) -> tuple[int, int] | None:
+    """The pixel deepest within a mask, or one above or below; None of a mere speck."""
     inside = np.pad(mask.astype(np.uint8), 1)
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    if depth.max() < _LEAST_DEPTH:
+        return None
     y, x = np.unravel_index(depth.argmax(), depth.shape)
-    y += _MOVED[kind]
-    return int(np.clip(x, 40, size[1] - 40)), int(np.clip(y, 20, size[0] - 10))
+    width, height = _NAME
+    x = int(np.clip(x, width / 2, size[1] - width / 2))
+    for step in _STEPS:
+        place = x, int(np.clip(y + step * height, height, size[0] - height / 2))
+        if not any(_meet(place, other) for other in taken):
+            break
+    taken.append(place)
+    return place
+
+
+def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return all(abs(a - b) < s for a, b, s in zip(one, other, _NAME, strict=True))
 
 
 def _as_uri(image: np.ndarray) -> str:

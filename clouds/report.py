@@ -32,8 +32,13 @@ from clouds.rules import Rule
 
 FILE = "report.html"
 
-_SHAPES = {"dice_plain": "hollow", "dice_post": "full", "dice_all_empty": "E"}
-_SHAPES |= {"dice_best_constant": "C", "dice_all_full": "F"}
+_SHAPES = {
+    "dice_plain": ("hollow", "the network above its thresholds"),
+    "dice_post": ("full", "post-processed"),
+    "dice_all_empty": ("bar", "all masks empty"),
+    "dice_best_constant": ("cross", "the best constant mask"),
+    "dice_all_full": ("triangle", "all masks full"),
+}
 _STATISTICS = ("csv", "grid", "rows", "images", "masks", "labels", "labels_per_image")
 _STATISTICS += ("both_share", "area_share", "sets", "components", "patches_per_mask")
 _STATISTICS += ("patch_area_share",)
@@ -117,7 +122,7 @@ def _facts(folder: str) -> dict[str, str]:
         "Records": settings.records,
         "Size": settings.size and "x".join(map(str, settings.size)),
         "Epochs": known.get("epochs"),
-        "Best epoch": known.get("best_epoch"),
+        "Best epoch, kept": known.get("best_epoch"),
         "Batch size": settings.batch_size,
         "Loss": settings.loss,
         "Learning rate": f"{settings.learning_rate:g}",
@@ -164,10 +169,14 @@ def _charts(facts: dict) -> dict:
     axes = ("mean probability", "share that is of the label")
     return {
         "dice": charts.rows(
-            "Competition's Dice", [*schema.LABELS, "mean"], facts["figures"], _SHAPES
+            "Competition's Dice",
+            [*schema.LABELS, "mean"],
+            facts["figures"],
+            {name: shape for name, (shape, _) in _SHAPES.items()},
         ),
+        "shapes": _SHAPES.values(),
         "presence": charts.lines(
-            "Presence of labels",
+            "Precision and recall of presence",
             each(curves.precision_recall),
             ("recall", "precision"),
             **square,

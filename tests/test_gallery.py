@@ -68,14 +68,29 @@ def test_no_image_is_chosen_twice_and_the_choice_is_the_same_again(evaluation):
     assert chosen == gallery.choose(evaluation, 5)
 
 
-def test_a_name_stands_within_its_mask():
+@pytest.fixture
+def mask():
     mask = np.zeros((350, 525), bool)
     mask[100:200, 300:400] = True
-    x, y = gallery._place(mask, mask.shape, "raw")
+    return mask
+
+
+def test_a_name_stands_within_its_mask_and_a_speck_has_none(mask):
+    x, y = gallery._place(mask, mask.shape, [])
     assert mask[y, x]
     assert abs(x - 350) < 3
-    assert abs(y - 150) < 8
-    assert gallery._place(mask & False, mask.shape, "raw") is None
+    assert abs(y - 150) < 3
+    assert gallery._place(mask & False, mask.shape, []) is None
+    mask[110:] = False
+    assert gallery._place(mask, mask.shape, []) is None
+
+
+def test_names_do_not_lie_upon_each_other(mask):
+    planes = {kind: [mask, mask] for kind in ("truth", "raw", "post")}
+    places = gallery._places(planes, mask.shape)
+    rows = sorted(y for some in places.values() for _, y in some)
+    assert min(np.diff(rows)) >= gallery._NAME[1]
+    assert all(abs(y - 150) < 60 for y in rows)
 
 
 def test_the_picture_within_is_the_image():

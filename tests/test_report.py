@@ -163,6 +163,9 @@ def test_a_folder_that_is_no_run_is_told(tmp_path, capsys):
 def test_switches_hide_what_they_name(browser, folder):
     browser.get(f"file://{folder}/report.html".replace("<", "%3C").replace(">", "%3E"))
     masks = browser.find_elements("css selector", ".mask")
+    raw = browser.find_elements("css selector", ".mask.raw")
+    assert not any(mask.is_displayed() for mask in raw)
+    browser.find_element("id", "show-raw").click()
     kinds = {kind: f".mask.{kind}" for kind in ("truth", "raw", "post")}
     kinds |= {str(k): f".mask.k{k}" for k in range(len(schema.LABELS))}
     assert masks
