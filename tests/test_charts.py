@@ -65,6 +65,15 @@ def test_what_is_not_defined_has_no_mark_and_what_has_no_interval_no_ends():
     assert mark.ends is None
 
 
+def test_baselines_stand_below_what_is_measured_in_the_colour_of_the_text():
+    both = figures() | {"dice_all_empty": figures()["dice_post"]}
+    shapes = {"dice_post": "full", "dice_all_empty": "bar"}
+    ours, baseline, *_ = charts.rows("", ["Fish", "mean"], both, shapes).marks
+    assert (ours.colour, baseline.colour) == (0, None)
+    assert ours.x == baseline.x
+    assert ours.y + 10 < baseline.y
+
+
 @pytest.fixture
 def heat_map():
     values = np.array([[0.2, 0.5], [0.6, 0.45], [0.3, 0.52]])

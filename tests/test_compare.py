@@ -32,7 +32,7 @@ def test_differences_are_those_of_the_figures(runs, capsys):
     assert "paired 95 % intervals" in capsys.readouterr().out
     page = (runs / "compare.html").read_text()
     assert "http" not in page
-    assert f"{differences['mean']:+.3f}" in page
+    assert f"<b>{differences['mean']:+.3f}</b> competition" in page
 
 
 def test_intervals_are_paired(runs):

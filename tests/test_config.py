@@ -161,3 +161,28 @@ def test_several_values_may_also_be_one():
 def test_tuning_at_the_end_is_refused_with_several_hosts():
     with pytest.raises(InputError, match="--tune must be left out with --hosts"):
         config.Training(records="r", run="x", tune=True, hosts=2, host=0)
+
+
+def test_flags_of_one_name_are_alike_in_all_commands():
+    # What a command writes is a page or a folder; a training's host is a number.
+    known = {"out": {"DIR", "FILE"}, "host": {"N", "ADDRESS"}}
+    # An export's precision is not the machine's to choose.
+    known["precision"] = {
+        "{auto,float32,mixed_bfloat16,mixed_float16}",
+        "{float32,mixed_bfloat16}",
+    }
+    forms = {}
+    for settings in ALL:
+        for name, hint in config.fields.hints(settings).items():
+            forms.setdefault(name, set()).add(config.fields.form(hint).metavar)
+    assert {name: some for name, some in forms.items() if len(some) > 1} == known
+
+
+def test_defaults_of_flags_of_one_name_differ_only_where_the_work_does():
+    defaults = {}
+    for settings in ALL:
+        for field in dataclasses.fields(settings):
+            if field.default not in (dataclasses.MISSING, None):
+                defaults.setdefault(field.name, set()).add(field.default)
+    different = {name for name, some in defaults.items() if len(some) > 1}
+    assert different == {"size", "grid", "batch_size", "precision", "host"}

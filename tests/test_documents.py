@@ -35,6 +35,10 @@ def test_what_a_template_is_not_given_is_an_error(page):
         page("{{ x }}")
 
 
+def test_every_figure_that_pages_show_is_explained():
+    assert list(documents.MEANINGS) == list(documents.FIGURES)
+
+
 def test_a_page_that_is_too_large_is_refused(page, tmp_path, monkeypatch):
     monkeypatch.setattr(documents, "LARGEST", 100)
     with pytest.raises(InputError, match="at most .* Show fewer images"):

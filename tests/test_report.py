@@ -65,6 +65,9 @@ def test_the_page_holds_every_part(page, folder):
     tuned = json.loads((folder / "tuning.json").read_text())
     expected = tuned["dice"]["cross_fitted"]["mean"]["value"]
     assert f"{expected:.3f} competition's Dice to expect of new images" in page.text
+    for label in schema.LABELS:
+        expected = tuned["dice"]["cross_fitted"][label]["value"]
+        assert f"{label}{expected:.3f}" in page.text
     assert "20 images" in page.text
 
 

@@ -50,16 +50,19 @@ class _Judgement:
         None,
     )
     top_scope: rules.Scope | None = flag(
-        "where it must: within the component, or anywhere in the image", None
+        "where it must: within the component, or anywhere in the image; if not given, "
+        "the run's tuned one, or component",
+        None,
     )
     gap: Literal["cut", "keep"] | None = flag(
         "cut: post-processing removes what lies where the image is black, between two "
-        "orbits (if not given, and not tuned)",
+        "orbits; if not given, the run's tuned one, or cut",
         None,
     )
     clean_on: rules.Grid | None = flag(
         "grid on which components are cleaned and counted: submission, 350x525, or as "
-        "in the notebook network, before resizing (if not given, submission)",
+        "in the notebook network, before resizing; if not given, the run's tuned one, "
+        "or submission",
         None,
     )
 

@@ -118,7 +118,7 @@ class Request:
     retries: int = flag("attempts more where the server is busy or out of reach", 5)
 
     overlays: int = flag(
-        "images to draw in overlays.png, with their masks", 0, section="files"
+        "images to draw in overlays.png, with their masks", 8, section="files"
     )
     geojson: bool = flag("write masks as polygons, to masks.geojson", False)
     bbox: Box | None = flag(
