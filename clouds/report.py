@@ -174,9 +174,9 @@ def _charts(facts: dict) -> dict:
             facts["figures"],
             {name: shape for name, (shape, _) in _SHAPES.items()},
         ),
-        "shapes": _SHAPES.values(),
+        "shapes": [*_SHAPES.values()],
         "presence": charts.lines(
-            "Precision and recall of presence",
+            "Presence of labels",
             each(curves.precision_recall),
             ("recall", "precision"),
             **square,
