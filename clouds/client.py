@@ -100,18 +100,26 @@ def connect(settings: config.Request) -> Client:
     Raises:
       InputError: the address is none.
     """
-    kind = "gRPC" if settings.grpc else "REST"
-    address = settings.server or f"localhost:{_PORTS[kind]}"
-    bare = address.rstrip("/").removeprefix("http://" if kind == "REST" else "grpc://")
+    kind, named = _kind(settings), address(settings)
+    bare = named.rstrip("/").removeprefix("http://" if kind == "REST" else "grpc://")
     if "://" in bare and (kind == "gRPC" or not bare.startswith("https://")):
         raise InputError(
             "--server must be ADDRESS:PORT, or for REST also http://… or https://…. "
-            f"Received: '{address}', for {kind}."
+            f"Received: '{named}', for {kind}."
         )
     if kind == "gRPC":
         return Grpc(bare, settings.name, settings.model_version)
     url = bare if "://" in bare else f"http://{bare}"
     return Rest(url, settings.name, settings.model_version)
+
+
+def address(settings: config.Request) -> str:
+    """The server that is asked, named by the settings or by default."""
+    return settings.server or f"localhost:{_PORTS[_kind(settings)]}"
+
+
+def _kind(settings: config.Request) -> str:
+    return "gRPC" if settings.grpc else "REST"
 
 
 class Rest:

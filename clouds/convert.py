@@ -134,7 +134,12 @@ def _start(settings: config.Records, planned: Manifest) -> Manifest:
 
 
 def _differences(there: Manifest, planned: Manifest) -> list[str]:
-    names = {"source": "csv", "shards": "number of images or shards"}
+    counts = [
+        f"{sum(shard.examples for shard in one.shards)} images in "
+        f"{len(one.shards)} shards"
+        for one in (there, planned)
+    ]
+    names = {"source": "csv", "shards": f"division ({counts[0]}, not {counts[1]})"}
     return [
         names.get(field, field)
         for field in Manifest._fields

@@ -112,7 +112,7 @@ def pick(found: Mapping[str, str], names: list[str], where: str, source: str) ->
     missing = [name for name in names if name not in found]
     if missing:
         raise InputError(
-            f"Each image of {where} must lie in {source}. Received: no file for "
+            f"Each image of {where} must lie in {source}. Received: no image for "
             f"{len(missing)} of {len(names)}, the first {missing[0]}. Check --images, "
             "or take them out of the csv."
         )

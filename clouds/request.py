@@ -46,21 +46,20 @@ def request(settings: config.Request) -> int:
     found = _find(settings.images)
     patience = Patience(settings.retries, settings.deadline)
     out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
-    with (
-        locks.sole_writer(settings.out, "--out"),
-        contextlib.closing(client.connect(settings)) as asked,
-    ):
-        _check_new(out, settings)
+    with contextlib.closing(client.connect(settings)) as asked:
         try:
             patience(asked.check)
         except (Busy, Rejected) as fault:
             raise InputError(
                 f"--server must be one that serves '{settings.name}'. Received: "
-                f"{settings.server or 'none'}, and {fault}. Check that it runs there."
+                f"{client.address(settings)}, and {fault}. Start bin/serve there, or "
+                "name another."
             ) from fault
-        entries, faults = _gather(settings, found, asked, patience)
-        return _write(out, settings, found, entries, faults)
+        out.mkdir(parents=True, exist_ok=True)
+        with locks.sole_writer(settings.out, "--out"):
+            _check_new(out, settings)
+            entries, faults = _gather(settings, found, asked, patience)
+            return _write(out, settings, found, entries, faults)
 
 
 def ask(

@@ -212,8 +212,8 @@ def _error(expected: str, received: str, run: int, where: str) -> InputError:
     place = f", in {where}" if where else ""
     return InputError(
         f"{expected}. Received: '{received}', in run {run + 1}{place}. "
-        "Check that the text reads 'start length start length …', with 1-based "
-        "starts counted down the columns."
+        "Check that this is the runs' grid, and that the text reads 'start length "
+        "start length …', with 1-based starts counted down the columns."
     )
 
 

@@ -110,9 +110,9 @@ def describe(settings: config.Description) -> dict[str, pd.DataFrame]:
         names its row and run.
     """
     read = table.read(settings.csv)
+    counts, areas = count(read), measure(read, settings.grid)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    counts, areas = count(read), measure(read, settings.grid)
     pixels = settings.grid[0] * settings.grid[1]
     tables = _tables(counts, areas, pixels)
     grid = "x".join(map(str, settings.grid))

@@ -57,7 +57,9 @@ class Records:
     )
     folds: int = flag("divide into folds instead of holding a part out; 0 for none", 0)
     seed: int = flag("of the split and of the order", 0)
-    shards: int = flag("shards but of val; 0 for files of about 100 MB", 0)
+    shards: int = flag(
+        "files of each split but val, which has one; 0 for some of about 100 MB", 0
+    )
 
     workers: int = flag(
         "processes that convert; as many as cores if not given",

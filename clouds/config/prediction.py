@@ -56,7 +56,7 @@ class _Judgement:
     )
     gap: Literal["cut", "keep"] | None = flag(
         "cut: post-processing removes what lies where the image is black, between two "
-        "orbits; if not given, the run's tuned one, or cut",
+        "orbits; keep: it stays; if not given, the run's tuned one, or cut",
         None,
     )
     clean_on: rules.Grid | None = flag(
@@ -180,7 +180,7 @@ class Prediction(_InSteps):
     geojson: bool = flag("write them as polygons, to masks.geojson", False)
     bbox: Box | None = flag(
         "west, south, east and north of each image in degrees, for --geojson, as in "
-        "--bbox=-61,5,-50,15; pixels if not given",
+        "--bbox=-61,5,-40,19; pixels if not given",
         None,
     )
     coco: bool = flag("write them as COCO's annotations, to coco.json", False)
