@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from clouds import (
     config,
+    evaluations,
     metrics,
     postprocess,
     run,
@@ -161,8 +162,9 @@ def _note(settings: config.Evaluation, facts: dict) -> str:
     if not facts["tuned_on_these_images"]:
         return text
     text += " It was tuned on these very images: they look better than others will."
-    honest = (run.rule_facts(folder) or {}).get("dice", {}).get("cross_fitted")
-    if flags or not honest:
+    of_rule = run.rule_facts(folder)
+    if flags or not evaluations.alike(facts, of_rule["tuned_on"]):
         return text
-    expected = "{value:.4f} [{low:.4f}, {high:.4f}]".format(**honest["mean"])
+    honest = of_rule["dice"]["cross_fitted"]["mean"]
+    expected = "{value:.4f} [{low:.4f}, {high:.4f}]".format(**honest)
     return f"{text} Of these, expect the cross-fitted Dice: {expected}."

@@ -55,6 +55,17 @@ def read(folder: str) -> Evaluation | None:
     return Evaluation(folder, facts, images, dice.loc[images.names, schema.LABELS])
 
 
+def alike(facts: dict, tuned_on: dict) -> bool:
+    """Whether images were predicted as for a tuning: by as many runs, of as many views.
+
+    Args:
+      facts: of an evaluation.
+      tuned_on: those of the tuning.
+    """
+    one, other = ((len(those["runs"]), those["flips"]) for those in (facts, tuned_on))
+    return one == other
+
+
 def _images(rows: pd.DataFrame) -> Images:
     count = len(schema.LABELS)
     if rows["label"].tolist() != [*schema.LABELS] * (len(rows) // count):

@@ -58,15 +58,24 @@ def report(settings: config.Report) -> None:
     figures = settings.evaluation or settings.run
     found = evaluations.read(figures)
     records = settings.records or (found.facts["records"] if found else None)
+    tuning = _tuning(figures)
+    honest = (
+        found
+        and tuning
+        and found.facts["rule_source"] == "tuned"
+        and found.facts["tuned_on_these_images"]
+        and evaluations.alike(found.facts, tuning["tuned_on"])
+    )
     fields = {
         "statistics": _json(
             settings.statistics or settings.run, "statistics.json", _STATISTICS
         ),
         "history": _history(settings.run),
         "evaluation": found,
-        "tuning": _tuning(figures),
+        "tuning": tuning,
+        "expected": tuning["dice"]["cross_fitted"] if honest else None,
         "gallery": _gallery(settings, found, records),
-        "commands": _commands(settings, records or training.records),
+        "commands": _commands(settings, records or training.records, found),
     }
     path = Path(settings.out or Path(settings.run, FILE))
     size = documents.write(
@@ -78,7 +87,7 @@ def report(settings: config.Report) -> None:
         kinds=gallery.KINDS,
         **fields,
     )
-    print(f"{path}: {size / 1e6:.1f} MB")
+    print(f"{path}: {size / 1e3:,.0f} kB")
     for part in _PARTS:
         if not fields[part]:
             print(f"without {part}: {fields['commands'][part]}")
@@ -100,7 +109,9 @@ def _json(folder: str, name: str, keys: Sequence[str]) -> dict | None:
         ) from error
 
 
-def _commands(settings: config.Report, records: str) -> dict[str, str]:
+def _commands(
+    settings: config.Report, records: str, found: Evaluation | None
+) -> dict[str, str]:
     """The command that makes each part."""
     folder = shlex.quote(settings.run)
     evaluate = f"bin/evaluate --records {shlex.quote(records)} --run {folder}"
@@ -109,7 +120,7 @@ def _commands(settings: config.Report, records: str) -> dict[str, str]:
         "history": f"bin/train --run {folder}",
         "evaluation": evaluate,
         "tuning": f"{evaluate} --tune",
-        "gallery": f"bin/report --run {folder} --records DIR, evaluated before",
+        "gallery": f"bin/report --run {folder} --records DIR" if found else evaluate,
     }
 
 
@@ -189,7 +200,7 @@ def _charts(facts: dict) -> dict:
 
 
 def _tuning(folder: str) -> dict | None:
-    found = _json(folder, "tuning.json", ("rule", "maps", "dice"))
+    found = _json(folder, "tuning.json", ("rule", "tuned_on", "maps", "dice"))
     if found is None:
         return None
     maps = found["maps"]

@@ -158,6 +158,11 @@ def test_a_tuned_rule_holds_from_then_on_and_is_said_to_know_the_images(
     assert capsys.readouterr().out == shown
     assert command(records, folder) == 0
     assert written(folder) == tuned
+    capsys.readouterr()
+    flipped = ["--flips", "--out", tmp_path / "flipped"]
+    assert command(records, folder, flags=flipped) == 0
+    shown = capsys.readouterr().out
+    assert "on these very images" in shown and "expect the cross-fitted" not in shown
     assert note in (folder / summary.TEXT).read_text()
     assert command(records, folder, flags=["--split", "train"]) == 0
     assert not written(folder)["tuned_on_these_images"]
