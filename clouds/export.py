@@ -53,7 +53,8 @@ def export(settings: config.Export) -> Path:
             f"Received: KERAS_BACKEND={backend}. Set KERAS_BACKEND=tensorflow."
         )
     trained = ensemble.settings(settings.run)
-    rule = settings.rule(run.rule(settings.run[0]))
+    tuned = run.rule(settings.run[0])
+    rule = settings.rule(tuned)
     network = ensemble.load(
         settings.run, flips=settings.flips, precision=settings.precision
     )
@@ -72,6 +73,13 @@ def export(settings: config.Export) -> Path:
         manifest.write_text(str(out / MODELS), models_config(versions(out)))
         manifest.write_text(str(out / BATCHING), _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")
+    if tuned is None:
+        print("No rule was tuned for the run: bin/evaluate --tune does.")
+    if settings.precision != trained.precision:
+        print(
+            f"It computes in {settings.precision}, bin/predict in {trained.precision}: "
+            "some pixels of their masks may differ."
+        )
     return version
 
 
