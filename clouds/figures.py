@@ -129,7 +129,9 @@ def _dice(ax: Axes, figures) -> None:
         ax.errorbar(
             places + shift, values[:, 0], _ends(values), fmt="none", color="black"
         )
-    for name, (title, marker) in _BASELINES.items():
+    for shift, (name, (title, marker)) in zip(
+        (-0.2, 0, 0.2), _BASELINES.items(), strict=True
+    ):
         values = figures[f"dice_{name}"][:, 0]
         options = {
             "color": "white",
@@ -137,7 +139,7 @@ def _dice(ax: Axes, figures) -> None:
             "marker": marker,
             "zorder": 3,
         }
-        ax.scatter(places, values, s=28, label=title, **options)
+        ax.scatter(places + shift, values, s=28, label=title, **options)
     ax.set_xticks(places, [*schema.LABELS, "mean"])
     ax.set(title="Competition's Dice, 95 % intervals", ylim=(0, 1))
     bars = [
@@ -145,8 +147,8 @@ def _dice(ax: Axes, figures) -> None:
         Patch(color=_GREY, label="post-processed"),
     ]
     handles = bars + ax.get_legend_handles_labels()[0]
-    options = {"fontsize": "small", "frameon": False, "loc": "upper left"}
-    ax.legend(handles=handles, ncols=2, **options)
+    options = {"fontsize": "small", "frameon": False, "loc": "upper center"}
+    ax.legend(handles=handles, ncols=3, bbox_to_anchor=(0.5, -0.08), **options)
     _bare(ax)
 
 

@@ -35,6 +35,7 @@ def history(epochs: pd.DataFrame, path: Path) -> None:
         ax.legend(loc="best")
     axes[-1].set_xlabel("Epochs")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
     sns.despine(figure)
     save(figure, path)
 

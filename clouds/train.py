@@ -165,7 +165,9 @@ def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> Non
         ) from error
     except KeyboardInterrupt:
         more = f"To go on: bin/train --run {settings.run}"
-        print(f"Stopped {_place(progress)}. {more}", flush=True)
+        # Below the bar, which is left within its line.
+        start = "\n" if sys.stdout.isatty() else ""
+        print(f"{start}Stopped {_place(progress)}. {more}", flush=True)
         raise
 
 
@@ -199,9 +201,13 @@ def _finished(progress, settings: config.Training) -> bool:
 
 
 def _place(progress) -> str:
-    step = f" and {progress.step} steps" if progress.step else ""
+    step = f" and {_counted(progress.step, 'step')}" if progress.step else ""
     early = ", early, for want of a better val_loss" if progress.stopped else ""
-    return f"after {progress.epoch} epochs{step}{early}"
+    return f"after {_counted(progress.epoch, 'epoch')}{step}{early}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _announce(network, settings, records, steps, progress, folder: Path) -> None:

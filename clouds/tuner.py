@@ -162,8 +162,8 @@ def _text(trial, rule, dice, truth, folds):
         lines.append(f"None of the images has {names}, which keeps the default.")
     if not dice["gain"][-1, 1] > 0:
         lines.append(
-            "On images unseen it may be no better than the default, which holds again "
-            f"where {run.RULE} is removed."
+            "No gain on images unseen is sure: it may be no better than the default, "
+            f"which holds again where {run.RULE} is removed."
         )
     folders = ", ".join(f"{folder}/{run.RULE}" for folder in trial.runs)
     return "\n".join([*lines, f"It is in {folders}, for prediction to follow.", ""])

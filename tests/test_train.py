@@ -228,8 +228,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(records, tmp_path):
     shown = training.ended(130)
     assert f"To go on: bin/train --run {tmp_path}\ntrain: interrupted\n" in shown
     progress, _ = checkpoints.load(tmp_path)
-    steps = f" and {progress.step} steps" if progress.step else ""
-    assert f"Stopped after {progress.epoch} epochs{steps}." in shown
+    assert f"Stopped after {progress.epoch} epoch" in shown
 
 
 @pytest.fixture
@@ -251,7 +250,7 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(small_run, capsys):
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     capsys.readouterr()
     small_run()
-    assert "Finished before, after 1 epochs." in capsys.readouterr().out
+    assert "Finished before, after 1 epoch." in capsys.readouterr().out
     after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert {path for path in before if before[path] != after[path]} <= {
         folder / "run.json"

@@ -21,6 +21,7 @@ class Network:
     """Fish is what is red, Flower green, Gravel blue, and Sugar grey, by its mean."""
 
     input_shape = (None, *SIZE, 3)
+    layers = ()
 
     def __call__(self, images, training=False):
         colours = tf.cast(images, tf.float32) / 255
