@@ -27,14 +27,15 @@ def history(epochs: pd.DataFrame, path: Path) -> None:
     figure = Figure(figsize=(10, 9), layout="constrained")
     panels = {"loss": "Loss", "dice_coef": "Dice coefficient", "mean_dice": "Mean Dice"}
     axes = figure.subplots(len(panels), 1, sharex="col")
+    # Grey and black, as colours are the labels'.
+    kinds = ("", "Train", "o--", _GREY), ("val_", "Validation", "s-", "black")
     for ax, (column, title) in zip(axes, panels.items(), strict=True):
-        for prefix, name, style in (("", "Train", "o-"), ("val_", "Validation", "s--")):
-            values = epochs[prefix + column]
-            ax.plot(epochs["epoch"] + 1, values, style, label=f"{name} {title.lower()}")
+        for prefix, name, style, colour in kinds:
+            options = {"color": colour, "label": f"{name} {title.lower()}"}
+            ax.plot(epochs["epoch"] + 1, epochs[prefix + column], style, **options)
         ax.set_title(title)
         ax.legend(loc="best")
     axes[-1].set_xlabel("Epochs")
-    axes[-1].xaxis.get_major_locator().set_params(integer=True)
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     sns.despine(figure)
     save(figure, path)
