@@ -25,7 +25,8 @@ class Entry:
       image: its name.
       plain: the runs of each label's mask, thresholded only.
       cleaned: those of the masks after post-processing.
-      scores: the mean probability within each cleaned mask; None if not asked for.
+      scores: how sure each label is in it (`postprocess.presence`); None if not asked
+        for.
     """
 
     image: str

@@ -155,8 +155,9 @@ def _predictor(
         texts = postprocess.write(probabilities, rule, shown, size)
         if not scored:
             return *texts, ()
-        _, cleaned = postprocess.draw(probabilities, rule, shown, size)
-        return *texts, _scores(probabilities, cleaned)
+        # As bin/evaluate and an export have it.
+        resized = postprocess.resize(probabilities, size)
+        return *texts, postprocess.presence(resized)
 
     def entries(batch: Batch) -> list[Entry]:
         probabilities = np.asarray(network.predict_on_batch(batch.images))
@@ -181,14 +182,6 @@ def _predictor(
         ]
 
     return entries
-
-
-def _scores(probabilities: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-    """float32[B, C], the mean probability within each mask."""
-    probabilities = postprocess.resize(probabilities, schema.SUBMISSION_SIZE)
-    masks = tf.cast(masks, tf.float32)
-    totals = tf.reduce_sum(probabilities * masks, (1, 2))
-    return tf.math.divide_no_nan(totals, tf.reduce_sum(masks, (1, 2)))
 
 
 def _refuse_nan(names: list[str], probabilities: np.ndarray, runs) -> None:
