@@ -44,6 +44,12 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
     print(f"Competition Dice of post-processed masks on {what};")
     print(f"differences to {settings.run[0]} with paired 95 % intervals:")
     print(table.to_string(float_format="{:.4f}".format))
+    for each in found:
+        if each.facts["tuned_on_these_images"]:
+            print(
+                f"The rule of {each.folder} was tuned on these very images, which "
+                "flatters it."
+            )
     path = Path(settings.out)
     size = documents.write(
         "compare.html",
@@ -62,6 +68,11 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
 
 def _evaluated(folder: str) -> Evaluation:
     found = evaluations.read(folder)
+    if not Path(folder).is_dir():
+        raise InputError(
+            f"Runs must be folders. Received: '{folder}', which is none. Check its "
+            "name."
+        )
     if found is None:
         raise InputError(
             f"Runs must have been evaluated. Received: '{folder}', without "
@@ -130,7 +141,8 @@ def _row(facts: dict) -> dict[str, str]:
     return {
         "runs": ", ".join(facts["runs"]),
         "flips": "yes" if facts["flips"] else "no",
-        "rule": facts["rule_source"],
+        "rule": facts["rule_source"]
+        + ", on these images" * facts["tuned_on_these_images"],
         "thresholds": ", ".join(f"{value:.2f}" for value in rule["thresholds"]),
         "minimum areas": ", ".join(f"{value:,g}" for value in rule["min_sizes"]),
     }

@@ -50,9 +50,10 @@ def request(settings: config.Request) -> int:
         try:
             patience(asked.check)
         except (Busy, Rejected) as fault:
+            reason = str(fault).rstrip(".")
             raise InputError(
                 f"--server must be one that serves '{settings.name}'. Received: "
-                f"{client.address(settings)}, and {fault}. Start bin/serve there, or "
+                f"{client.address(settings)}, and {reason}. Start bin/serve there, or "
                 "name another."
             ) from fault
         out.mkdir(parents=True, exist_ok=True)

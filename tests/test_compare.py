@@ -58,6 +58,17 @@ def test_images_in_another_order_are_the_same(runs):
         np.testing.assert_allclose(values[np.isfinite(values)], 0, atol=1e-12)
 
 
+def test_a_rule_tuned_on_the_images_is_said_to_flatter_its_run(runs, capsys):
+    path = runs / "b/metrics.json"
+    tuned = {"tuned_on_these_images": True, "rule_source": "tuned"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | tuned))
+    assert compared(runs, "a", "b") == 0
+    shown = capsys.readouterr().out
+    assert f"The rule of {runs / 'b'} was tuned on these very images" in shown
+    assert f"The rule of {runs / 'a'}" not in shown
+    assert "tuned, on these images" in (runs / "compare.html").read_text()
+
+
 def test_more_than_two_runs_are_each_set_against_the_first(runs, capsys):
     shutil.copytree(runs / "b", runs / "c")
     assert compared(runs, "a", "b", "c") == 0
@@ -98,3 +109,5 @@ def test_one_run_twice_or_without_figures_is_refused(runs, capsys):
     (runs / "b/metrics.json").unlink()
     assert compared(runs, "a", "b") == 2
     assert "bin/evaluate --records DIR --run" in capsys.readouterr().err
+    assert compared(runs, "a", "none") == 2
+    assert f"'{runs / 'none'}', which is none" in capsys.readouterr().err

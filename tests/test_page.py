@@ -174,6 +174,7 @@ def test_what_is_no_image_is_told_and_the_next_one_is_shown(opened):
     browser, folder = opened
     choose(browser, folder / "notes.png", b"no image")
     until(lambda: "begin as none" in status(browser))
+    assert status(browser).endswith("still the masks of my, shot.jpg.")
     assert "wrong" in browser.find_element("id", "status").get_attribute("class")
     choose(browser, folder / "next.png", tiny_export.encoded(".png"))
     until(lambda: status(browser) == "next.png: Fish, Flower found.")
