@@ -1,0 +1,54 @@
+"""The scripts in bin/ that are no commands of `clouds.cli`."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of bin/setup and bin/quickstart beside commands that do nothing."""
+    (tmp_path / "bin").mkdir()
+    shutil.copy(ROOT / "setup.cfg", tmp_path)
+    for script in (ROOT / "bin").iterdir():
+        stub = tmp_path / "bin" / script.name
+        if script.name in ("setup", "quickstart"):
+            shutil.copy(script, stub)
+        else:
+            stub.write_text("#!/bin/sh\n")
+            stub.chmod(0o755)
+    contents = (ROOT / "setup.cfg").read_bytes()
+    sums = subprocess.run(["cksum"], input=contents, capture_output=True, check=True)
+    stamp = f"{sums.stdout.decode().strip()} {tmp_path}\n"
+    (tmp_path / ".clouds-base").write_text(stamp)
+    return tmp_path
+
+
+def output(package, *command):
+    environment = os.environ | {"VIRTUAL_ENV": str(package)}
+    command = [package / "bin" / command[0], *command[1:]]
+    run = subprocess.run(command, env=environment, capture_output=True, check=True)
+    return run.stdout.decode()
+
+
+def test_setup_says_that_all_is_in_place_unless_it_is_to_be_quiet(package):
+    found = output(package, "setup")
+    assert found == f"Everything is in place: clouds in {package}\n"
+    assert output(package, "setup", "--quiet") == ""
+
+
+def test_the_quickstart_shows_the_tables_once_at_the_end(package):
+    (package / "bin/evaluate").write_text(
+        "#!/bin/sh\n"
+        "echo a table\n"
+        "mkdir -p runs/quickstart\n"
+        "echo a table >runs/quickstart/metrics.txt\n"
+    )
+    shown = output(package, "quickstart")
+    assert shown.count("a table") == 1
+    assert shown.index("$ bin/report") < shown.index("a table")
+    assert "$ bin/evaluate --records" in shown
+    assert "in place" not in shown
