@@ -16,6 +16,7 @@ from clouds.charts import Line
 from clouds.errors import InputError
 from clouds.evaluations import Evaluation
 
+_PAGE = "compare.html"
 _COLUMNS = [*schema.LABELS, "mean"]
 _SAME = {"split": "split", "sha256": "records"}
 
@@ -31,8 +32,11 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
       Dice of each run, and of all but the first the difference and its interval.
 
     Raises:
-      InputError: a run was not evaluated, or not on the same images.
+      InputError: a run was not evaluated, or not on the same images; or the page
+        would replace something else.
     """
+    path = Path(settings.out)
+    documents.check(_PAGE, path)
     found = [_evaluated(folder) for folder in settings.run]
     for other in found[1:]:
         _check(found[0], other)
@@ -50,14 +54,13 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
                 f"The rule of {each.folder} was tuned on these very images, which "
                 "flatters it."
             )
-    path = Path(settings.out)
     size = documents.write(
-        "compare.html",
+        _PAGE,
         path,
         title="Runs compared",
         what=what,
         runs=settings.run,
-        rows={each.folder: _row(each.facts) for each in found},
+        rows=_rows(found),
         evaluations=found,
         differences=[scores.named(each) for each in differences],
         charts=_charts(settings.run, found, histories),
@@ -136,10 +139,23 @@ def _table(found: Sequence[Evaluation], differences) -> pd.DataFrame:
     return pd.DataFrame(columns, _COLUMNS)
 
 
+def _rows(found: Sequence[Evaluation]) -> dict[str, dict[str, str]]:
+    rows = {each.folder: _row(each.facts) for each in found}
+    if not all(map(_of_itself, found)):
+        for each in found:
+            rows[each.folder]["runs"] = ", ".join(each.facts["runs"])
+    return rows
+
+
+def _of_itself(found: Evaluation) -> bool:
+    """Whether figures are of the run in whose folder they lie, and of it alone."""
+    is_run = Path(found.folder, config.FILE).is_file()
+    return is_run and len(found.facts["runs"]) == 1
+
+
 def _row(facts: dict) -> dict[str, str]:
     rule = facts["rule"]
     return {
-        "runs": ", ".join(facts["runs"]),
         "flips": "yes" if facts["flips"] else "no",
         "rule": facts["rule_source"]
         + ", on these images" * facts["tuned_on_these_images"],

@@ -4,6 +4,7 @@ A page loads nothing from elsewhere and runs no script. All text is escaped.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
@@ -46,6 +47,32 @@ MEANINGS = {
 }
 """What each of them is."""
 
+_HEAD = 1000
+"""Bytes of a page in which it says what made it."""
+
+
+def check(template: str, path: Path) -> None:
+    """Refuses to replace what is not an earlier page of the same template.
+
+    Args:
+      template: its name in clouds/templates.
+      path: that the page is to have.
+
+    Raises:
+      InputError: something else is there.
+    """
+    if not path.exists():
+        return
+    if path.is_file():
+        with path.open("rb") as file:
+            if f'content="{_generator(template)}"'.encode() in file.read(_HEAD):
+                return
+    raise InputError(
+        "A page must have a name of its own, or that of an earlier one, which it "
+        f"replaces. Received: '{path}', which {_generator(template)} did not write. "
+        "Give another as --out, or move that away."
+    )
+
 
 def write(template: str, path: Path, **fields) -> int:
     """Fills in a template and writes the page.
@@ -68,8 +95,10 @@ def write(template: str, path: Path, **fields) -> int:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {f.__name__: f for f in (shown, number, signed, percent)}
+    filters = (shown, number, signed, interval, percent)
+    environment.filters |= {f.__name__: f for f in filters}
     environment.globals |= {
+        "generator": _generator(template),
         "labels": schema.LABELS,
         "names": [*schema.LABELS, "mean"],
         "colours": schema.COLOURS,
@@ -100,6 +129,17 @@ def signed(value: float | None) -> str:
     return "–" if _none(value) else f"{value:+.3f}"
 
 
+def interval(found: Mapping[str, float | None], sign: str = "") -> str:
+    """The ends of a figure's interval with three digits; nothing where it has none.
+
+    Args:
+      found: with `low` and `high`.
+      sign: "+" for that of a difference.
+    """
+    low, high = found["low"], found["high"]
+    return "" if _none(low) or _none(high) else f"{low:{sign}.3f} to {high:{sign}.3f}"
+
+
 def percent(value: float | None) -> str:
     """A share in percent; a dash for None and NaN."""
     return "–" if _none(value) else f"{value:.0%}"
@@ -112,6 +152,10 @@ def shown(value) -> str:
     if isinstance(value, float):
         return f"{value:.1%}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _generator(template: str) -> str:
+    return f"clouds {Path(template).stem}"
 
 
 def _none(value) -> bool:

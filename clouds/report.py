@@ -52,9 +52,12 @@ def report(settings: config.Report) -> None:
       settings: of which run, and where what belongs to it lies.
 
     Raises:
-      InputError: the folder holds no run, or something of it is damaged.
+      InputError: the folder holds no run, or something of it is damaged; or the page
+        would replace something else.
     """
     training = run.settings(settings.run)
+    path = Path(settings.out or Path(settings.run, FILE))
+    documents.check(FILE, path)
     figures = settings.evaluation or settings.run
     found = evaluations.read(figures)
     records = settings.records or (found.facts["records"] if found else None)
@@ -77,9 +80,8 @@ def report(settings: config.Report) -> None:
         "gallery": _gallery(settings, found, records),
         "commands": _commands(settings, records or training.records, found),
     }
-    path = Path(settings.out or Path(settings.run, FILE))
     size = documents.write(
-        "report.html",
+        FILE,
         path,
         title=settings.run,
         facts=_facts(settings.run),

@@ -75,6 +75,39 @@ def test_more_than_two_runs_are_each_set_against_the_first(runs, capsys):
     assert "difference 2" in capsys.readouterr().out
 
 
+def test_runs_are_named_only_where_figures_lie_elsewhere(runs):
+    assert compared(runs, "a", "b") == 0
+    column = '<th scope="col">runs</th>'
+    assert column not in (runs / "compare.html").read_text()
+    (runs / "b/config.json").unlink()
+    assert compared(runs, "a", "b") == 0
+    page = (runs / "compare.html").read_text()
+    assert column in page
+    of_b = json.loads((runs / "b/metrics.json").read_text())["runs"]
+    assert f"<td>{of_b[0]}</td>" in page
+
+
+def test_what_no_run_has_is_one_dash(runs):
+    for name in "ab":
+        path = runs / name / "metrics_images.csv"
+        rows = pd.read_csv(path)
+        of_label = rows["label"] == schema.LABELS[0]
+        columns = ["true_area", "plain_shared", "post_shared"]
+        rows.loc[of_label, columns] = 0
+        rows.to_csv(path, index=False)
+    assert compared(runs, "a", "b") == 0
+    page = (runs / "compare.html").read_text()
+    assert "<td>–<small></small></td>" in page
+    assert "– to" not in page
+
+
+def test_another_file_is_not_replaced_by_the_page(runs, capsys):
+    (runs / "compare.html").write_text("<p>mine")
+    assert compared(runs, "a", "b") == 2
+    assert "which clouds compare did not write" in capsys.readouterr().err
+    assert (runs / "compare.html").read_text() == "<p>mine"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

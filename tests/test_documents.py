@@ -35,6 +35,18 @@ def test_what_a_template_is_not_given_is_an_error(page):
         page("{{ x }}")
 
 
+@pytest.mark.parametrize("there", ["", "notes", "clouds report"])
+def test_a_page_replaces_none_but_an_earlier_one_of_its_kind(page, tmp_path, there):
+    page('<meta name="generator" content="{{ generator }}">')
+    path = tmp_path / "out/page.html"
+    documents.check("page.html", path)
+    documents.check("page.html", tmp_path / "new.html")
+    path.write_text(f'<meta name="generator" content="{there}">')
+    for place in (path, path.parent):
+        with pytest.raises(InputError, match="which clouds page did not write. Give"):
+            documents.check("page.html", place)
+
+
 def test_every_figure_that_pages_show_is_explained():
     assert list(documents.MEANINGS) == list(documents.FIGURES)
 
@@ -61,3 +73,11 @@ def test_a_page_that_is_too_large_is_refused(page, tmp_path, monkeypatch):
 )
 def test_numbers_are_shown_alike_everywhere(function, value, expected):
     assert function(value) == expected
+
+
+def test_an_interval_is_shown_by_its_ends_and_none_by_nothing():
+    found = {"value": 0.1, "low": -0.01234, "high": 0.2}
+    assert documents.interval(found) == "-0.012 to 0.200"
+    assert documents.interval(found, "+") == "-0.012 to +0.200"
+    for none in (None, math.nan):
+        assert documents.interval(found | {"low": none, "high": none}) == ""

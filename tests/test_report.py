@@ -158,6 +158,18 @@ def test_what_is_damaged_or_of_another_version_is_told(
     assert not (folder / "report.html").exists()
 
 
+def test_another_file_is_not_replaced_by_the_page(evaluated, tmp_path, capsys):
+    shutil.copy(evaluated / "a/config.json", tmp_path)
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    assert cli.main(["report", "--run", str(tmp_path), "--out", str(path)]) == 2
+    assert "which clouds report did not write" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+    path.unlink()
+    for _ in range(2):
+        assert cli.main(["report", "--run", str(tmp_path), "--out", str(path)]) == 0
+
+
 def test_a_folder_that_is_no_run_is_told(tmp_path, capsys):
     assert cli.main(["report", "--run", str(tmp_path)]) == 2
     assert "must be a folder of bin/train" in capsys.readouterr().err

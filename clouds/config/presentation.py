@@ -30,7 +30,9 @@ class Report:
         "folder of the records that the run was evaluated on, if they were moved", None
     )
     gallery: int = flag("images of each kind: best, worst, most uncertain, random", 4)
-    out: File | None = flag("page to write; report.html in the run if not given", None)
+    out: File | None = flag(
+        "page to write, or to write anew; report.html in the run if not given", None
+    )
 
     def __post_init__(self):
         """Refuses values out of range."""
@@ -51,7 +53,7 @@ class Comparison:
     run: Folders = positional(
         "folders of runs, or of figures that bin/evaluate --out named"
     )
-    out: File = flag("page to write", "compare.html")
+    out: File = flag("page to write, or to write anew", "compare.html")
 
     def __post_init__(self):
         """Refuses fewer than two runs."""
