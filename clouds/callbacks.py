@@ -126,7 +126,7 @@ class Watch(keras.callbacks.Callback):
             self.epoch * data.steps(*source, hosts=settings.hosts) + step,
             seed=settings.seed,
             cache=settings.cache,
-            host=settings.host,
+            host=settings.host_index,
             hosts=settings.hosts,
         )
         place = f"step {step + 1} of epoch {self.epoch + 1}"

@@ -27,7 +27,7 @@ from clouds.errors import InputError
 _PATIENCE = 60
 """Seconds without a sign of life after which a host counts as gone."""
 
-_OF_A_HOST = ("records", "run", "host", "coordinator", "cache")
+_OF_A_HOST = ("records", "run", "host_index", "coordinator", "cache")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +83,9 @@ class Devices:
         there = multihost_utils.process_allgather(here)
         if (there[:, 0] != here[0]).any():
             raise InputError(
-                "Every host must be given the same flags, but for --host. Received: "
-                f"others on host {self.host} than elsewhere. Start all of them again."
+                "Every host must be given the same flags, but for --host-index. "
+                f"Received: others on host {self.host} than elsewhere. Start all of "
+                "them again."
             )
         if (there != here).any():
             shown = ", ".join(f"epoch {e} and step {s}" for _, e, s in there.tolist())
@@ -303,7 +304,7 @@ def _join(settings: config.Training) -> tuple[int, int]:
         options = {
             "coordinator_address": settings.coordinator,
             "num_processes": settings.hosts,
-            "process_id": settings.host,
+            "process_id": settings.host_index,
         }
     try:
         jax.distributed.initialize(
@@ -315,7 +316,7 @@ def _join(settings: config.Training) -> tuple[int, int]:
         raise InputError(
             "--coordinator must be given where JAX cannot tell the hosts by itself, as "
             f"it can on Cloud TPU and Slurm. Received: {str(error).splitlines()[0]} "
-            "Give --coordinator ADDRESS:PORT of host 0, and to each its --host."
+            "Give --coordinator ADDRESS:PORT of host 0, and to each its --host-index."
         ) from error
     if jax.process_count() != settings.hosts:
         raise InputError(

@@ -140,6 +140,7 @@ def _facts(settings: config.Evaluation, trial: Trial, rule: Rule) -> dict:
         "rule": dataclasses.asdict(rule),
         "rule_source": " and ".join(sources) or "default",
         "tuned_on_these_images": same,
+        "settings": dataclasses.asdict(settings),
     }
 
 

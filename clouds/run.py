@@ -44,7 +44,7 @@ _OF_TRAINING += ("metrics.json", "metrics.txt", "metrics.csv", "metrics_images.c
 _OF_TRAINING += ("metrics.png", "report.html")
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
 _MAY_DIFFER |= {"deterministic", "overwrite", "tune"}
-_MAY_DIFFER |= {"devices", "hosts", "host", "coordinator", "track"}
+_MAY_DIFFER |= {"devices", "hosts", "host_index", "coordinator", "track"}
 
 
 def facts(settings: Training, records: Manifest) -> dict:

@@ -10,6 +10,7 @@ share with the first, in pixels of 350x525, and the score of the label's presenc
     rule               by which masks were drawn
     rule_source        default, tuned (postprocess.json), flags, or tuned and flags
     tuned_on_these_images   if it was: what it draws then looks better than it is
+    settings           those of bin/evaluate, as --print-config prints them
     dice_coef          the notebook's Dice: soft, at the network's size, pooled over
                        each batch, then averaged over batches
     mean_dice          the table that is printed: {column: {label or mean: Dice}}

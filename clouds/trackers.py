@@ -60,7 +60,7 @@ def watching(
       InputError: the tracker does not start.
     """
     # Of several hosts one tells of them all.
-    if settings.track == "none" or settings.host:
+    if settings.track == "none" or settings.host_index:
         yield []
         return
     path = folder / run.TRACKERS

@@ -93,7 +93,7 @@ def train(settings: config.Training) -> None:
 
 
 def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None:
-    settings = dataclasses.replace(settings, host=on.host, hosts=on.hosts)
+    settings = dataclasses.replace(settings, host_index=on.host, hosts=on.hosts)
     records = manifest.read(settings.records, fold=settings.fold)
     settings = _resolve(settings, records)
     steps = data.steps(settings.records, records, settings.batch_size)
@@ -283,7 +283,7 @@ def _train_batches(settings: config.Training, records, first: int):
             seed=settings.seed,
             first=first,
             cache=cache,
-            host=settings.host,
+            host=settings.host_index,
             hosts=settings.hosts,
         ).map(_with_targets)
 

@@ -149,8 +149,8 @@ def complete(words, folder, before):
     ("words", "offered"),
     [
         (["clouds", "make_"], {"make_scenes", "make_tfrecords"}),
-        (["clouds", "train", "--host"], {"--host", "--hosts"}),
-        ([str(ROOT / "bin/train"), "--host"], {"--host", "--hosts"}),
+        (["clouds", "train", "--host"], {"--host-index", "--hosts"}),
+        ([str(ROOT / "bin/train"), "--host"], {"--host-index", "--hosts"}),
         (["train", "--loss", "bce"], {"bce", "bce_dice"}),
         (["train", "--records", "rec"], {"records/"}),
     ],

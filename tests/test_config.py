@@ -68,6 +68,14 @@ def test_flags_left_out_are_those_of_the_run_that_goes_on(tmp_path):
         config.from_flags(config.Training, {"run": str(tmp_path / "new")})
 
 
+def test_a_run_that_has_its_host_by_the_old_name_goes_on(tmp_path):
+    known = config.Training(records="r", run="x", size=(2, 3), hosts=2, host_index=1)
+    fields = dataclasses.asdict(known)
+    fields["host"] = fields.pop("host_index")
+    (tmp_path / config.FILE).write_text(json.dumps(fields))
+    assert config.of_run(str(tmp_path)) == known
+
+
 def test_other_commands_take_their_defaults():
     flags = {"records": "r", "run": ("x",), "batch_size": 3}
     assert config.from_flags(config.Evaluation, flags) == config.Evaluation(**flags)
@@ -160,12 +168,12 @@ def test_several_values_may_also_be_one():
 
 def test_tuning_at_the_end_is_refused_with_several_hosts():
     with pytest.raises(InputError, match="--tune must be left out with --hosts"):
-        config.Training(records="r", run="x", tune=True, hosts=2, host=0)
+        config.Training(records="r", run="x", tune=True, hosts=2)
 
 
 def test_flags_of_one_name_are_alike_in_all_commands():
-    # What a command writes is a page or a folder; a training's host is a number.
-    known = {"out": {"DIR", "FILE"}, "host": {"N", "ADDRESS"}}
+    # What a command writes is a page or a folder.
+    known = {"out": {"DIR", "FILE"}}
     # An export's precision is not the machine's to choose.
     known["precision"] = {
         "{auto,float32,mixed_bfloat16,mixed_float16}",
@@ -185,4 +193,4 @@ def test_defaults_of_flags_of_one_name_differ_only_where_the_work_does():
             if field.default not in (dataclasses.MISSING, None):
                 defaults.setdefault(field.name, set()).add(field.default)
     different = {name for name, some in defaults.items() if len(some) > 1}
-    assert different == {"size", "grid", "batch_size", "precision", "host"}
+    assert different == {"size", "grid", "batch_size", "precision"}

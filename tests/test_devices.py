@@ -123,7 +123,7 @@ def both_hosts(records, run, *flags):
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     flags = ("--hosts", 2, "--coordinator", coordinator, *flags)
     return [
-        start("train", records, run, *flags, "--host", host, KERAS_BACKEND="jax")
+        start("train", records, run, *flags, "--host-index", host, KERAS_BACKEND="jax")
         for host in range(2)
     ]
 
@@ -177,7 +177,7 @@ def test_one_device_needs_nothing():
 
 def test_a_host_that_is_none_of_the_hosts_is_refused():
     with pytest.raises(InputError, match="Received: 2, of 2 hosts"):
-        settings(hosts=2, host=2)
+        settings(hosts=2, host_index=2)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(on_jax):
@@ -197,7 +197,7 @@ def test_hosts_that_jax_cannot_find_are_refused(records, tmp_path):
     ("other", "message"),
     [
         ([0, 3, 1], "epoch 3 and step 0, epoch 3 and step 1, host by host"),
-        ([1, 3, 0], "the same flags, but for --host"),
+        ([1, 3, 0], "the same flags, but for --host-index"),
     ],
 )
 def test_hosts_that_would_not_do_the_same_are_refused(other, message, monkeypatch):

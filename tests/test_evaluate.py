@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -130,6 +131,16 @@ def test_the_rule_of_the_flags_is_named(table, run):
     assert "by the rule that the flags give" in (run / summary.TEXT).read_text()
 
 
+def test_the_settings_are_kept_and_can_be_given_back(table, records, run, tmp_path):
+    kept = written(run)["settings"]
+    assert kept["batch_size"] == 3 and kept["threshold"] == [0.3]
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(kept))
+    again = config.from_flags(config.Evaluation, {}, str(path))
+    assert (again.run, again.records) == ((str(run),), str(records))
+    assert json.loads(json.dumps(dataclasses.asdict(again))) == kept
+
+
 def test_the_figures_go_where_they_are_asked_for(records, run, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
     assert command(records, run, flags=["--out", tmp_path / "new"]) == 0
@@ -157,7 +168,7 @@ def test_a_tuned_rule_holds_from_then_on_and_is_said_to_know_the_images(
     assert note in shown and "tuned, cross-fitted" in shown
     assert capsys.readouterr().out == shown
     assert command(records, folder) == 0
-    assert written(folder) == tuned
+    assert written(folder) == tuned | {"settings": written(folder)["settings"]}
     capsys.readouterr()
     flipped = ["--flips", "--out", tmp_path / "flipped"]
     assert command(records, folder, flags=flipped) == 0

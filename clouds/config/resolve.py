@@ -12,6 +12,9 @@ from clouds.errors import InputError, did_you_mean
 FILE = "config.json"
 """In a run's folder: what it was trained with."""
 
+_RENAMED = {"host": "host_index"}
+"""Fields that files may still have by an earlier name."""
+
 
 def from_flags(settings: type, flags: Mapping, file: str | None = None):
     """Makes a command's settings of its flags, and of a file.
@@ -140,6 +143,8 @@ def _of_file(settings: type, path: str) -> dict:
     found = {}
     for key, value in _mapping(path).items():
         name = str(key).replace("-", "_")
+        if name not in hints and _RENAMED.get(name) in hints:
+            name = _RENAMED[name]
         if name not in hints:
             raise InputError(
                 f"Settings must be those of the command. Received: '{key}', in "

@@ -122,7 +122,7 @@ class Training:
         "devices of each machine that share a batch; 0 for all it has", 1
     )
     hosts: int = flag("machines that share a batch; needs KERAS_BACKEND=jax", 1)
-    host: int = flag("which of them this is, from 0; that one writes --run", 0)
+    host_index: int = flag("which of them this is, from 0; that one writes --run", 0)
     coordinator: Address | None = flag(
         "host 0's, for all; left out where JAX knows the hosts", None
     )
@@ -148,11 +148,11 @@ class Training:
             )
         if self.size is not None:
             positive(self, "size")
-        not_negative(self, "devices", "host")
-        if self.host >= self.hosts:
+        not_negative(self, "devices", "host_index")
+        if self.host_index >= self.hosts:
             raise InputError(
-                f"--host must be below --hosts. Received: {self.host}, of {self.hosts} "
-                "hosts. Count from 0."
+                f"--host-index must be below --hosts. Received: {self.host_index}, of "
+                f"{self.hosts} hosts. Count from 0."
             )
         if self.tune and self.hosts > 1:
             raise InputError(
