@@ -14,6 +14,9 @@ from clouds import protocol
 from clouds.protocol import Refusal
 
 _RETRY_AFTER = 1
+_UNANSWERED = h11.IDLE, h11.SEND_RESPONSE
+_HEADERS = 16_384
+"""What h11 reads at most, unless told otherwise."""
 
 
 def limited(most: int, patience: float) -> type[asyncio.Protocol]:
@@ -53,6 +56,8 @@ class _Patient(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.conn.their_state is h11.ERROR:
+            return
         super().data_received(data)
         self._watch()
 
@@ -82,16 +87,33 @@ class _Patient(H11Protocol):
     def _give_up(self) -> None:
         if self.transport.is_closing():
             return
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            answered = Refusal(
-                408, f"A request must have come within {self.seconds:g} s."
-            )
-            _, headers, body = _message(answered)
-            response = h11.Response(status_code=408, headers=headers)
-            for event in (response, h11.Data(data=body), h11.EndOfMessage()):
-                self.transport.write(self.conn.send(event))
+        if self.conn.our_state in _UNANSWERED:
+            self._answer(408, f"A request must have come within {self.seconds:g} s.")
         self.transport.close()
         self.loop.call_later(self.seconds, self._cut_off)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is no HTTP, a hook of uvicorn's, which sends plain text."""
+        if self.conn.our_state not in _UNANSWERED:
+            self.transport.close()
+            return
+        self._answer(
+            400,
+            "Malformed request: it must be HTTP/1.1, and its headers have "
+            f"{_HEADERS} bytes at most.",
+        )
+        if self.cycle:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        # To close with bytes unread would reset the connection, the answer with it.
+        self.transport.write_eof()
+        self.loop.call_later(self.seconds, self.transport.abort)
+
+    def _answer(self, status: int, reason: str) -> None:
+        _, headers, body = _message(Refusal(status, reason))
+        response = h11.Response(status_code=status, headers=headers)
+        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
 
     def _cut_off(self) -> None:
         if self.transport.get_write_buffer_size():

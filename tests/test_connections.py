@@ -8,6 +8,7 @@ import uvicorn
 from clouds import connections
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n"
+CHUNKED = REQUEST.replace(b"content-length: 10", b"transfer-encoding: chunked")
 PATIENCE = 0.3
 
 
@@ -79,6 +80,35 @@ def test_what_does_not_come_whole_in_time_is_told_408(pieces):
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in answer.lower()
     assert "within 0.3 s" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 300_000,
+        b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        b"no HTTP\r\n\r\n",
+        CHUNKED + b"no chunk\r\n",
+    ],
+)
+def test_what_is_no_request_is_told_400(sent):
+    async def scenario(connect, server):
+        return await said(*await connect(), sent)
+
+    head, _, body = talk(scenario).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in head.lower()
+    assert "16384 bytes at most" in json.loads(body)["error"]
+
+
+def test_what_is_no_request_after_an_answer_began_only_ends_the_connection():
+    async def scenario(connect, server):
+        reader, writer = await connect()
+        writer.write(CHUNKED.replace(b"POST /", b"POST /early"))
+        await reader.readuntil(b"\r\n\r\n0")
+        assert await said(reader, writer, b"no chunk\r\n") == b""
+
+    talk(scenario)
 
 
 def test_a_request_that_comes_in_time_is_answered_however_long_it_is_idle_after():
