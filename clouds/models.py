@@ -28,6 +28,9 @@ RULE = Path("assets.extra", "postprocess.json")
 Row = dict[str, np.ndarray]
 """The inputs or outputs of a signature for one image, by name."""
 
+LATEST = "latest"
+"""The label of the version that is served, as bin/export's models.config has it."""
+
 _OUTPUTS = "rle", "score", "area", "label"
 _LOG = logging.getLogger(__name__)
 _A_PIXEL = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
@@ -219,6 +222,19 @@ class Model:
         if number not in (None, version.number):
             raise self.absent(number)
         return version
+
+    def check_label(self, label: str) -> None:
+        """Refuses a label that the version that is served does not have.
+
+        Raises:
+          Refusal: it is another; 404.
+        """
+        if label != LATEST:
+            raise Refusal(
+                404,
+                f"Version label must be one that is there: {LATEST}, version "
+                f"{self.version.number}. Received: {label[:40]!r}.",
+            )
 
     def absent(self, number: int) -> Refusal:
         """The refusal of a version that is not there."""

@@ -1,8 +1,9 @@
 """What the server answers: TensorFlow Serving's routes, the page's, and its watchers'.
 
-- `GET /v1/models/NAME`, also `…/versions/N` and `…/metadata`; `POST …:predict`: see
-  `clouds.protocol`. With `Prefer: handling=strict` (RFC 7240) one bad image refuses
-  its request, as TensorFlow Serving does; else the others are answered.
+- `GET /v1/models/NAME`, also `…/versions/N`, `…/labels/latest` and `…/metadata`;
+  `POST …:predict`: see `clouds.protocol`. With `Prefer: handling=strict` (RFC 7240)
+  one bad image refuses its request, as TensorFlow Serving does; else the others are
+  answered.
 - `POST /v1/images`: one image file as the body, answered with `rle`, `score` and
   `area` of each of `labels` on a grid of `size`. With `?probabilities` also these:
   `zlib_b64` of uint8[C, h, w], of `size`.
@@ -40,6 +41,7 @@ _LOG = logging.getLogger(__name__)
 _MEGA = 1_000_000
 _PARSERS = 2
 _GONE = 499
+_DIGITS = 19
 
 
 class Service:
@@ -71,7 +73,8 @@ class Service:
     def application(self) -> Starlette:
         """The application, to be run by an ASGI server."""
         of_model = "/v1/models/{name}"
-        of_version = f"{of_model}/versions/{{version:int}}"
+        of_version = f"{of_model}/versions/{{version}}"
+        of_label = f"{of_model}/labels/{{label}}"
         post = {"methods": ["POST"]}
         routes = [
             self._route("/", self._show_page),
@@ -81,7 +84,7 @@ class Service:
             self._route("/v1/images", self._image, **post),
             self._route("/v1/geojson", self._geojson, **post),
         ]
-        for model in (of_model, of_version):
+        for model in (of_model, of_version, of_label):
             routes.append(self._route(f"{model}/metadata", self._metadata))
             routes.append(self._route(f"{model}:predict", self._predict, **post))
             for other in ("classify", "regress"):
@@ -140,8 +143,10 @@ class Service:
         return Response(self._metrics.text(), media_type=monitoring.CONTENT_TYPE)
 
     async def _status(self, request: Request) -> Response:
+        if "label" in request.path_params:
+            return _json(self._model.status(self._version(request).number))
         self._check_name(request)
-        return _json(self._model.status(request.path_params.get("version")))
+        return _json(self._model.status(_number(request)))
 
     async def _metadata(self, request: Request) -> Response:
         version = self._version(request)
@@ -247,7 +252,9 @@ class Service:
 
     def _version(self, request: Request):
         self._check_name(request)
-        return self._model.served(request.path_params.get("version"))
+        if "label" in request.path_params:
+            self._model.check_label(request.path_params["label"])
+        return self._model.served(_number(request))
 
     def _check_name(self, request: Request) -> None:
         name = request.path_params.get("name", self._model.name)
@@ -258,6 +265,17 @@ class Service:
         """Calls it in a thread, while other requests are read and answered."""
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._parsers, function, *arguments)
+
+
+def _number(request: Request) -> int | None:
+    """The version that is asked for, if any."""
+    asked = request.path_params.get("version")
+    if asked is None:
+        return None
+    # Python takes no text of thousands of digits for a number.
+    if not asked.isdecimal() or len(asked) > _DIGITS:
+        raise Refusal(404, f"Version must be a number. Received: {asked[:40]!r}.")
+    return int(asked)
 
 
 async def _unless_gone(request: Request, work):

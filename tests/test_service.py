@@ -76,6 +76,21 @@ def test_rows_and_columns_are_answered_alike(ask):
     assert by_row[1]["area"][0] > 10_000
 
 
+def test_versions_and_labels_are_answered_as_the_latest(ask):
+    asked = {"instances": [b64(GOOD)]}
+    latest = ask("POST", PREDICT, json=asked).json()
+    for path in ("versions/1", "labels/latest"):
+        response = ask("POST", f"/v1/models/clouds/{path}:predict", json=asked)
+        assert response.json() == latest
+
+
+@pytest.mark.parametrize("ending", ["", "/metadata", ":predict"])
+def test_a_label_that_is_not_there_is_told_which_are(ask, ending):
+    method = "POST" if ending == ":predict" else "GET"
+    response = ask(method, f"/v1/models/clouds/labels/previous{ending}")
+    refused(response, 404, "latest, version 1", "'previous'")
+
+
 def test_pngs_of_masks_and_probabilities_are_answered(ask):
     asked = {"instances": [b64(GOOD)], "signature_name": "masks_png"}
     (planes,) = ask("POST", PREDICT, json=asked).json()["predictions"]
@@ -128,7 +143,9 @@ def test_too_many_images_are_refused(ask):
 def test_status_and_metadata_are_told(ask, model):
     assert ask("GET", "/v1/models/clouds").json() == model.status()
     assert ask("GET", "/v1/models/clouds/versions/1").json() == model.status()
-    for path in ("/v1/models/clouds/metadata", "/v1/models/clouds/versions/1/metadata"):
+    assert ask("GET", "/v1/models/clouds/labels/latest").json() == model.status()
+    for asked in ("", "/versions/1", "/labels/latest"):
+        path = f"/v1/models/clouds{asked}/metadata"
         told = ask("GET", path).json()
         expected = {"name": "clouds", "signature_name": "", "version": "1"}
         assert told["model_spec"] == expected
@@ -142,6 +159,8 @@ def test_status_and_metadata_are_told(ask, model):
         ("POST", "/v1/models/other:predict", 404),
         ("GET", "/v1/models/clouds/versions/2", 404),
         ("POST", "/v1/models/clouds/versions/2:predict", 404),
+        ("GET", f"/v1/models/clouds/versions/{'9' * 5000}", 404),
+        ("GET", "/v1/models/other/labels/latest", 404),
         ("POST", "/v1/models/clouds:classify", 501),
         ("POST", "/v1/models/clouds:regress", 501),
         ("GET", PREDICT, 404),
