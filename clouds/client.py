@@ -9,14 +9,19 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import NamedTuple, Protocol
 
 import grpc
 import httpx
 import orjson
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from clouds import config, protocol, schema
 from clouds.errors import InputError
@@ -30,6 +35,8 @@ _GRPC_AGAIN = {
 }
 _PORTS = {"REST": 8501, "gRPC": 8500}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
+_TOLD_AGAIN = 60.0
+_SERVED = "AVAILABLE"
 
 
 class Answer(NamedTuple):
@@ -76,6 +83,7 @@ class Client(Protocol):
         Raises:
           Busy: not now.
           Rejected: there is no such model.
+          InputError: it has no such version.
         """
 
     def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
@@ -133,7 +141,9 @@ class Rest:
 
     def __init__(self, url: str, name: str, version: int | None):
         of_version = "" if version is None else f"/versions/{version}"
-        self._url = f"{url}/v1/models/{name}{of_version}"
+        self._model = f"{url}/v1/models/{name}"
+        self._url = f"{self._model}{of_version}"
+        self._version = version
         self._http = httpx.Client()
 
     def close(self) -> None:
@@ -142,7 +152,15 @@ class Rest:
 
     def check(self, seconds: float) -> None:
         """As `Client` has it."""
-        self._send("GET", self._url, seconds)
+        answered = self._send("GET", self._model, seconds)
+        try:
+            states = orjson.loads(answered)["model_version_status"]
+            there = {
+                int(each["version"]) for each in states if each["state"] == _SERVED
+            }
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as fault:
+            raise Rejected("it does not answer as a server of models does") from fault
+        _check_version(self._version, there)
 
     def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
         """As `Client` has it."""
@@ -185,6 +203,7 @@ class Grpc:
         sizes = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
         self._channel = grpc.insecure_channel(address, [(size, -1) for size in sizes])
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._spec = {"name": name, "signature_name": protocol.DEFAULT}
         if version is not None:
             self._spec["version"] = {"value": version}
@@ -194,25 +213,26 @@ class Grpc:
         self._channel.close()
 
     def check(self, seconds: float) -> None:
-        """As `Client` has it, but for the model: only its server is asked for."""
+        """As `Client` has it."""
         try:
             grpc.channel_ready_future(self._channel).result(min(seconds, 5))
         except grpc.FutureTimeoutError as fault:
             raise Lost("the server is out of reach") from fault
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = self._spec["name"]
+        states = _call(self._models.GetModelStatus, request, seconds)
+        there = {
+            each.version
+            for each in states.model_version_status
+            if each.state == each.AVAILABLE
+        }
+        _check_version(self._spec.get("version", {}).get("value"), there)
 
     def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
         """As `Client` has it."""
         request = predict_pb2.PredictRequest(model_spec=self._spec)
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(list(files)))
-        try:
-            outputs = self._stub.Predict(request, timeout=seconds).outputs
-        except grpc.RpcError as fault:
-            reason = (fault.details() or fault.code().name).splitlines()[0]
-            if fault.code() is grpc.StatusCode.UNAVAILABLE:
-                raise Lost(f"the server is out of reach ({reason})") from fault
-            if fault.code() in _GRPC_AGAIN:
-                raise Busy(reason) from fault
-            raise Rejected(reason) from fault
+        outputs = _call(self._stub.Predict, request, seconds).outputs
         try:
             texts = tf.make_ndarray(outputs["rle"]).astype(str).tolist()
             scores = tf.make_ndarray(outputs["score"]).tolist()
@@ -222,6 +242,27 @@ class Grpc:
         return _one_each(answers, files)
 
 
+def _call(method: Callable, request, seconds: float):
+    try:
+        return method(request, timeout=seconds)
+    except grpc.RpcError as fault:
+        reason = (fault.details() or fault.code().name).splitlines()[0]
+        if fault.code() is grpc.StatusCode.UNAVAILABLE:
+            raise Lost(f"the server is out of reach ({reason})") from fault
+        if fault.code() in _GRPC_AGAIN:
+            raise Busy(reason) from fault
+        raise Rejected(reason) from fault
+
+
+def _check_version(wanted: int | None, there: Set[int]) -> None:
+    if wanted is not None and wanted not in there:
+        known = ", ".join(map(str, sorted(there))) or "none"
+        raise InputError(
+            f"--model-version must be one that the server has: {known}. Received: "
+            f"{wanted}. Leave it out for the latest."
+        )
+
+
 class Patience:
     """How often and how long what failed is tried again.
 
@@ -229,15 +270,25 @@ class Patience:
       retries: attempts after the first.
       deadline: seconds for all of them.
       draw: a number from 0 to a given one, at random.
+      tell: is told that something is tried again and why, at most once a minute.
 
     Attributes:
       lost: set for good where a server stayed out of reach to the end.
     """
 
-    def __init__(self, retries: int, deadline: float, draw=None):
+    def __init__(
+        self,
+        retries: int,
+        deadline: float,
+        draw: Callable[[float], float] | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+    ):
         self._retries = retries
         self._deadline = deadline
         self._draw = draw or (lambda most: random.uniform(0, most))
+        self._tell = tell
+        self._told = -math.inf
+        self._telling = threading.Lock()
         self.lost = threading.Event()
 
     def __call__(self, attempt: Callable[[float], object]):
@@ -265,8 +316,19 @@ class Patience:
                     if isinstance(busy, Lost):
                         self.lost.set()
                     raise
+                self._say(busy, self._retries - number, end)
                 time.sleep(pause)
         raise AssertionError
+
+    def _say(self, busy: Busy, left: int, end: float) -> None:
+        with self._telling:
+            now = time.monotonic()
+            if now - self._told < _TOLD_AGAIN:
+                return
+            self._told = now
+        times = "once more" if left == 1 else f"up to {left} times more"
+        reason = str(busy).rstrip(".")
+        self._tell(f"{reason}; trying {times}, for {end - now:.0f} s at most")
 
 
 def fetch(url: str, seconds: float, most: int) -> bytes:
@@ -288,7 +350,7 @@ def fetch(url: str, seconds: float, most: int) -> bytes:
     except (httpx.InvalidURL, httpx.TooManyRedirects) as fault:
         raise Rejected(str(fault)) from fault
     except httpx.RequestError as fault:
-        raise Busy(f"it cannot be fetched ({fault})") from fault
+        raise Busy(f"the image cannot be fetched ({fault})") from fault
 
 
 def _contents(response: httpx.Response, end: float, most: float = math.inf) -> bytes:

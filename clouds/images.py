@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from clouds import config
 from clouds.errors import InputError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -27,11 +28,12 @@ _OF_TENSORFLOW = re.compile(r"^{{.*?}} | \[Op:.*")
 _NOT_FOR_TENSORFLOW = r"(?i).*(\.zip/.*|\.tiff?)"
 
 
-def find(source: str) -> dict[str, str]:
+def find(source: str, kinds: str = config.IMAGES) -> dict[str, str]:
     """Lists the images of a folder, a zip, a pattern or a list.
 
     Args:
       source: one of these.
+      kinds: what an error says that it may be.
 
     Returns:
       From an image's file name to what `read` takes, sorted by name; a list's in its
@@ -51,8 +53,7 @@ def find(source: str) -> dict[str, str]:
         found = _by_name(filter(_is_image, sorted(_matching(source))), source)
     else:
         raise InputError(
-            "--images must be a folder or a zip, a pattern such as 'shots/*.jpg', or a "
-            f".txt with a path a line. Received: '{source}', which is none of these. "
+            f"--images must be {kinds}. Received: '{source}', which is none of these. "
             "Check the path."
         )
     found = {name: found[name] for name in sorted(found) if _is_image(name)}

@@ -44,7 +44,7 @@ def request(settings: config.Request) -> int:
         holds what it would overwrite.
     """
     found = _find(settings.images)
-    patience = Patience(settings.retries, settings.deadline)
+    patience = Patience(settings.retries, settings.deadline, tell=_tell)
     out = Path(settings.out)
     with contextlib.closing(client.connect(settings)) as asked:
         try:
@@ -91,6 +91,10 @@ def ask(
     return [*ask(asked, files[:half], patience), *ask(asked, files[half:], patience)]
 
 
+def _tell(text: str) -> None:
+    tqdm.write(f"request: {text}", file=sys.stderr)
+
+
 def _find(places: Sequence[str]) -> dict[str, str]:
     found = {}
     for place in places:
@@ -101,7 +105,7 @@ def _find(places: Sequence[str]) -> dict[str, str]:
         elif place.lower().endswith(images.SUFFIXES) and tf.io.gfile.exists(place):
             here = {posixpath.basename(place): place}
         else:
-            here = images.find(place)
+            here = images.find(place, config.IMAGES_ASKED)
         if twice := found.keys() & here.keys():
             name = min(twice)
             raise InputError(
@@ -138,7 +142,7 @@ def _gather(
             else:
                 faults[name] = f"{found[name]}: {answer}"
                 if len(faults) <= _REPORTED:
-                    tqdm.write(f"request: {faults[name]}", file=sys.stderr)
+                    _tell(faults[name])
             bar.update()
     return entries, faults
 

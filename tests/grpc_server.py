@@ -1,7 +1,7 @@
-"""TensorFlow Serving's gRPC prediction service over an export, for tests of clients.
+"""TensorFlow Serving's gRPC services over an export, for tests of clients.
 
-Official stubs in front, TensorFlow behind; of batching, versions and metadata there is
-nothing.
+Official stubs in front, TensorFlow behind; of batching and metadata there is nothing,
+and of versions only the newest.
 """
 
 import contextlib
@@ -11,13 +11,21 @@ from pathlib import Path
 
 import grpc
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers `Predict`.
+class Prediction(
+    model_service_pb2_grpc.ModelServiceServicer,
+    prediction_service_pb2_grpc.PredictionServiceServicer,
+):
+    """Answers `Predict` and `GetModelStatus`.
 
     Attributes:
       failures: how many requests yet to fail as unavailable, for clients that retry.
@@ -29,6 +37,16 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._loaded = tf.saved_model.load(str(model / str(self._version)))
         self._name = name
         self.failures = 0
+
+    def GetModelStatus(self, request, context):  # noqa: N802
+        """Tells of the newest version."""
+        if request.model_spec.name != self._name:
+            message = f"Could not find any versions of model {request.model_spec.name}"
+            context.abort(grpc.StatusCode.NOT_FOUND, message)
+        response = get_model_status_pb2.GetModelStatusResponse()
+        state = response.model_version_status.add(version=self._version)
+        state.state = state.AVAILABLE
+        return response
 
     def Predict(self, request, context):  # noqa: N802
         """Calls the signature of a request."""
@@ -71,6 +89,7 @@ def serving(model: Path, name: str = "clouds") -> Iterator[tuple[str, Prediction
     options = [("grpc.max_receive_message_length", -1)]
     server = grpc.server(futures.ThreadPoolExecutor(4), options=options)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

@@ -84,6 +84,40 @@ def test_bad_images_are_told_one_by_one_and_other_models_are_not_there(server, c
         connect(server, version=7).ask([GOOD], 10)
 
 
+def test_what_is_no_server_of_models_is_told_so(connect):
+    with (
+        scripted((200, {}, b"<html>"), (200, {}, b"{}")) as (address, _),
+    ):
+        for _ in range(2):
+            with pytest.raises(Rejected, match="as a server of models"):
+                connect(address).check(10)
+
+
+@pytest.mark.parametrize("grpc", [False, True])
+def test_a_version_that_is_not_there_is_told_with_those_that_are(
+    grpc, server, tiny_grpc_server, connect
+):
+    address = tiny_grpc_server[0] if grpc else server
+    connect(address, grpc=grpc, version=1).check(10)
+    expected = "--model-version must be one that the server has: 1. Received: 7"
+    with pytest.raises(InputError, match=expected):
+        connect(address, grpc=grpc, version=7).check(10)
+
+
+def test_only_versions_that_are_served_count(connect):
+    states = [
+        {"version": "3", "state": "END"},
+        {"version": "2", "state": "AVAILABLE"},
+    ]
+    body = json.dumps({"model_version_status": states}).encode()
+    with (
+        scripted((200, {}, body)) as (address, seen),
+        pytest.raises(InputError, match="has: 2. Received: 3"),
+    ):
+        connect(address, version=3).check(10)
+    assert seen[0][0] == "/v1/models/clouds"
+
+
 def test_what_may_succeed_later_is_told_from_what_will_not(connect):
     answers = [
         (429, {"retry-after": 7}, b'{"error": "too many"}'),
@@ -180,6 +214,8 @@ def test_by_grpc_too_what_may_succeed_is_told_apart(tiny_grpc_server, connect):
     assert "\n" not in str(rejected.value)
     with pytest.raises(Rejected, match="not found"):
         connect(address, grpc=True, name="other").ask([GOOD], 10)
+    with pytest.raises(Rejected, match="Could not find"):
+        connect(address, grpc=True, name="other").check(10)
     service.failures = 1
     with pytest.raises(Lost, match="Try again"):
         connect(address, grpc=True).ask([GOOD], 10)
@@ -210,6 +246,22 @@ def test_pauses_grow_and_end_with_success(monkeypatch):
     assert len(calls) == 5
     assert spreads == [0.5, 1, 2, 4]
     assert slept == [0.25, 0.5, 1, 2]
+
+
+def test_that_it_tries_again_is_told_once_a_minute(monkeypatch):
+    now, told = [0.0], []
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.append(now.pop() + seconds))
+    patience = Patience(4, 1000, lambda most: 25, told.append)
+    attempt, _ = failing(4, Busy("It is busy."))
+    patience(attempt)
+    assert told == [
+        "It is busy; trying up to 4 times more, for 1000 s at most",
+        "It is busy; trying once more, for 925 s at most",
+    ]
+    attempt, _ = failing(0, Busy("It is busy."))
+    patience(attempt)
+    assert len(told) == 2
 
 
 def test_a_server_that_names_a_time_is_asked_after_it(monkeypatch):

@@ -107,13 +107,24 @@ def test_mistakes_are_refused_with_a_reason(server, pictures, tmp_path, capsys):
     say("no model has this name", server, tmp_path, image, flags=["--name", "other"])
     say("At least one image must be", server, tmp_path, pictures / "c.jpg")
     say("b.png twice", server, tmp_path, pictures, pictures / "b.png")
-    say("must be a folder", server, tmp_path, tmp_path / "nowhere")
+    say("quoted globs, or a .txt", server, tmp_path, tmp_path / "nowhere")
+    flags = ["--model-version", "7"]
+    say("--model-version must be one", server, tmp_path, image, flags=flags)
     say("--bbox must go with", server, tmp_path, image, flags=["--bbox=0,0,1,1"])
     (tmp_path / "submission_post.csv").write_text("mine")
     say("which holds submission_post.csv", server, tmp_path, image)
     assert (tmp_path / "submission_post.csv").read_text() == "mine"
     assert ask(server, tmp_path, image, flags=["--overwrite"]) == 0
     assert len((tmp_path / "submission_post.csv").read_text().splitlines()) == 5
+
+
+def test_that_a_server_is_tried_again_is_told(pictures, tmp_path, capsys):
+    flags = ["--retries", "1"]
+    assert ask(GONE, tmp_path, pictures, flags=flags) == 2
+    retried, failed = capsys.readouterr().err.splitlines()
+    assert retried.startswith("request: the server is out of reach")
+    assert "; trying once more, for " in retried
+    assert failed.startswith("request: error: --server must be")
 
 
 class Model:

@@ -6,7 +6,7 @@ in pixels.
 """
 
 from clouds.config.data import Description, Records, Sample
-from clouds.config.fields import Box, Size
+from clouds.config.fields import IMAGES, IMAGES_ASKED, Box, Size
 from clouds.config.prediction import Evaluation, Export, Prediction, SubmissionCheck
 from clouds.config.presentation import Comparison, Report
 from clouds.config.resolve import FILE, as_yaml, from_flags, gather, make, of_run
@@ -15,6 +15,8 @@ from clouds.config.training import Training
 
 __all__ = [
     "FILE",
+    "IMAGES",
+    "IMAGES_ASKED",
     "Box",
     "Comparison",
     "Description",

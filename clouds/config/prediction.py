@@ -6,6 +6,7 @@ from typing import Literal
 
 from clouds import rules, schema
 from clouds.config.fields import (
+    IMAGES,
     Box,
     File,
     Folder,
@@ -157,9 +158,7 @@ class Prediction(_InSteps):
       bin/predict --run runs/first --images 'shots/**/*.jpg' --out found --geojson
     """
 
-    images: Place | None = flag(
-        "folder or zip of images, a quoted glob, or a .txt with a path a line", None
-    )
+    images: Place | None = flag(IMAGES, None)
     records: Folder | None = flag("instead: records made with --unlabelled", None)
     sample_submission: File | None = flag(
         "csv that tells which of the images, in which order", None

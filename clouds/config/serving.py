@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from clouds.config.fields import (
+    IMAGES_ASKED,
     Box,
     Folder,
     Form,
@@ -95,11 +96,7 @@ class Request:
       bin/request --server host:8500 --grpc --images shots.zip --out found
     """
 
-    images: Places = flag(
-        "folders, zips, files, URLs of images, quoted globs, or a .txt with a path a "
-        "line",
-        section="images",
-    )
+    images: Places = flag(IMAGES_ASKED, section="images")
     out: Folder = flag("folder for submission_post.csv and the rest")
     overwrite: bool = flag("replace what the folder holds", False)
 
