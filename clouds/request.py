@@ -16,9 +16,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from clouds import client, config, images, locks, outputs, schema
-from clouds.client import Answer, Busy, Client, Patience, Rejected
+from clouds.client import Answer, Client
 from clouds.errors import InputError
 from clouds.journal import Entry
+from clouds.patience import Busy, Patience, Rejected
 
 FAILED = 3
 """Exit code where some images were not answered."""

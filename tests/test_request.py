@@ -11,7 +11,8 @@ import pytest
 import tiny_export
 
 from clouds import cli, request, rle, schema, table
-from clouds.client import Answer, Busy, Lost, Patience, Rejected
+from clouds.client import Answer
+from clouds.patience import Busy, Lost, Patience, Rejected
 
 GONE = "127.0.0.1:9"
 
