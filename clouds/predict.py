@@ -19,10 +19,10 @@ from tqdm import tqdm
 from clouds import (
     config,
     ensemble,
+    geojson,
     locks,
     manifest,
     outputs,
-    pixels,
     postprocess,
     run,
     schema,
@@ -64,6 +64,9 @@ def predict(settings: config.Prediction) -> int:
     of_source = sources.of_records if settings.records else sources.of_files
     source = of_source(settings, trained)
     rule = settings.rule(run.rule(settings.run[0]))
+    doubt = settings.bbox and geojson.doubt(settings.bbox, source.shape())
+    if doubt:
+        print(f"predict: warning: {doubt}", file=sys.stderr)
     known = _known(settings, rule, source)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -202,7 +205,7 @@ def _predict(
     faults = {}
     before = len(journal)
     with tqdm(
-        desc="predict", total=source.total, initial=before, unit="image", disable=None
+        desc="predict", unit="image", total=source.total, initial=before, disable=None
     ) as bar:
         for batch in source.batches(lambda name: name not in journal):
             for name, fault in batch.faults.items():
@@ -249,11 +252,14 @@ def _finish(
 def _images(
     source: Source, journal: Journal, wanted: set[str]
 ) -> Iterator[tuple[np.ndarray, Entry]]:
-    """Yields images once more, each with what was predicted of it."""
-    for batch in source.batches(wanted.__contains__) if wanted else ():
-        for name, image in zip(batch.names, batch.images, strict=True):
-            shown = pixels.resize(image, schema.SUBMISSION_SIZE).numpy()
-            yield shown, next(journal.entries([name]))
+    """Yields images once more, as large as they are drawn, with what was predicted."""
+    shown = (
+        pair
+        for batch in source.batches(wanted.__contains__, schema.SUBMISSION_SIZE)
+        for pair in zip(batch.names, batch.images, strict=True)
+    )
+    for name, image in itertools.islice(shown, len(wanted)):
+        yield image, next(journal.entries([name]))
 
 
 def _warn(settings: config.Prediction, source: Source, faults: dict) -> None:

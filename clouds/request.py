@@ -10,12 +10,20 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from clouds import client, config, images, locks, outputs, schema
+from clouds import (
+    client,
+    config,
+    geojson,
+    images,
+    locks,
+    outputs,
+    pixels,
+    schema,
+)
 from clouds.client import Answer, Client
 from clouds.errors import InputError
 from clouds.journal import Entry
@@ -60,6 +68,8 @@ def request(settings: config.Request) -> int:
         out.mkdir(parents=True, exist_ok=True)
         with locks.sole_writer(settings.out, "--out"):
             _check_new(out, settings)
+            if settings.bbox:
+                _check_box(settings, next(iter(found.values())), patience)
             entries, faults = _gather(settings, found, asked, patience)
             return _write(out, settings, found, entries, faults)
 
@@ -129,11 +139,21 @@ def _check_new(out: Path, settings: config.Request) -> None:
     outputs.clear(out, {})
 
 
+def _check_box(settings: config.Request, place: str, patience: Patience) -> None:
+    contents = _read(place, patience)
+    if isinstance(contents, Exception):
+        return
+    with contextlib.suppress(tf.errors.OpError):
+        shape = pixels.decode(contents, schema.SUBMISSION_SIZE)[1].numpy()
+        if doubt := geojson.doubt(settings.bbox, shape):
+            print(f"request: warning: {doubt}", file=sys.stderr)
+
+
 def _gather(
     settings: config.Request, found: dict[str, str], asked: Client, patience: Patience
 ) -> tuple[list[Entry], dict[str, str]]:
     entries, faults = [], {}
-    with tqdm(desc="request", total=len(found), unit="image", disable=None) as bar:
+    with tqdm(desc="request", unit="image", total=len(found), disable=None) as bar:
         for name, answer in _answers(settings, found, asked, patience):
             if isinstance(answer, Answer):
                 texts = answer.rle
@@ -181,8 +201,8 @@ def _read(place: str, patience: Patience) -> bytes | Exception:
             contents = images.read(tf.constant(place)).numpy()
         if contents.startswith(_KNOWN):
             return contents
-        pixels = tf.io.decode_image(contents, 3, expand_animations=False)
-        return tf.io.encode_png(pixels).numpy()
+        image = tf.io.decode_image(contents, 3, expand_animations=False)
+        return tf.io.encode_png(image).numpy()
     except (Busy, Rejected) as fault:
         return fault
     except tf.errors.OpError:
@@ -231,9 +251,7 @@ def _shown(place: str) -> np.ndarray:
     contents = _read(place, Patience(0, 60))
     if isinstance(contents, Exception):
         return np.zeros((*schema.SUBMISSION_SIZE, 3), np.uint8)
-    image = cv2.imdecode(np.frombuffer(contents, np.uint8), cv2.IMREAD_COLOR_RGB)
-    size = schema.SUBMISSION_SIZE[::-1]
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return pixels.decode(contents, schema.SUBMISSION_SIZE)[0].numpy()
 
 
 def _batched(names, size: int) -> Iterator[list[str]]:

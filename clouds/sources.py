@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     Attributes:
       names: of B images.
-      images: uint8[B, H, W, 3], of the network's size.
+      images: uint8[B, H, W, 3].
       faults: what is wrong with others, by their names.
     """
 
@@ -42,7 +42,10 @@ class Source(NamedTuple):
     Attributes:
       place: the folder, the zip or whatever else it is.
       batches: from a function of a name, whether the image is wanted, to batches of
-        these; which images come together does not depend on what is wanted.
+        these, of the size given, or else of the network's; which images come together
+        does not depend on what is wanted.
+      shape: height and width of the first image in its file; None where that cannot
+        be read, and of records, which keep no file's.
       total: how many images there are.
       names: of all, in order; of records they are not known before.
       orders: from an image to the order of its labels; `schema.LABELS`' if it has
@@ -51,7 +54,8 @@ class Source(NamedTuple):
     """
 
     place: str
-    batches: Callable[[Callable[[str], bool]], Iterator[Batch]]
+    batches: Callable[..., Iterator[Batch]]
+    shape: Callable[[], tuple[int, int] | None]
     total: int
     names: list[str] | None
     orders: dict[str, list[int]]
@@ -71,10 +75,10 @@ def of_records(settings: Prediction, trained: Training) -> Source:
     folder = settings.records
     read = manifest.read(folder, labelled=False)
 
-    def batches(wanted: Callable[[str], bool]) -> Iterator[Batch]:
+    def batches(wanted: Callable[[str], bool], size=trained.size) -> Iterator[Batch]:
         with data.damage_named(folder, read):
             for batch in data.test_batches(
-                folder, read, settings.batch_size, size=trained.size
+                folder, read, settings.batch_size, size=size
             ):
                 names = [name.decode() for name in batch["name"].numpy()]
                 kept = [k for k, name in enumerate(names) if wanted(name)]
@@ -84,7 +88,8 @@ def of_records(settings: Prediction, trained: Training) -> Source:
 
     checksum = manifest.checksum(f"{folder}/{manifest.FILE}")
     place = _absolute(folder)
-    return Source(place, batches, read.examples("test"), None, {}, checksum)
+    total = read.examples("test")
+    return Source(place, batches, lambda: None, total, None, {}, checksum)
 
 
 def of_files(settings: Prediction, trained: Training) -> Source:
@@ -104,22 +109,30 @@ def of_files(settings: Prediction, trained: Training) -> Source:
     files = images.pick(found, names, sample, settings.images)
     files = dict(zip(names, files, strict=True))
 
-    @tf.function
-    def decode(file: tf.Tensor) -> tf.Tensor:
+    def decode(file: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.device("CPU:0"):
             exact = trained.decode == "exact"
-            return pixels.decode(images.read(file), trained.size, exact=exact)[0]
+            return pixels.decode(images.read(file), size, exact=exact)
 
-    # Traced here: threads that begin together would each trace it.
-    decode = decode.get_concrete_function(tf.TensorSpec([], tf.string))
-
-    def load(name: str) -> np.ndarray | str:
+    def shape() -> tuple[int, int] | None:
         try:
-            return decode(tf.constant(files[name])).numpy()
+            _, of_file = decode(tf.constant(files[names[0]]), trained.size)
         except tf.errors.OpError:
-            return str(images.undecodable(files[name]))
+            return None
+        height, width = of_file.numpy().tolist()
+        return height, width
 
-    def batches(wanted: Callable[[str], bool]) -> Iterator[Batch]:
+    def batches(wanted: Callable[[str], bool], size=trained.size) -> Iterator[Batch]:
+        # Traced here: threads that begin together would each trace it.
+        traced = tf.function(lambda file: decode(file, size)[0])
+        traced = traced.get_concrete_function(tf.TensorSpec([], tf.string))
+
+        def load(name: str) -> np.ndarray | str:
+            try:
+                return traced(tf.constant(files[name])).numpy()
+            except tf.errors.OpError:
+                return str(images.undecodable(files[name]))
+
         of_all = (
             names[first : first + settings.batch_size]
             for first in range(0, len(names), settings.batch_size)
@@ -134,7 +147,7 @@ def of_files(settings: Prediction, trained: Training) -> Source:
 
     checksum = hashlib.sha256(json.dumps([names, orders]).encode()).hexdigest()
     place = _absolute(settings.images)
-    return Source(place, batches, len(names), names, orders, checksum)
+    return Source(place, batches, shape, len(names), names, orders, checksum)
 
 
 def _gathered(names: list[str], loaded: Iterator) -> Batch:

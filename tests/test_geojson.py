@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from clouds import geojson, rle, schema
 from clouds.journal import Entry
@@ -30,6 +31,33 @@ def test_each_label_with_a_mask_is_a_feature():
     assert two["geometry"]["type"] == "MultiPolygon"
     assert len(two["geometry"]["coordinates"]) == 2
     assert two["properties"]["area_px"] == 13
+
+
+@pytest.mark.parametrize(
+    ("box", "doubted"),
+    [
+        ((-61.0, 5.0, -40.0, 19.0), False),
+        ((5.0, -61.0, 19.0, -40.0), True),
+        ((170.0, 5.0, -169.0, 19.0), False),
+        ((-180.0, -60.0, 180.0, 60.0), True),
+        ((-61.0, 5.0, -44.0, 19.0), False),
+        ((-61.0, 5.0, -47.0, 19.0), True),
+    ],
+)
+def test_a_box_of_other_proportions_than_the_image_is_doubted(box, doubted):
+    assert bool(geojson.doubt(box, (1400, 2100))) == doubted
+    assert geojson.doubt(box, None) is None
+
+
+def test_a_doubt_names_the_order_and_both_proportions():
+    text = geojson.doubt((5.0, -61.0, 19.0, -40.0), (1400, 2100))
+    for part in (
+        "west, south, east, north",
+        "5,-61,19,-40",
+        "0.67 times",
+        "1.50 times",
+    ):
+        assert part in text
 
 
 def test_a_box_puts_them_on_the_earth():

@@ -218,7 +218,7 @@ def test_a_folder_without_images_or_none_at_all_is_refused(run, tmp_path, capsys
     assert not out.exists()
 
 
-EVERYTHING = ("--masks", "--geojson", "--bbox=-61,5,-50,15", "--coco", "--min-size", 50)
+EVERYTHING = ("--masks", "--geojson", "--bbox=-61,5,-40,19", "--coco", "--min-size", 50)
 
 
 def killed(arguments, journal_path, images_done):
@@ -414,6 +414,30 @@ def test_the_first_images_are_drawn(images, run, tmp_path):
     picture = cv2.imread(str(tmp_path / "two" / "overlays.png"))
     assert picture.shape[0] > 200
     assert picture.std() > 10
+
+
+def test_images_are_drawn_from_their_files_not_from_the_networks_pixels(
+    images, run, tmp_path, monkeypatch
+):
+    fine = np.zeros((350, 525, 3), np.uint8)
+    fine[:, ::2] = 255
+    first = images / names_of(images)[0]
+    cv2.imwrite(str(first), fine, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    drawn = []
+    monkeypatch.setattr(
+        outputs.plots, "overlays", lambda *args, **_: drawn.append(args)
+    )
+    assert predict(run, images, tmp_path / "out", "--overlays", 1) == 0
+    ((shown,), _, _) = drawn[0]
+    assert abs(shown.astype(int) - fine).max() < 30
+
+
+def test_a_box_in_another_order_is_warned_of(images, run, tmp_path, capsys):
+    for name, box in (("right", "-61,5,-40,19"), ("swapped", "5,-61,19,-40")):
+        flags = ("--geojson", f"--bbox={box}", "--overlays", 0)
+        assert predict(run, images, tmp_path / name, *flags) == 0
+        warned = "predict: warning: --bbox should have" in capsys.readouterr().err
+        assert warned == (name == "swapped")
 
 
 def test_probabilities_that_are_no_numbers_are_refused(images, tmp_path, capsys):

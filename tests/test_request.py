@@ -54,6 +54,14 @@ def test_a_folder_becomes_a_submission_and_what_is_torn_is_told(
     assert cv2.imread(str(tmp_path / "overlays.png")).std() > 10
 
 
+def test_a_box_in_another_order_is_warned_of(server, pictures, tmp_path, capsys):
+    for name, box in (("right", "-61,5,-40,19"), ("swapped", "5,-61,19,-40")):
+        flags = ["--geojson", f"--bbox={box}", "--overlays", "0"]
+        assert ask(server, tmp_path / name, pictures / "a.jpg", flags=flags) == 0
+        warned = "request: warning: --bbox should have" in capsys.readouterr().err
+        assert warned == (name == "swapped")
+
+
 def test_zips_files_patterns_and_urls_are_asked_about(server, pictures, tmp_path):
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.write(pictures / "a.jpg", "inside/z.jpg")

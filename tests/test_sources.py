@@ -39,6 +39,17 @@ def test_batches_hold_all_images_in_order(images):
     assert np.ptp(batches[0].images) > 50
 
 
+def test_images_come_in_another_size_on_demand(images):
+    (batch, *_) = of_files(images).batches(every, (90, 120))
+    assert batch.images.shape == (2, 90, 120, 3)
+
+
+def test_the_first_images_shape_is_that_of_its_file(images):
+    assert of_files(images).shape() == (96, 144)
+    min(images.iterdir()).write_bytes(b"torn")
+    assert of_files(images).shape() is None
+
+
 def test_which_images_come_together_does_not_depend_on_what_is_wanted(images):
     source = of_files(images)
     _, b, c, d, _, _, g = source.names

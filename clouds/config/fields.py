@@ -36,7 +36,7 @@ Box = Annotated[
     tuple[float, float, float, float],
     Form(
         "W,S,E,N",
-        "west,south,east,north in degrees, such as -61,5,-50,15",
+        "west,south,east,north in degrees, such as -61,5,-40,19",
         separator=",",
     ),
 ]

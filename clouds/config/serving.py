@@ -120,7 +120,7 @@ class Request:
     geojson: bool = flag("write masks as polygons, to masks.geojson", False)
     bbox: Box | None = flag(
         "west, south, east and north of each image in degrees, for --geojson, as in "
-        "--bbox=-61,5,-50,15; pixels if not given",
+        "--bbox=-61,5,-40,19; pixels if not given",
         None,
     )
 
