@@ -68,7 +68,7 @@ def make(
         logs.Panel(folder, *examples, averaged),
         logs.Board(folder),
         *trackers,
-        logs.Bar(),
+        logs.Bar(settings.batch_size, checkpointing.watch.records.examples("val")),
         checkpointing,
     ]
 

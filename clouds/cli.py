@@ -73,8 +73,7 @@ def _run(command: str, given: dict) -> int:
     settings, module, function = COMMANDS[command]
     debug, printed = given.pop("debug"), given.pop("print_config")
     file, level = given.pop("config"), given.pop("log_level")
-    if level:
-        startup.log_from(level)
+    startup.log_from(level)
     try:
         known = config.gather(settings, given, file)
         if printed:

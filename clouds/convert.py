@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
 
 from clouds import (
+    bars,
     beam,
     config,
     images,
@@ -76,7 +76,7 @@ def _source(settings: config.Records, found: dict[str, str]) -> table.Table:
 def _verify(folder: str) -> None:
     read = manifest.load(folder) or manifest.read(folder)
     faults = []
-    for shard in tqdm(read.shards, unit="shard", disable=None, desc="verify"):
+    for shard in bars.bar(read.shards, desc="verify", unit="shard"):
         for fault in records.faults(folder, read, shard):
             faults.append(fault)
             print(fault)
@@ -158,7 +158,7 @@ def _write_shards(settings, source, files, order, started: Manifest) -> None:
         return
     total = sum(started.shards[index].examples for index in missing)
     workers = min(settings.workers, -(-total // _IMAGES_A_WORKER))
-    with tqdm(total=total, unit="image", disable=None, desc="records") as bar:
+    with bars.bar(desc="records", unit="image", total=total) as bar:
         flat = itertools.chain.from_iterable(tasks)
         examples = startup.in_processes(_examples, flat, workers)
         for index in missing:

@@ -184,8 +184,10 @@ def _add_general(parser: Parser) -> None:
         "--log-level",
         choices=LEVELS,
         metavar=f"{{{','.join(LEVELS)}}}",
-        help="of what TensorFlow and other libraries log to stderr, C++ included "
-        "(default: warning, and nothing of C++)",
+        help="of what is logged to stderr, by TensorFlow and other libraries too, C++ "
+        "included; info has a line a minute on how far a long command is, where there "
+        "is no terminal to show a bar (default: these lines and warnings, and nothing "
+        "of C++)",
     )
     group.add_argument("--debug", action="store_true", help="show where an error arose")
     _add_help_and_version(group)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import optimizers, plots, schema
+from clouds import bars, optimizers, plots, schema
 from clouds.checkpoints import Progress
 
 PANEL = "validation.png"
@@ -135,19 +135,59 @@ class Board(keras.callbacks.Callback):
 
 
 class Bar(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar, without the figures of each label."""
+    """Keras's progress bar, without the figures of each label.
+
+    Where Keras shows no bar, lines are logged (`clouds.bars`).
+
+    Args:
+      batch_size: images a step.
+      validation: images of the validation split.
+    """
 
     async_safe = True
+
+    def __init__(self, batch_size: int, validation: int):
+        super().__init__()
+        self.batch_size = batch_size
+        self.validation = validation
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Begins one."""
+        super().on_epoch_begin(epoch, logs)
+        self.name = f"epoch {epoch + 1}/{self.epochs}"
+        self._begin_lines(self.name, self.target * self.batch_size)
 
     def on_train_batch_end(self, batch, logs=None):
         """Shows a step."""
         with _colours():
             super().on_train_batch_end(batch, _without_labels(logs))
+        self.lines.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
+        self._go_on(batch)
+
+    def on_test_begin(self, logs=None):
+        """Begins the validation."""
+        self.lines.close()
+        self._begin_lines(f"{self.name}, validation", self.validation)
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Goes on with it."""
+        self._go_on(batch)
 
     def on_epoch_end(self, epoch, logs=None):
         """Shows an epoch."""
+        self.lines.close()
         with _colours():
             super().on_epoch_end(epoch, _without_labels(logs))
+
+    def _begin_lines(self, what: str, images: int):
+        self.lines = bars.lines(
+            desc=what, unit="image", total=images, disable=self.verbose == 1
+        )
+
+    def _go_on(self, batch: int):
+        # Keras may tell of steps in another order.
+        done = min((batch + 1) * self.batch_size, self.lines.total)
+        self.lines.update(done - self.lines.n)
 
 
 class _Colourless:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from clouds import (
+    bars,
     config,
     ensemble,
     geojson,
@@ -204,13 +204,13 @@ def _predict(
     """Predicts what the journal lacks; returns what is wrong with the others."""
     faults = {}
     before = len(journal)
-    with tqdm(
-        desc="predict", unit="image", total=source.total, initial=before, disable=None
+    with bars.bar(
+        desc="predict", unit="image", total=source.total, initial=before
     ) as bar:
         for batch in source.batches(lambda name: name not in journal):
             for name, fault in batch.faults.items():
                 if len(faults) < _REPORTED:
-                    tqdm.write(f"predict: unreadable: {fault}", file=sys.stderr)
+                    bars.tell(f"predict: unreadable: {fault}")
                 faults[name] = fault
             if batch.names:
                 journal.add(batch_entries(batch))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from clouds import (
+    bars,
     client,
     config,
     geojson,
@@ -103,7 +103,7 @@ def ask(
 
 
 def _tell(text: str) -> None:
-    tqdm.write(f"request: {text}", file=sys.stderr)
+    bars.tell(f"request: {text}")
 
 
 def _find(places: Sequence[str]) -> dict[str, str]:
@@ -153,7 +153,7 @@ def _gather(
     settings: config.Request, found: dict[str, str], asked: Client, patience: Patience
 ) -> tuple[list[Entry], dict[str, str]]:
     entries, faults = [], {}
-    with tqdm(desc="request", unit="image", total=len(found), disable=None) as bar:
+    with bars.bar(desc="request", unit="image", total=len(found)) as bar:
         for name, answer in _answers(settings, found, asked, patience):
             if isinstance(answer, Answer):
                 texts = answer.rle

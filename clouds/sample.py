@@ -4,9 +4,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from clouds import config, plots, rle, scenes, schema
+from clouds import bars, config, plots, rle, scenes, schema
 from clouds.table import COLUMNS
 
 _SHOWN = 8
@@ -28,8 +27,7 @@ def write(settings: config.Sample) -> None:
         (out / f"{split}_images").mkdir(parents=True, exist_ok=True)
     counts = {"train": settings.train, "test": settings.test}
     seeds = range(settings.seed, settings.seed + settings.train + settings.test)
-    bar = tqdm(seeds, unit="scene", disable=None, desc="scenes")
-    for seed in bar:
+    for seed in bars.bar(seeds, desc="scenes", unit="scene"):
         split = "train" if seed - settings.seed < counts["train"] else "test"
         image, masks = scenes.scene(seed, settings.size)
         if len(shown) < _SHOWN:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 
 _CHUNK = 16
+_BARS = "clouds.bars"
 
 
 def load(module: str) -> ModuleType:
@@ -40,12 +41,18 @@ def load(module: str) -> ModuleType:
     return loaded
 
 
-def log_from(level: str) -> None:
-    """Lets libraries log to stderr, also at their start and from C++.
+def log_from(level: str | None) -> None:
+    """Lets us and libraries log to stderr, also at their start and from C++.
 
     Args:
-      level: debug, info, warning or error; what is below is not shown.
+      level: debug, info, warning or error; what is below is not shown. If None, that
+        is warning, but info of `clouds.bars`, and nothing of C++ is shown.
     """
+    logging.getLogger(_BARS).setLevel(logging.NOTSET if level else logging.INFO)
+    if level is None:
+        # What shows warnings where nothing was configured.
+        logging.lastResort.setLevel(logging.INFO)
+        return
     logging.basicConfig(level=level.upper(), stream=sys.stderr)
     numbers = {"debug": "0", "info": "0", "warning": "1", "error": "2"}
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = numbers[level]

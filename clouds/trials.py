@@ -13,9 +13,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
-from clouds import data, ensemble, manifest, run, schema
+from clouds import bars, data, ensemble, manifest, run, schema
 from clouds.errors import InputError
 from clouds.manifest import Manifest
 
@@ -112,7 +111,7 @@ class Trial:
           InputError: a run or a shard cannot be read, or a probability is no number
             from 0 to 1.
         """
-        with tqdm(total=self.images, unit="image", disable=None, desc=title) as bar:
+        with bars.bar(desc=title, unit="image", total=self.images) as bar:
             for part, network in zip(self.parts, self._networks, strict=True):
                 batches = data.evaluation_batches(
                     self.folder,

@@ -100,7 +100,7 @@ def test_the_facts_hold_the_speed_of_the_epochs(run):
 @pytest.mark.parametrize("wish", ["", "1"])
 def test_the_bar_has_no_colours_where_none_are_wished_for(wish, monkeypatch, capsys):
     monkeypatch.setenv("NO_COLOR", wish)
-    bar = logs.Bar()
+    bar = logs.Bar(batch_size=4, validation=3)
     bar.set_params({"verbose": 1, "epochs": 1, "steps": 2})
     bar.on_train_begin()
     bar.on_epoch_begin(0)
@@ -110,3 +110,28 @@ def test_the_bar_has_no_colours_where_none_are_wished_for(wish, monkeypatch, cap
     assert "loss: 0.2500" in shown
     assert "dice_fish" not in shown
     assert ("\x1b[" in shown) == (wish == "")
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_without_a_bar_lines_tell_of_training_and_validation(
+    verbose, monkeypatch, caplog
+):
+    monkeypatch.setattr(logs.bars, "_SECONDS", 0)
+    caplog.set_level("INFO", "clouds.bars")
+    bar = logs.Bar(batch_size=4, validation=3)
+    bar.set_params({"verbose": verbose, "epochs": 5, "steps": 2})
+    bar.on_train_begin()
+    bar.on_epoch_begin(1)
+    bar.on_train_batch_end(0, {"loss": 0.5})
+    bar.on_test_begin()
+    bar.on_test_batch_end(0, {"loss": 0.5})
+    bar.on_test_end()
+    bar.on_epoch_end(1, {"loss": 0.25})
+    told = [line for line in caplog.messages if ": 0 of" not in line]
+    if verbose == 1:
+        assert told == []
+        return
+    training, validation = told
+    assert training.startswith("epoch 2/5: 4 of 8 images, ")
+    assert training.endswith(" left, loss 0.5000")
+    assert validation.startswith("epoch 2/5, validation: 3 of 3 images, ")

@@ -38,6 +38,24 @@ def test_libraries_speak_from_the_level_that_is_asked_for():
     assert python(code.format(level="error")).stderr == ""
 
 
+@pytest.mark.parametrize("level", [None, "info", "warning"])
+def test_how_far_a_command_is_is_told_unless_only_warnings_are_asked_for(level):
+    code = (
+        "import logging\n"
+        "from clouds import startup\n"
+        f"startup.log_from({level!r})\n"
+        "logging.getLogger('clouds.bars').info('half')\n"
+        "logging.getLogger('library').info('a word')\n"
+        "logging.getLogger('library').warning('beware')\n"
+    )
+    shown = python(code).stderr
+    assert ("half" in shown, "a word" in shown, "beware" in shown) == (
+        level != "warning",
+        level == "info",
+        True,
+    )
+
+
 def test_what_was_held_back_is_shown_when_the_import_fails(tmp_path):
     (tmp_path / "broken.py").write_text(
         "import os\nos.write(2, b'the reason')\nraise ImportError('broken')\n"
