@@ -6,6 +6,7 @@ within it; so that clients that trickle bytes, or take none, hold no connection 
 """
 
 import asyncio
+import http
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -61,6 +62,10 @@ class _Patient(H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def eof_received(self) -> None:
+        if self.conn.their_state is h11.SEND_BODY:
+            self.data_received(b"")
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._watch()
@@ -111,7 +116,8 @@ class _Patient(H11Protocol):
 
     def _answer(self, status: int, reason: str) -> None:
         _, headers, body = _message(Refusal(status, reason))
-        response = h11.Response(status_code=status, headers=headers)
+        phrase = http.HTTPStatus(status).phrase
+        response = h11.Response(status_code=status, headers=headers, reason=phrase)
         for event in (response, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))
 

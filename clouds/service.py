@@ -17,6 +17,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import logging
+import math
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -90,11 +91,14 @@ class Service:
             for other in ("classify", "regress"):
                 routes.append(self._route(f"{model}:{other}", self._not_made, **post))
             routes.append(self._route(model, self._status))
-        return Starlette(
+        application = Starlette(
             routes=routes,
             exception_handlers={HTTPException: _unknown},
             lifespan=self._lifespan,
         )
+        # To a place that the client's Host header names.
+        application.router.redirect_slashes = False
+        return application
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, application: Starlette) -> AsyncIterator[None]:
@@ -312,7 +316,8 @@ def _collection(body: bytes) -> bytes:
         image = str(asked["image"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         texts = scores = []
-    if not len(texts) == len(scores) == len(schema.LABELS):
+    finite = all(map(math.isfinite, scores))
+    if not finite or not len(texts) == len(scores) == len(schema.LABELS):
         raise Refusal(
             400,
             "A request for polygons must be JSON with 'image', and with 'rle' and "

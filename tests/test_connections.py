@@ -101,6 +101,16 @@ def test_what_is_no_request_is_told_400(sent):
     assert "16384 bytes at most" in json.loads(body)["error"]
 
 
+def test_a_body_that_ends_too_early_is_told_400():
+    async def scenario(connect, server):
+        reader, writer = await connect()
+        writer.write(REQUEST + b"01234")
+        writer.write_eof()
+        return await said(reader, writer)
+
+    assert talk(scenario).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
 def test_what_is_no_request_after_an_answer_began_only_ends_the_connection():
     async def scenario(connect, server):
         reader, writer = await connect()

@@ -170,6 +170,7 @@ def test_status_and_metadata_are_told(ask, model):
         ("GET", "/v1/models/../../etc/passwd", 404),
         ("GET", "/v1/models/%00", 404),
         ("GET", "/etc/passwd", 404),
+        ("GET", "/v1/models/clouds/", 404),
         ("POST", "/v1/models/clouds/../../x:predict", 404),
         ("DELETE", "/v1/models/clouds", 405),
     ],
@@ -221,6 +222,7 @@ FOUR = [1, 1, 1, 1]
         {"image": "", "rle": ["x y", "", "", ""], "score": FOUR},
         {"image": "", "rle": ["1 999999", "", "", ""], "score": FOUR},
         {"image": "", "rle": ["1 3", "", "", ""], "score": ["x"] * 4},
+        {"image": "", "rle": ["1 3", "", "", ""], "score": ["nan"] * 4},
     ],
 )
 def test_polygons_of_no_runs_are_refused(ask, asked):
