@@ -294,6 +294,8 @@ async def _unless_gone(request: Request, work):
     finally:
         work.cancel()
         gone.cancel()
+        # asyncio would log a fault that nobody looks at.
+        await asyncio.gather(work, gone, return_exceptions=True)
 
 
 def _answered(result: Row | Exception) -> Row | Refusal:

@@ -1,6 +1,8 @@
 import asyncio
 import base64
 import contextlib
+import gc
+import json
 import threading
 import zlib
 
@@ -281,6 +283,35 @@ def test_more_than_can_wait_is_told_429_and_when_to_come_back(talk, model, monke
         return [(await first).status_code, (await waiting).status_code]
 
     assert talk(scenario, max_queue=4) == [200, 200]
+
+
+@pytest.mark.parametrize("path", ["/v1/images", PREDICT])
+def test_a_client_that_leaves_is_no_fault(talk, model, monkeypatch, caplog, path):
+    two = json.dumps({"instances": [b64(GOOD)] * 2}).encode()
+    body = {"type": "http.request", "body": two if path == PREDICT else GOOD}
+    sent = []
+
+    async def scenario(client):
+        with held_up(model, monkeypatch) as (begun, _):
+
+            async def receive():
+                if "body" in messages[0]:
+                    return messages.pop(0)
+                await asyncio.to_thread(begun.wait)
+                return messages[0]
+
+            async def send(message):
+                sent.append(message)
+
+            messages = [body, {"type": "http.disconnect"}]
+            scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+            scope |= {"query_string": b"", "root_path": ""}
+            await client._transport.app(scope, receive, send)
+
+    talk(scenario)
+    gc.collect()
+    assert sent[0]["status"] == 499
+    assert not caplog.records
 
 
 def test_bodies_share_a_memory(talk, model, monkeypatch):
