@@ -133,5 +133,5 @@ def _too_long(received: str, most: int) -> Refusal:
     return Refusal(
         413,
         f"A request must have {most} bytes at most. Received: {received}. Send fewer "
-        "images at a time.",
+        "images at a time, or smaller ones.",
     )

@@ -180,6 +180,59 @@ def test_what_is_no_image_is_told_and_the_next_one_is_shown(opened):
     until(lambda: status(browser) == "next.png: Fish, Flower found.")
 
 
+def test_a_file_that_is_gone_is_told_so(opened):
+    browser, folder = opened
+    browser.execute_script(
+        "document.getElementById('file').addEventListener("
+        "'input', (event) => { window.kept = event.target.files[0]; });"
+    )
+    choose(browser, folder / "gone.jpg", tiny_export.encoded())
+    until(lambda: status(browser).startswith("gone.jpg: Fish"))
+    (folder / "gone.jpg").unlink()
+    browser.execute_script("take(kept)")
+    until(lambda: "cannot be read" in status(browser))
+
+
+def test_an_image_whose_answer_comes_late_does_not_replace_the_next_one(opened):
+    browser, folder = opened
+    browser.execute_script(
+        "const own = unpacked;"
+        "unpacked = async (text) => {"
+        "  unpacked = own;"
+        "  await new Promise((go) => { window.go = go; });"
+        "  return own(text);"
+        "};"
+    )
+    choose(browser, folder / "first.jpg", tiny_export.encoded())
+    until(lambda: browser.execute_script("return window.go !== undefined"))
+    choose(browser, folder / "second.jpg", tiny_export.encoded())
+    until(lambda: status(browser).startswith("second.jpg: Fish"))
+    browser.execute_async_script("go(); setTimeout(arguments[0], 500);")
+    assert status(browser).startswith("second.jpg: Fish")
+    assert browser.execute_script("return found.name") == "second.jpg"
+
+
+def drop(browser, count, text=""):
+    browser.execute_script(
+        "const dropped = new DataTransfer();"
+        "for (let k = 0; k < arguments[0]; k++)"
+        "  dropped.items.add(new File(['x'], `${k}.jpg`, { type: 'image/jpeg' }));"
+        "if (arguments[1]) dropped.setData('text/plain', arguments[1]);"
+        "document.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped }));",
+        count,
+        text,
+    )
+    return status(browser)
+
+
+def test_what_is_dropped_and_is_not_one_file_is_told_so(opened):
+    browser, _ = opened
+    assert drop(browser, 2).startswith("One image file at a time. Received: 2.")
+    assert drop(browser, 0, "words").startswith("One image file at a time. Received: 0")
+    drop(browser, 1)
+    until(lambda: status(browser).startswith("0.jpg: Image must be"))
+
+
 def test_what_only_the_browser_unpacks_is_asked_about_too(opened):
     browser, folder = opened
     choose(browser, folder / "shot.webp", tiny_export.encoded(".webp"))
