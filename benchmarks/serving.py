@@ -7,6 +7,8 @@ against the notebook's way with the same weights, in an environment of its own
 (`bin/test --oracle`): OpenCV's decoder and resizing, segmentation-models on TensorFlow
 2.15 in float32, the notebook's loop over components and its mask2rle. All take turns, a
 batch at a time, and a ratio is of one round, in which images are met equally often.
+Ours have their kernels laid out once, as in `bin/serve` and `docker/compose.yaml`
+(TF_ONEDNN_ASSUME_FROZEN_WEIGHTS; 0 in the environment does without).
 
 Example:
   PYTHONPATH=. .venv/bin/python benchmarks/serving.py --run runs/first
@@ -123,6 +125,7 @@ def main():
         arguments = [folder / "weights.npz", *paths]
         script = "serving_notebook.py"
         peer = duel.Contender(options.oracle, *arguments, script=script)
+        os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
         model = loader.Model(folder / "model" / "1")
         parts = loader.Model(folder / "parts")
         for size in (1, 8):

@@ -55,9 +55,8 @@ def export(settings: config.Export) -> Path:
     trained = ensemble.settings(settings.run)
     tuned = run.rule(settings.run[0])
     rule = settings.rule(tuned)
-    network = ensemble.load(
-        settings.run, flips=settings.flips, precision=settings.precision
-    )
+    precision = settings.precision or trained.precision
+    network = ensemble.load(settings.run, flips=settings.flips, precision=precision)
     built = signatures.build(network, rule, exact=trained.decode == "exact")
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -68,17 +67,22 @@ def export(settings: config.Export) -> Path:
         part = out / "part"
         shutil.rmtree(part, ignore_errors=True)
         outputs = save(part, built)
-        _add(part, version.name, settings, rule, built, outputs)
+        _add(part, version.name, settings, precision, rule, built, outputs)
         part.rename(version)
         manifest.write_text(str(out / MODELS), models_config(versions(out)))
         manifest.write_text(str(out / BATCHING), _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")
     if tuned is None:
         print("No rule was tuned for the run: bin/evaluate --tune does.")
-    if settings.precision != trained.precision:
+    if precision != trained.precision:
         print(
-            f"It computes in {settings.precision}, bin/predict in {trained.precision}: "
-            "some pixels of their masks may differ."
+            f"It computes in {precision}, bin/predict in {trained.precision}: some "
+            "pixels of their masks may differ."
+        )
+    if precision == "mixed_float16":
+        print(
+            "It computes in mixed_float16, as it was trained: CPUs are slow at that. "
+            "For one, export with --precision mixed_bfloat16 or float32."
         )
     return version
 
@@ -131,7 +135,7 @@ def models_config(known: Sequence[int]) -> str:
     return _MODELS.format(name=NAME, served=served, labels="\n".join(lines))
 
 
-def _add(folder, version, settings, rule, built, outputs) -> None:
+def _add(folder, version, settings, precision, rule, built, outputs) -> None:
     """Adds what lies beside the SavedModel of a version."""
     inputs = {name: spec for name, (_, spec) in built.items()}
     extra = folder / EXTRA
@@ -147,7 +151,7 @@ def _add(folder, version, settings, rule, built, outputs) -> None:
         rule,
         tuned=rule == run.rule(settings.run[0]),
         metrics=measured and measured.facts,
-        precision=settings.precision,
+        precision=precision,
         flips=settings.flips,
     )
     (folder / cards.MODEL).write_text(card)

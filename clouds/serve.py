@@ -6,7 +6,7 @@ import socket
 
 import uvicorn
 
-from clouds import config, connections
+from clouds import config, connections, startup
 from clouds.errors import InputError
 from clouds.models import Model
 from clouds.service import Service
@@ -26,6 +26,7 @@ def serve(settings: config.Serving) -> None:
       InputError: the model cannot be loaded, or the address not be listened at.
     """
     with _listening(settings.host, settings.port) as listener:
+        startup.freeze_kernels()
         warm = sorted({1, settings.max_batch})
         model = Model(settings.model, settings.name, warm)
         application = Service(settings, model).application()

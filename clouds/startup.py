@@ -17,6 +17,7 @@ from types import ModuleType
 
 _CHUNK = 16
 _BARS = "clouds.bars"
+_FROZEN = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
 
 
 def load(module: str) -> ModuleType:
@@ -56,6 +57,21 @@ def log_from(level: str | None) -> None:
     logging.basicConfig(level=level.upper(), stream=sys.stderr)
     numbers = {"debug": "0", "info": "0", "warning": "1", "error": "2"}
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = numbers[level]
+
+
+def freeze_kernels() -> None:
+    """Lets TensorFlow lay out kernels for the CPU once, and not for each batch.
+
+    It asks for this at the process's first convolution, and convolves with what it
+    has laid out from then on: for a process that changes no kernels. One in which the
+    variable is set to 0 goes without.
+    """
+    os.environ.setdefault(_FROZEN, "1")
+
+
+def thaw_kernels() -> None:
+    """The reverse, for a process that trains, whatever its environment says."""
+    os.environ.pop(_FROZEN, None)
 
 
 def in_processes(function: Callable, tasks: Iterable, workers: int) -> Iterator:

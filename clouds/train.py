@@ -27,6 +27,7 @@ from clouds import (
     resnet,
     run,
     schema,
+    startup,
     trackers,
     trials,
     tuner,
@@ -79,6 +80,7 @@ def train(settings: config.Training) -> None:
       InputError: records or folder do not fit the settings, or the loss is no
         longer finite.
     """
+    startup.thaw_kernels()
     if settings.deterministic:
         _be_deterministic()
     trackers.check(settings.track)

@@ -193,4 +193,4 @@ def test_defaults_of_flags_of_one_name_differ_only_where_the_work_does():
             if field.default not in (dataclasses.MISSING, None):
                 defaults.setdefault(field.name, set()).add(field.default)
     different = {name for name, some in defaults.items() if len(some) > 1}
-    assert different == {"size", "grid", "batch_size", "precision"}
+    assert different == {"size", "grid", "batch_size"}

@@ -3,7 +3,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -116,22 +115,62 @@ def test_the_text_is_that_of_bin_predict_on_the_same_files(
     assert (texts != "").any()
 
 
+@pytest.fixture(scope="module", params=["mixed_bfloat16", "mixed_float16"])
+def half(request, run, tmp_path_factory):
+    """The run as if trained in half precision, and its export."""
+    folder = tmp_path_factory.mktemp("half") / "run"
+    shutil.copytree(run, folder)
+    settings = json.loads((folder / run_folder.CONFIG).read_text())
+    settings["precision"] = request.param
+    (folder / run_folder.CONFIG).write_text(json.dumps(settings))
+    model = folder.with_name("model")
+    assert cli.main(["export", "--run", str(folder), "--out", str(model), *RULE]) == 0
+    assert request.param in (model / "1" / cards.MODEL).read_text()
+    return folder, model
+
+
 def test_a_run_in_half_precision_is_exported_so_and_in_half_the_size(
-    run, jpegs, tmp_path
+    half, jpegs, tmp_path
 ):
-    half = Path(shutil.copytree(run, tmp_path / "run"))
-    settings = json.loads((half / run_folder.CONFIG).read_text())
-    settings["precision"] = "mixed_bfloat16"
-    (half / run_folder.CONFIG).write_text(json.dumps(settings))
-    model = tmp_path / "model"
-    flags = ["--run", str(half), "--out", str(model), *RULE]
-    assert cli.main(["export", *flags, "--precision", "mixed_bfloat16"]) == 0
+    folder, model = half
     texts = texts_of_export(model, jpegs)
-    assert (texts == texts_of_predict(half, jpegs, tmp_path)).all()
+    assert (texts == texts_of_predict(folder, jpegs, tmp_path)).all()
     assert (texts != "").any()
     served = answer_in_session(model / "1", jpegs)["rle"].astype(str)
     assert (served == texts).all()
-    assert stored(model / "1") < 0.55 * (half / run_folder.WEIGHTS).stat().st_size
+    weights = (folder / run_folder.WEIGHTS).stat().st_size
+    assert stored(model / "1") < 0.55 * weights
+
+
+def test_other_loaders_answer_in_half_precision(half, oracle, jpegs, tmp_path):
+    _, model = half
+    signature = tf.saved_model.load(str(model / "1")).signatures["serving_default"]
+    answer = signature(image_bytes=tf.constant(jpegs[:4]))
+    answer = {key: value.numpy() for key, value in answer.items()}
+    (tmp_path / "requests").write_bytes(
+        pickle.dumps([("serving_default", batch_of(jpegs[:4]))])
+    )
+    paths = [model / "1", tmp_path / "requests", tmp_path / "answers"]
+    in_cpp(*paths)
+    same([answer], pickle.loads(paths[-1].read_bytes()))
+    oracle("serve_export.py", OPS, *paths)
+    _, older = pickle.loads(paths[-1].read_bytes())
+    np.testing.assert_allclose(older["score"], answer["score"], atol=0.01)
+
+
+def test_an_export_in_another_precision_says_that_masks_may_differ(
+    half, run, tmp_path, capsys
+):
+    flags = ["--run", str(half[0]), "--out", str(tmp_path)]
+    assert cli.main(["export", *flags, "--precision", "float32"]) == 0
+    assert "some pixels of their masks may differ" in capsys.readouterr().out
+    assert stored(tmp_path / "1") > 0.95 * (run / run_folder.WEIGHTS).stat().st_size
+
+
+def in_cpp(*paths):
+    command = [sys.executable, ROOT / "tests/loader.py", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=paths[-1].parent)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_cpp_loader_answers_alike_without_tensorflows_python(
@@ -139,9 +178,7 @@ def test_the_cpp_loader_answers_alike_without_tensorflows_python(
 ):
     (tmp_path / "requests").write_bytes(pickle.dumps(requests))
     paths = [exported / "1", tmp_path / "requests", tmp_path / "answers"]
-    command = [sys.executable, ROOT / "tests/loader.py", *paths]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    in_cpp(*paths)
     same(answers, pickle.loads(paths[-1].read_bytes()))
 
 

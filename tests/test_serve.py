@@ -278,7 +278,11 @@ def test_a_new_version_is_picked_up_and_requests_end_before_the_server(
     assert (tmp_path / "log").read_text() == ""
 
 
-def test_a_folder_without_a_model_or_a_port_in_use_is_refused(tmp_path, capsys, server):
+def test_a_folder_without_a_model_or_a_port_in_use_is_refused(
+    tmp_path, capsys, server, monkeypatch
+):
+    # Else it would hold for this process, which trains too.
+    monkeypatch.setenv("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "0")
     serve = ["serve", "--model", str(tmp_path)]
     assert cli.main([*serve, "--port", str(_address(server)[1])]) == 2
     assert "must be an address of this machine, and free" in capsys.readouterr().err

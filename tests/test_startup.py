@@ -91,3 +91,19 @@ def test_a_pool_ends_with_its_parent(tmp_path):
             return
         subprocess.run(["sleep", "0.1"], check=True)
     pytest.fail(f"worker {worker} outlived its parent by 10 s")
+
+
+def test_a_process_that_trains_convolves_with_its_present_kernel():
+    code = (
+        "from clouds import startup\n"
+        "startup.freeze_kernels()\n"
+        "startup.thaw_kernels()\n"
+        "tf = startup.load('tensorflow')\n"
+        "images = tf.ones([1, 32, 32, 16])\n"
+        "kernel = tf.Variable(tf.ones([3, 3, 16, 16]))\n"
+        "convolve = tf.function(lambda: tf.nn.conv2d(images, kernel, 1, 'VALID'))\n"
+        "before = convolve()[0, 0, 0, 0]\n"
+        "kernel.assign(3 * kernel)\n"
+        "print(float(convolve()[0, 0, 0, 0] / before))\n"
+    )
+    assert python(code).stdout == "3.0\n"

@@ -215,10 +215,11 @@ class Export(_Judgement):
     """
 
     out: Folder = flag("folder of the model; the export becomes its next version there")
-    precision: Literal["float32", "mixed_bfloat16"] = flag(
+    precision: Literal["float32", "mixed_bfloat16"] | None = flag(
         "of the network; mixed_bfloat16 takes half the space, and half the time on a "
-        "CPU that knows bfloat16",
-        "float32",
+        "CPU that knows bfloat16; if not given, that of the training, in which "
+        "bin/predict computes too",
+        None,
     )
 
 
