@@ -43,6 +43,8 @@ _MEGA = 1_000_000
 _PARSERS = 2
 _GONE = 499
 _DIGITS = 19
+_MOST_RUNS = 20_000
+"""That become polygons within a second, whatever their form."""
 
 
 class Service:
@@ -324,6 +326,13 @@ def _collection(body: bytes) -> bytes:
             400,
             "A request for polygons must be JSON with 'image', and with 'rle' and "
             f"'score' of {len(schema.LABELS)} each.",
+        )
+    runs = sum(len(text.split()) for text in texts) // 2
+    if runs > _MOST_RUNS:
+        raise Refusal(
+            413,
+            f"Masks must have {_MOST_RUNS:,} runs at most, together, to become "
+            f"polygons. Received: {runs:,}. Drop their small pieces first.",
         )
     try:
         entry = Entry(image=image, plain=texts, cleaned=texts, scores=scores)

@@ -231,6 +231,14 @@ def test_polygons_of_no_runs_are_refused(ask, asked):
     refused(ask("POST", "/v1/geojson", json=asked), 400)
 
 
+def test_polygons_of_too_many_runs_are_refused(ask):
+    board = " ".join(f"{start} 1" for start in range(1, 20_000, 2))
+    asked = {"image": "", "rle": [board] * 4, "score": FOUR}
+    refused(ask("POST", "/v1/geojson", json=asked), 413, "Received: 40,000")
+    asked["rle"] = [board, board, "", ""]
+    assert ask("POST", "/v1/geojson", json=asked).status_code == 200
+
+
 def test_health_and_figures_are_told(talk):
     async def scenario(client):
         await client.post(PREDICT, json={"instances": [b64(GOOD), b64(BAD)]})
