@@ -19,10 +19,10 @@ from tqdm import tqdm  # noqa: E402
 
 from clouds import (  # noqa: E402
     data,
+    drawing,
     kernels,
     manifest,
     pixels,
-    postprocess,
     run,
     scores,
     signatures,
@@ -130,7 +130,7 @@ def dice(predict, folder, records, size):
 
     @tf.function(reduce_retracing=True)
     def judge(images, truth):
-        _, drawn = postprocess.draw(predict(images), rule, images, known.truth_size)
+        _, drawn = drawing.draw(predict(images), rule, images, known.truth_size)
         true, drawn = tf.cast(truth, tf.int32), tf.cast(drawn, tf.int32)
         return [tf.reduce_sum(each, (1, 2)) for each in (true, drawn, true * drawn)]
 

@@ -22,6 +22,7 @@ import tensorflow as tf  # noqa: E402
 
 from clouds import (  # noqa: E402
     config,
+    drawing,
     pixels,
     postprocess,
     run,
@@ -76,7 +77,7 @@ def write_parts(folder, settings, precision, path):
 
     def judge(images, probabilities):
         rule = run.rule(folder) or Rule()
-        text, area = postprocess.measure(probabilities, rule, images, grid)
+        text, area = drawing.measure(probabilities, rule, images, grid)
         score = postprocess.presence(postprocess.resize(probabilities, grid))
         return {"rle": text, "area": area, "score": score}
 

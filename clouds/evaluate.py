@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from clouds import (
     config,
+    drawing,
     evaluations,
     metrics,
     postprocess,
@@ -75,7 +76,7 @@ def _count(trial: Trial, rule: Rule) -> tuple[Tally, np.ndarray, np.ndarray]:
 
     @tf.function(reduce_retracing=True)
     def draw(probabilities, shown):
-        masks = postprocess.draw(probabilities, rule, shown, trial.truth_size)
+        masks = drawing.draw(probabilities, rule, shown, trial.truth_size)
         resized = postprocess.resize(probabilities, trial.truth_size)
         return postprocess.presence(resized), resized, *masks
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from clouds import polygons, postprocess, schema
+from clouds import drawing, polygons, schema
 from clouds.evaluations import Evaluation
 from clouds.rules import Rule
 from clouds.trials import Batch, Trial
@@ -112,7 +112,7 @@ def pictures(
 
 
 def _outlined(batch: Batch, rule: Rule, size, evaluation: Evaluation):
-    raw, post = postprocess.draw(batch.probabilities, rule, batch.images, size)
+    raw, post = drawing.draw(batch.probabilities, rule, batch.images, size)
     masks = {"truth": batch.truth, "raw": raw.numpy(), "post": post.numpy()}
     for k, name in enumerate(batch.names):
         planes = {

@@ -18,6 +18,7 @@ import tensorflow as tf
 from clouds import (
     bars,
     config,
+    drawing,
     ensemble,
     geojson,
     locks,
@@ -155,7 +156,7 @@ def _predictor(
 
     @tf.function(reduce_retracing=True)
     def draw(probabilities, shown):
-        texts = postprocess.write(probabilities, rule, shown, size)
+        texts = drawing.write(probabilities, rule, shown, size)
         if not scored:
             return *texts, ()
         # As bin/evaluate and an export have it.

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from clouds import pixels, postprocess, schema
+from clouds import drawing, pixels, postprocess, schema
 from clouds.kernels import UpsampledConv2D
 from clouds.rules import Rule
 
@@ -60,7 +60,7 @@ def build(
 
     def answer(images):
         probabilities = predict(images)
-        text, area = postprocess.measure(probabilities, rule, images, grid)
+        text, area = drawing.measure(probabilities, rule, images, grid)
         # On the grid on which bin/evaluate tells how well scores are calibrated.
         resized = postprocess.resize(probabilities, grid)
         return {
@@ -84,7 +84,7 @@ def build(
 
     def masks_png(image_bytes):
         images = _each(decode, image_bytes, size)
-        _, masks = postprocess.draw(predict(images), rule, images, grid)
+        _, masks = drawing.draw(predict(images), rule, images, grid)
         masks = tf.cast(masks, tf.uint8) * 255
         planes = tf.transpose(masks, [0, 3, 1, 2])[..., None]
         return {"mask_bytes": tf.io.encode_png(planes)}

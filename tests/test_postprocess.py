@@ -1,6 +1,5 @@
 """The post-process against its slow twins, eager and in every kind of graph."""
 
-import cv2
 import numpy as np
 import pytest
 import references
@@ -11,49 +10,24 @@ from hypothesis.extra import numpy as hnp
 
 from clouds import postprocess
 from clouds.errors import InputError
-from clouds.rules import Rule
 
 PROBABILITIES = tf.TensorSpec([None, None, None, None])
 THRESHOLDS = (0.3, 0.5, 0.55, 0.9)
 MIN_SIZES = (0, 3, 10, 40)
 
 
-def draw(batch=3, height=23, width=31, labels=4, seed=0):
-    """Blobs and noise, in quarters of a hundredth so that ties come up."""
-    noise = np.random.default_rng(seed).random((batch, height // 4, width // 4, labels))
-    blobs = tf.image.resize(noise, (height, width)).numpy()
-    noise = np.random.default_rng(seed + 1).random(blobs.shape)
-    return (np.round((0.8 * blobs + 0.2 * noise) * 400) / 400).astype(np.float32)
-
-
-def by_plane(function, *batches):
-    """Calls a twin on each plane of [B, H, W, C] and stacks what it returns."""
-    return np.stack(
-        [
-            np.stack(
-                [
-                    function(
-                        image[..., label], *(limits[label] for limits in batches[1:])
-                    )
-                    for label in range(image.shape[-1])
-                ],
-                axis=-1,
-            )
-            for image in batches[0]
-        ]
-    )
-
-
 def expect_text(text, masks):
-    expected = by_plane(references.encode, masks)
+    expected = references.by_plane(references.encode, masks)
     np.testing.assert_array_equal(text.numpy().astype(str), expected)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_clean_equals_the_loop_over_components(seed):
-    probabilities = draw(seed=seed)
+    probabilities = references.blobs(seed=seed)
     thresholds = np.float32(THRESHOLDS)
-    expected = by_plane(references.clean, probabilities, thresholds, MIN_SIZES)
+    expected = references.by_plane(
+        references.clean, probabilities, thresholds, MIN_SIZES
+    )
     masks = postprocess.clean(probabilities, THRESHOLDS, MIN_SIZES)
     assert 0 < expected.mean() < 1
     np.testing.assert_array_equal(masks, expected)
@@ -65,13 +39,13 @@ TOPS = (0.9, 0.9, 0.92, 0.95)
 @pytest.mark.parametrize("scope", ["component", "image"])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_triplet_rule_equals_the_loop_over_components(scope, seed):
-    probabilities = draw(batch=9, seed=seed)
+    probabilities = references.blobs(batch=9, seed=seed)
 
     def clean(plane, threshold, min_size, top):
         return references.clean_triplet(plane, threshold, min_size, top, scope)
 
     limits = np.float32(THRESHOLDS), MIN_SIZES, np.float32(TOPS)
-    expected = by_plane(clean, probabilities, *limits)
+    expected = references.by_plane(clean, probabilities, *limits)
     masks = postprocess.clean(
         probabilities, THRESHOLDS, MIN_SIZES, tops=TOPS, scope=scope
     )
@@ -85,7 +59,7 @@ def test_the_triplet_rule_equals_the_loop_over_components(scope, seed):
 
 
 def test_a_top_below_the_threshold_asks_nothing_more():
-    probabilities = draw()
+    probabilities = references.blobs()
     np.testing.assert_array_equal(
         postprocess.clean(probabilities, 0.5, 3, tops=0.2),
         postprocess.clean(probabilities, 0.5, 3),
@@ -110,41 +84,6 @@ def test_the_gap_is_found_on_images_of_another_size():
     assert np.flatnonzero(kept[0, 0, :, 0] == 0).tolist() == [10, 11, 12, 13]
 
 
-def test_a_rule_resizes_then_cuts_then_cleans():
-    probabilities, size = draw(), (40, 60)
-    images = np.full((3, 40, 60, 3), 90, np.uint8)
-    images[:, :, 20:28] = 0
-    rule = Rule(thresholds=THRESHOLDS, min_sizes=MIN_SIZES, tops=TOPS)
-    plain, cleaned = postprocess.draw(probabilities, rule, images, size)
-    resized = postprocess.resize(probabilities, size)
-    np.testing.assert_array_equal(plain, resized > np.float32(THRESHOLDS))
-    cut = resized.numpy()
-    cut[:, :, 20:28] = 0
-    expected = postprocess.clean(cut, THRESHOLDS, MIN_SIZES, tops=TOPS)
-    np.testing.assert_array_equal(cleaned, expected)
-    for text, masks in zip(
-        postprocess.write(probabilities, rule, images, size),
-        (plain, cleaned),
-        strict=True,
-    ):
-        expect_text(text, masks.numpy())
-
-
-@pytest.mark.parametrize("count", [3, 9])
-@pytest.mark.parametrize("grid", ["submission", "network"])
-def test_measuring_writes_the_cleaned_masks_and_counts_their_pixels(grid, count):
-    probabilities, size = draw()[[0, 1, 2] * (count // 3)], (40, 60)
-    images = np.full((count, 40, 60, 3), 90, np.uint8)
-    images[:, :, 20:28] = 0
-    rule = Rule(thresholds=THRESHOLDS, min_sizes=MIN_SIZES, grid=grid)
-    _, cleaned = postprocess.draw(probabilities, rule, images, size)
-    text, areas = postprocess.measure(probabilities, rule, images, size)
-    expect_text(text, cleaned.numpy())
-    np.testing.assert_array_equal(areas, cleaned.numpy().sum((1, 2)))
-    assert areas.dtype == tf.int32
-    assert areas.numpy().any()
-
-
 @pytest.mark.parametrize("values", ["smooth", "ties", "zeros", "ones"])
 def test_presence_is_the_mean_of_the_highest_probabilities(values):
     generator = np.random.default_rng(0)
@@ -157,21 +96,6 @@ def test_presence_is_the_mean_of_the_highest_probabilities(values):
     for part in (probabilities, probabilities[:1, :1, :1]):
         found, expected = postprocess.presence(part), references.presence(part)
         np.testing.assert_allclose(found, expected, atol=2e-4)
-
-
-def test_the_notebooks_order_gives_the_notebooks_masks():
-    probabilities, size = draw(height=40, width=60), (43, 66)
-    rule = Rule(thresholds=THRESHOLDS, min_sizes=MIN_SIZES, gap=False, grid="network")
-    images = np.zeros((3, 40, 60, 3), np.uint8)
-    masks = postprocess.draw(probabilities, rule, images, size)
-    limits = np.float32(THRESHOLDS), MIN_SIZES
-    kept = by_plane(references.clean, probabilities, *limits)
-    for drawn, of_network in zip(masks, (probabilities > limits[0], kept), strict=True):
-        expected = [
-            cv2.resize(image.astype(np.float32), size[::-1]).astype(np.int64)
-            for image in of_network
-        ]
-        np.testing.assert_array_equal(drawn, expected)
 
 
 def test_a_component_of_the_minimum_size_itself_is_dropped():
@@ -195,14 +119,14 @@ def test_corners_alone_join_a_component():
 
 @pytest.mark.parametrize("kind", [list, np.array, tf.constant, np.float32])
 def test_limits_may_be_lists_arrays_or_tensors(kind):
-    probabilities = draw()
+    probabilities = references.blobs()
     expected = postprocess.clean(probabilities, THRESHOLDS, MIN_SIZES)
     masks = postprocess.clean(probabilities, kind(THRESHOLDS), kind(MIN_SIZES))
     np.testing.assert_array_equal(masks, expected)
 
 
 def test_one_number_serves_all_labels():
-    probabilities = draw()
+    probabilities = references.blobs()
     np.testing.assert_array_equal(
         postprocess.clean(probabilities, 0.5, 10),
         postprocess.clean(probabilities, [0.5] * 4, [10] * 4),
@@ -211,7 +135,7 @@ def test_one_number_serves_all_labels():
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float64])
 def test_every_float_is_accepted(dtype):
-    probabilities = tf.cast(draw(), dtype)
+    probabilities = tf.cast(references.blobs(), dtype)
     expected = postprocess.clean(tf.cast(probabilities, tf.float32), 0.5, 5)
     np.testing.assert_array_equal(postprocess.clean(probabilities, 0.5, 5), expected)
     text = postprocess.clean_to_rle(probabilities, 0.5, 5, size=(23, 31))
@@ -266,7 +190,7 @@ def test_nothing_in_gives_nothing_out(shape):
 
 @pytest.mark.parametrize("size", [None, (35, 52), (12, 11)])
 def test_clean_to_rle_is_resize_then_clean_then_to_rle(size):
-    probabilities = draw()
+    probabilities = references.blobs()
     resized = postprocess.resize(probabilities, size or (23, 31))
     masks = postprocess.clean(resized, THRESHOLDS, MIN_SIZES)
     text = postprocess.clean_to_rle(probabilities, THRESHOLDS, MIN_SIZES, size=size)
@@ -296,7 +220,7 @@ def test_eager_graph_and_saved_model_agree(tmp_path):
     tf.saved_model.save(serving, tmp_path)
     loaded = tf.saved_model.load(tmp_path)
     for height, width in [(23, 31), (16, 40)]:
-        batch = tf.constant(draw(height=height, width=width))
+        batch = tf.constant(references.blobs(height=height, width=width))
         masks = postprocess.clean(batch, THRESHOLDS, MIN_SIZES)
         text = postprocess.clean_to_rle(batch, THRESHOLDS, MIN_SIZES, size=(35, 52))
         for module in (serving, loaded):
@@ -308,7 +232,7 @@ def test_eager_graph_and_saved_model_agree(tmp_path):
 
 
 def test_text_is_written_inside_a_dataset():
-    batch = draw(batch=5)
+    batch = references.blobs(batch=5)
     dataset = tf.data.Dataset.from_tensor_slices(batch).batch(2)
     texts = dataset.map(lambda images: postprocess.clean_to_rle(images, 0.5, 10))
     np.testing.assert_array_equal(

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from clouds import pixels, postprocess, rle, schema, signatures
+from clouds import drawing, pixels, rle, schema, signatures
 from clouds.rules import Rule
 from clouds.scenes import scene
 
@@ -65,9 +65,7 @@ def test_bytes_go_the_way_of_training_and_prediction(network, exact):
     served = functions(network, exact=exact)
     image, _ = pixels.decode(tf.constant(PNG), SIZE, exact=exact)
     probabilities = network(image[None])
-    _, text = postprocess.write(
-        probabilities, RULE, image[None], schema.SUBMISSION_SIZE
-    )
+    _, text = drawing.write(probabilities, RULE, image[None], schema.SUBMISSION_SIZE)
     assert all(text.numpy()[0])
     answer = served["serving_default"](tf.constant([PNG]))
     assert (answer["rle"] == text).numpy().all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import small
 
-from clouds import metrics, postprocess, run, schema, trials, tuner
+from clouds import drawing, metrics, run, schema, trials, tuner
 from clouds.errors import InputError
 from clouds.rules import NOTHING, Rule
 
@@ -30,7 +30,7 @@ def drawn_dice(trial, rule):
     """Dice of each image and label where masks are drawn one batch after another."""
     scores = []
     for batch in trial.batches(""):
-        _, masks = postprocess.draw(
+        _, masks = drawing.draw(
             batch.probabilities, rule, batch.images, trial.truth_size
         )
         scores.append(np.asarray(metrics.dice(batch.truth, masks)))
