@@ -2,7 +2,7 @@
 
 Exit codes: 0 done, 1 a fault of the program, 2 a mistake of the user (one line
 says which; `--debug` shows where), 3 done, but some input could not be read (the
-output says which), 130 interrupted.
+output says which), 130 interrupted, 141 when nobody reads the output any more.
 """
 
 import os
@@ -82,6 +82,11 @@ def _run(command: str, given: dict) -> int:
         if printed:
             return 0
         returned = getattr(_load(command, module), function)(chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read has had enough, such as `head`; Python would write at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         return 130

@@ -45,15 +45,6 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
     table = _table(found, differences)
     facts = found[0].facts
     what = f"{facts['images']} images of the {facts['split']} split"
-    print(f"Competition Dice of post-processed masks on {what};")
-    print(f"differences to {settings.run[0]} with paired 95 % intervals:")
-    print(table.to_string(float_format="{:.4f}".format))
-    for each in found:
-        if each.facts["tuned_on_these_images"]:
-            print(
-                f"The rule of {each.folder} was tuned on these very images, which "
-                "flatters it."
-            )
     size = documents.write(
         _PAGE,
         path,
@@ -65,6 +56,15 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
         differences=[scores.named(each) for each in differences],
         charts=_charts(settings.run, found, histories),
     )
+    print(f"Competition Dice of post-processed masks on {what};")
+    print(f"differences to {settings.run[0]} with paired 95 % intervals:")
+    print(table.to_string(float_format="{:.4f}".format))
+    for each in found:
+        if each.facts["tuned_on_these_images"]:
+            print(
+                f"The rule of {each.folder} was tuned on these very images, which "
+                "flatters it."
+            )
     print(f"{path}: {size / 1e6:.1f} MB")
     return table
 

@@ -66,6 +66,7 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     found = summary.summarise(counted, _baselines(trial, frequency), soft)
     facts = _facts(settings, trial, rule)
     text = f"{_title(trial)}\n{summary.text(found)}\n{_note(settings, facts)}\n"
+    text += "".join(f"{line}\n" for line in _of_other_records(trial))
     print("\n" * bool(tuned) + text, end="", flush=True)
     summary.write(found, facts, tuned + text, out)
     return summary.table(found)
@@ -143,6 +144,18 @@ def _facts(settings: config.Evaluation, trial: Trial, rule: Rule) -> dict:
         "tuned_on_these_images": same,
         "settings": dataclasses.asdict(settings),
     }
+
+
+def _of_other_records(trial: Trial) -> list[str]:
+    """Says which runs may have been trained on these very images."""
+    here = trial.facts["sha256"]
+    of_runs = {folder: run.read_facts(folder).get("records") for folder in trial.runs}
+    return [
+        f"{folder} was trained on other records, {known['folder']}: these images may "
+        "have been among them."
+        for folder, known in of_runs.items()
+        if known and known["sha256"] != here
+    ]
 
 
 def _title(trial: Trial) -> str:

@@ -29,7 +29,7 @@ _NOT_FOR_TENSORFLOW = r"(?i).*(\.zip/.*|\.tiff?)"
 
 
 def find(source: str, kinds: str = config.IMAGES) -> dict[str, str]:
-    """Lists the images of a folder, a zip, a pattern or a list.
+    """Lists the images of a folder, a zip, a pattern or a list, or the one named.
 
     Args:
       source: one of these.
@@ -49,6 +49,8 @@ def find(source: str, kinds: str = config.IMAGES) -> dict[str, str]:
         found = {name: f"{source}/{name}" for name in tf.io.gfile.listdir(source)}
     elif source.lower().endswith(".txt") and tf.io.gfile.exists(source):
         return _by_name(_listed(source), source)
+    elif _is_image(source) and tf.io.gfile.exists(source):
+        return _by_name([source], source)
     elif glob.has_magic(source):
         found = _by_name(filter(_is_image, sorted(_matching(source))), source)
     else:

@@ -160,6 +160,11 @@ class Model:
         self._warm = warm
         self._loading = threading.Lock()
         number = self._highest()
+        if number is None and (self._folder / FILE).is_file():
+            raise InputError(
+                "--model must be the folder above a version's, which holds them all. "
+                f"Received: '{folder}', a version. Give '{self._folder.parent}'."
+            )
         if number is None:
             raise InputError(
                 "--model must be a folder of versions, such as 1/, as bin/export "

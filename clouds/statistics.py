@@ -116,9 +116,6 @@ def describe(settings: config.Description) -> dict[str, pd.DataFrame]:
     tables = _tables(counts, areas, pixels)
     grid = "x".join(map(str, settings.grid))
     head = f"{counts.rows} rows, {counts.images} images, {counts.masks} masks"
-    print(f"{settings.csv}: {head}, on {grid} pixels")
-    for name, frame in tables.items():
-        print(f"\n{_TITLES[name]}\n{_text(frame)}")
     plots.statistics(
         {name: tables[name] for name in ("labels", "labels_per_image", "sets")},
         counts.both,
@@ -132,6 +129,9 @@ def describe(settings: config.Description) -> dict[str, pd.DataFrame]:
     figures |= {name: getattr(counts, name) for name in ("rows", "images", "masks")}
     figures |= {name: _fields(frame) for name, frame in tables.items()}
     run.write_json(out / FILE, figures)
+    print(f"{settings.csv}: {head}, on {grid} pixels")
+    for name, frame in tables.items():
+        print(f"\n{_TITLES[name]}\n{_text(frame)}")
     return tables
 
 

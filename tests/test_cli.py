@@ -179,3 +179,19 @@ def test_other_shells_complete_too(shell, tmp_path):
     )
     offered = "_python_argcomplete" if shell == "zsh" else "--hosts"
     assert offered in done.stdout.split(), done.stderr
+
+
+def test_a_reader_that_leaves_loses_no_file(sample, tmp_path):
+    code = "import sys; from clouds import cli; sys.exit(cli.main())"
+    arguments = ["describe", "--csv", sample / "train.csv", "--out", tmp_path / "out"]
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+    assert (tmp_path / "out" / "statistics.json").exists()

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -238,3 +239,15 @@ def test_a_damaged_rule_is_refused(records, tmp_path):
     settings = config.Evaluation(records=str(records), run=(str(folder),))
     with pytest.raises(InputError, match="as bin/evaluate --tune writes it. Received"):
         evaluate.evaluate(settings)
+
+
+def test_records_that_a_run_was_not_trained_on_are_told(run, records, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    told = "was trained on other records, elsewhere: these images may have been"
+    assert command(records, folder) == 0
+    assert told not in capsys.readouterr().out
+    facts = run_folder.read_facts(folder)
+    facts["records"] = {"sha256": "0", "folder": "elsewhere"}
+    (folder / run_folder.FACTS).write_text(json.dumps(facts))
+    assert command(records, folder) == 0
+    assert told in capsys.readouterr().out

@@ -108,6 +108,11 @@ def test_a_newer_version_takes_over_and_a_broken_one_does_not(tiny_model, tmp_pa
     assert str(tmp_path) not in json.dumps(states)
 
 
+def test_a_version_in_place_of_its_model_is_refused(tiny_model):
+    with pytest.raises(InputError, match=f"Give '{tiny_model}'"):
+        Model(str(tiny_model / "1"), "clouds")
+
+
 def test_a_folder_without_versions_or_with_a_broken_one_is_refused(tmp_path):
     with pytest.raises(InputError, match="folder of versions.*which holds none"):
         Model(str(tmp_path), "clouds")

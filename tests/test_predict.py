@@ -214,7 +214,7 @@ def test_a_folder_without_images_or_none_at_all_is_refused(run, tmp_path, capsys
     (tmp_path / "notes.txt").write_text("")
     out = tmp_path / "out"
     refused(capsys, "which holds none", run, tmp_path, out)
-    refused(capsys, "must be a folder", run, tmp_path / "none", out)
+    refused(capsys, "a folder or zip of images", run, tmp_path / "none", out)
     assert not out.exists()
 
 
@@ -479,3 +479,22 @@ def test_a_run_without_weights_or_none_is_refused(images, run, tmp_path, capsys)
 def test_flags_out_of_range_are_refused(images, run, tmp_path, capsys, flags, message):
     refused(capsys, message, run, images, tmp_path / "out", *flags)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_images_is_not_written_into(run, sample, tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy(next((sample / "test_images").iterdir()), images)
+    flags = ["--images", str(images), "--out", f"{images}/"]
+    for command in (["predict", "--run", str(run)], ["request"]):
+        assert cli.main([*command, *flags]) == 2
+        assert "--out must be another folder than --images" in capsys.readouterr().err
+    assert len(list(images.iterdir())) == 1
+
+
+def test_one_image_is_named_by_itself(run, sample, tmp_path):
+    image = next((sample / "test_images").iterdir())
+    flags = ["--run", str(run), "--images", str(image), "--out", str(tmp_path)]
+    assert cli.main(["predict", *flags, "--overlays", "0"]) == 0
+    lines = (tmp_path / "submission_post.csv").read_text().splitlines()[1:]
+    assert {line.rpartition("_")[0] for line in lines} == {image.name}

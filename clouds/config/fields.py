@@ -47,7 +47,9 @@ Decode = Literal["reduced", "exact"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Split = Literal["train", "val"]
 
-IMAGES = "a folder or zip of images, a quoted glob, or a .txt with a path a line"
+IMAGES = (
+    "an image, a folder or zip of images, a quoted glob, or a .txt with a path a line"
+)
 """What --images takes, for `--help` and for messages."""
 IMAGES_ASKED = (
     "folders, zips, files, URLs of images, quoted globs, or a .txt with a path a line"

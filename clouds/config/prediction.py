@@ -1,6 +1,7 @@
 """Settings of what is done with a trained run, and with what it predicts."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -195,6 +196,7 @@ class Prediction(_InSteps):
             )
         if bool(self.images) == bool(self.records):
             raise InputError("Either --images or --records must be given.")
+        apart(self.out, self.images)
         if self.records and self.sample_submission:
             raise InputError(
                 "--sample-submission must be left out with --records, which have an "
@@ -244,6 +246,20 @@ class SubmissionCheck:
 
 def _of_all_labels(numbers: Numbers | None) -> Numbers | None:
     return numbers * len(schema.LABELS) if numbers and len(numbers) == 1 else numbers
+
+
+def apart(out: Folder, *images: Place | None) -> None:
+    """Refuses a folder of images as the one for what is found in them."""
+    for place in images:
+        if (
+            place
+            and "://" not in place
+            and os.path.realpath(place) == os.path.realpath(out)
+        ):
+            raise InputError(
+                "--out must be another folder than --images, for which pictures there "
+                f"would be images. Received: '{out}'. Give a new one."
+            )
 
 
 def on_earth(box: Box) -> None:

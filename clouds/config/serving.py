@@ -14,7 +14,7 @@ from clouds.config.fields import (
     not_negative,
     positive,
 )
-from clouds.config.prediction import on_earth
+from clouds.config.prediction import apart, on_earth
 from clouds.errors import InputError
 
 Name = Annotated[str, Form("NAME", "a name")]
@@ -106,7 +106,9 @@ class Request:
         None,
         section="server",
     )
-    grpc: bool = flag("ask by gRPC, not by REST", False)
+    grpc: bool = flag(
+        "ask by gRPC, not by REST; TensorFlow Serving has it, bin/serve does not", False
+    )
     name: Name = flag("of the model there", "clouds")
     model_version: int | None = flag("a number; the server's latest if not given", None)
     batch_size: int = flag("images a request", 8)
@@ -128,6 +130,7 @@ class Request:
         """Refuses values out of range."""
         positive(self, "batch_size", "concurrency", "deadline")
         not_negative(self, "retries", "overlays")
+        apart(self.out, *self.images)
         if self.bbox:
             on_earth(self.bbox)
             if not self.geojson:

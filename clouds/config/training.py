@@ -132,7 +132,10 @@ class Training:
     def __post_init__(self):
         """Refuses values out of range."""
         if self.records is None:
-            raise InputError("--records must be given for a new run.")
+            raise InputError(
+                "--records must be given for a new run. Received: none, and --run "
+                f"'{self.run}', which holds no run to go on with. Check both."
+            )
         positive(self, "epochs", "batch_size", "learning_rate", "checkpoint_every")
         positive(self, "stop_patience", "plateau_patience", "accumulate", "hosts")
         not_negative(self, "min_learning_rate", "seed", "warmup_epochs")
