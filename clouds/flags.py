@@ -89,7 +89,12 @@ def unknown(rest: list[str], parser: Parser) -> str:
     flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
     known = [flag for action in parser._actions for flag in action.option_strings]
     if not flags:
-        return f"unknown argument '{rest[0]}'"
+        near = ""
+        if Path(rest[0]).suffix and "--images" in known:
+            near = ". A glob must stand in quotes"
+        elif Path(rest[0]).is_dir() and "--run" in known:
+            near = f". Did you mean --run {rest[0]}?"
+        return f"unknown argument '{rest[0]}'{near}"
     return f"unknown flag {flags[0]}.{did_you_mean(flags[0], known)}".rstrip(".")
 
 

@@ -168,8 +168,8 @@ class Model:
         if number is None:
             raise InputError(
                 "--model must be a folder of versions, such as 1/, as bin/export "
-                f"--out writes them. Received: '{folder}', which holds none. Export a "
-                "run there first."
+                f"--out writes them. Received: '{folder}', which holds none. Give "
+                "another, or export a run to a new one."
             )
         try:
             self.version = self._load(number)

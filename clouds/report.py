@@ -89,7 +89,7 @@ def report(settings: config.Report) -> None:
         kinds=gallery.KINDS,
         **fields,
     )
-    print(f"{path}: {size / 1e3:,.0f} kB")
+    print(f"{path}: {size / 1e6:.1f} MB")
     for part in _PARTS:
         if not fields[part]:
             print(f"without {part}: {fields['commands'][part]}")

@@ -63,7 +63,7 @@ def request(settings: config.Request) -> int:
             raise InputError(
                 f"--server must be one that serves '{settings.name}'. Received: "
                 f"{client.address(settings)}, and {reason}. Start bin/serve there, or "
-                "name another."
+                "give another, or its model's --name."
             ) from fault
         out.mkdir(parents=True, exist_ok=True)
         with locks.sole_writer(settings.out, "--out"):

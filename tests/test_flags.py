@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from clouds import flags
+from clouds import cli, flags
 from clouds.config import fields
 
 
@@ -87,6 +87,15 @@ def test_the_console_script_shows_its_own_name(monkeypatch):
 )
 def test_unknown_arguments_are_named_with_the_nearest(parser, rest, message):
     assert flags.unknown(rest, parser) == message
+
+
+def test_what_lacks_its_flag_or_its_quotes_is_told_so(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["report", str(tmp_path)])
+    assert f"Did you mean --run {tmp_path}?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "--run", "r", "--out", "o", "--images", "a.jpg", "b.jpg"])
+    assert "'b.jpg'. A glob must stand in quotes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

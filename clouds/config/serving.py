@@ -90,6 +90,9 @@ class Serving:
 class Request:
     """Asks a server for the masks of images, and writes them as a submission.
 
+    What is not answered has no rows, unreadable.txt says why, and the exit code is 3;
+    with --overwrite all are asked about again.
+
     Example:
       bin/request --images test_images --out found
       bin/request --images a.jpg https://host/b.jpg --out found --geojson
