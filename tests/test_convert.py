@@ -153,7 +153,7 @@ SPOILINGS = {
     ),
     "no folder": (
         lambda s: shutil.rmtree(s / "train_images"),
-        "must be a folder or a zip",
+        "a folder or zip of images",
     ),
 }
 

@@ -1,8 +1,8 @@
 """Settings of what is done with a trained run, and with what it predicts."""
 
 import dataclasses
-import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from clouds import rules, schema
@@ -250,12 +250,9 @@ def _of_all_labels(numbers: Numbers | None) -> Numbers | None:
 
 def apart(out: Folder, *images: Place | None) -> None:
     """Refuses a folder of images as the one for what is found in them."""
-    for place in images:
-        if (
-            place
-            and "://" not in place
-            and os.path.realpath(place) == os.path.realpath(out)
-        ):
+    folders = (place for place in images if place and Path(place).is_dir())
+    for place in folders:
+        if Path(place).resolve() == Path(out).resolve():
             raise InputError(
                 "--out must be another folder than --images, for which pictures there "
                 f"would be images. Received: '{out}'. Give a new one."
