@@ -8,7 +8,7 @@ by which masks are drawn, and `assets.extra/tf_serving_warmup_requests`.
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -55,8 +55,11 @@ def export(settings: config.Export) -> Path:
     trained = ensemble.settings(settings.run)
     tuned = run.rule(settings.run[0])
     rule = settings.rule(tuned)
-    precision = settings.precision or trained.precision
-    network = ensemble.load(settings.run, flips=settings.flips, precision=precision)
+    network = ensemble.load(
+        settings.run, flips=settings.flips, precision=settings.precision
+    )
+    predicted = _listed(run.settings(place).precision for place in settings.run)
+    precision = settings.precision or predicted
     built = signatures.build(network, rule, exact=trained.decode == "exact")
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -74,14 +77,14 @@ def export(settings: config.Export) -> Path:
     print(f"{version}: signatures {', '.join(built)}")
     if tuned is None:
         print("No rule was tuned for the run: bin/evaluate --tune does.")
-    if precision != trained.precision:
+    if precision != predicted:
         print(
-            f"It computes in {precision}, bin/predict in {trained.precision}: some "
-            "pixels of their masks may differ."
+            f"It computes in {precision}, bin/predict in {predicted}: some pixels of "
+            "their masks may differ."
         )
-    if precision == "mixed_float16":
+    if "mixed_float16" in precision:
         print(
-            "It computes in mixed_float16, as it was trained: CPUs are slow at that. "
+            f"It computes in {precision}, as it was trained: CPUs are slow at float16. "
             "For one, export with --precision mixed_bfloat16 or float32."
         )
     return version
@@ -155,6 +158,10 @@ def _add(folder, version, settings, precision, rule, built, outputs) -> None:
         flips=settings.flips,
     )
     (folder / cards.MODEL).write_text(card)
+
+
+def _listed(words: Iterable[str]) -> str:
+    return " and ".join(dict.fromkeys(words))
 
 
 def _trained(place: str) -> cards.Trained:

@@ -88,13 +88,13 @@ def same(answers, others, tolerance=0.0):
                 np.testing.assert_array_equal(other[key], value)
 
 
-def texts_of_predict(run, jpegs, folder):
+def texts_of_predict(jpegs, folder, *runs):
     images, out = folder / "images", folder / "out"
     images.mkdir()
     for index, contents in enumerate(jpegs):
         (images / f"{index:02}.jpg").write_bytes(contents)
-    flags = ["--run", str(run), "--images", str(images), "--out", str(out), *RULE]
-    assert cli.main(["predict", *flags, "--overlays", "0"]) == 0
+    flags = ["--run", *map(str, runs), "--images", str(images), "--out", str(out)]
+    assert cli.main(["predict", *flags, *RULE, "--overlays", "0"]) == 0
     return table.read(str(out / "submission_post.csv")).texts
 
 
@@ -111,7 +111,7 @@ def test_the_text_is_that_of_bin_predict_on_the_same_files(
     exported, run, jpegs, tmp_path
 ):
     texts = texts_of_export(exported, jpegs)
-    assert (texts == texts_of_predict(run, jpegs, tmp_path)).all()
+    assert (texts == texts_of_predict(jpegs, tmp_path, run)).all()
     assert (texts != "").any()
 
 
@@ -134,12 +134,23 @@ def test_a_run_in_half_precision_is_exported_so_and_in_half_the_size(
 ):
     folder, model = half
     texts = texts_of_export(model, jpegs)
-    assert (texts == texts_of_predict(folder, jpegs, tmp_path)).all()
+    assert (texts == texts_of_predict(jpegs, tmp_path, folder)).all()
     assert (texts != "").any()
     served = answer_in_session(model / "1", jpegs)["rle"].astype(str)
     assert (served == texts).all()
     weights = (folder / run_folder.WEIGHTS).stat().st_size
     assert stored(model / "1") < 0.55 * weights
+
+
+def test_runs_in_several_precisions_are_exported_each_in_its_own(
+    half, run, jpegs, tmp_path
+):
+    runs, model = (half[0], run), tmp_path / "model"
+    flags = ["--run", *map(str, runs), "--out", str(model), *RULE]
+    assert cli.main(["export", *flags]) == 0
+    texts = texts_of_export(model, jpegs)
+    assert (texts == texts_of_predict(jpegs, tmp_path, *runs)).all()
+    assert "float16 and float32" in (model / "1" / cards.MODEL).read_text()
 
 
 def test_other_loaders_answer_in_half_precision(half, oracle, jpegs, tmp_path):
