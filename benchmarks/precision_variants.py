@@ -89,9 +89,9 @@ def as_int8(kernel):
 
 def of_int8(network):
     """What a network computes with such kernels."""
-    (unet_,) = (layer for layer in network.layers if isinstance(layer, keras.Model))
+    (inner,) = (layer for layer in network.layers if isinstance(layer, keras.Model))
     of_plain, of_split = [], []
-    for layer in unet_.layers:
+    for layer in inner.layers:
         if isinstance(layer, kernels.UpsampledConv2D):
             doubled, appended = map(np.asarray, layer._split(layer.kernel))
             # Of a transposed convolution the channels of the result come third.

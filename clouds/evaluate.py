@@ -67,8 +67,8 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     facts = _facts(settings, trial, rule)
     text = f"{_title(trial)}\n{summary.text(found)}\n{_note(settings, facts)}\n"
     text += "".join(f"{line}\n" for line in _of_other_records(trial))
-    print("\n" * bool(tuned) + text, end="", flush=True)
     summary.write(found, facts, tuned + text, out)
+    print("\n" * bool(tuned) + text, end="", flush=True)
     return summary.table(found)
 
 

@@ -113,8 +113,6 @@ def _find(places: Sequence[str]) -> dict[str, str]:
             path = urllib.parse.urlsplit(place).path
             name = posixpath.basename(urllib.parse.unquote(path)) or "image"
             here = {name: place}
-        elif place.lower().endswith(images.SUFFIXES) and tf.io.gfile.exists(place):
-            here = {posixpath.basename(place): place}
         else:
             here = images.find(place, config.IMAGES_ASKED)
         if twice := found.keys() & here.keys():
