@@ -40,6 +40,17 @@ def test_setup_says_that_all_is_in_place_unless_it_is_to_be_quiet(package):
     assert output(package, "setup", "--quiet") == ""
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_setup_tells_of_tensorflow_only_where_it_is_not_there_yet(package, there):
+    (package / "bin/python").write_text(
+        f'#!/bin/sh\ncase "$*" in *find_spec*) exit {int(not there)} ;; esac\n'
+    )
+    (package / "bin/python").chmod(0o755)
+    shown = output(package, "setup", "serving")
+    assert f"Installing clouds[serving] into {package}\n" in shown
+    assert ("600 MB" in shown) == (not there)
+
+
 def test_the_quickstart_shows_the_tables_once_at_the_end(package):
     (package / "bin/evaluate").write_text(
         "#!/bin/sh\n"
