@@ -1,5 +1,4 @@
-import gzip
-
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -34,9 +33,10 @@ def test_an_image_may_be_called_nan(tmp_path):
     assert table.read(write(tmp_path, *rows)).images == ["nan"]
 
 
-def test_a_compressed_csv_is_read_as_it_is(tmp_path):
-    path = tmp_path / "train.csv.gz"
-    path.write_bytes(gzip.compress((HEADER + "".join(ROWS)).encode()))
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zip"])
+def test_a_compressed_csv_is_read_as_it_is(tmp_path, ending):
+    path = tmp_path / f"train.csv.{ending}"
+    pd.read_csv(write(tmp_path, *ROWS), dtype=str).to_csv(path, index=False)
     assert table.read(str(path)).images == ["a.jpg"]
 
 

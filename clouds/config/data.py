@@ -21,6 +21,11 @@ Runner = Literal[
     "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner", "PortableRunner"
 ]
 
+_CSV = (
+    "csv with the columns Image_Label,EncodedPixels, plain or compressed (.gz, .bz2, "
+    ".xz, .zip)"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
@@ -30,7 +35,7 @@ class Records:
       bin/make_tfrecords --csv train.csv --images train_images --out tfrecords/clouds
     """
 
-    csv: File | None = flag("csv with the columns Image_Label,EncodedPixels", None)
+    csv: File | None = flag(_CSV, None)
     images: Place | None = flag("folder or zip of the images that the csv names", None)
     out: Folder | None = flag("folder for the records", None)
     overwrite: bool = flag("replace the records in the folder", False)
@@ -122,7 +127,7 @@ class Description:
       bin/describe --csv train.csv --out runs/statistics
     """
 
-    csv: File = flag("csv with the columns Image_Label,EncodedPixels")
+    csv: File = flag(_CSV)
     out: Folder = flag("folder for statistics.json and statistics.png")
     grid: Size = flag("height x width that the csv's runs count on", schema.GRID)
 
