@@ -142,7 +142,7 @@ def _add_fields(parser: Parser, settings: type) -> None:
         positional = field.metadata.get("positional")
         added = group.add_argument(
             field.name if positional else fields.name(field),
-            help=_help(field),
+            help=_help(field, hints[field.name]),
             default=argparse.SUPPRESS,
             **_options(field, hints[field.name]),
         )
@@ -161,14 +161,14 @@ def _options(field: dataclasses.Field, hint) -> dict:
     return {"nargs": nargs, "metavar": fields.form(hint).metavar}
 
 
-def _help(field: dataclasses.Field) -> str:
+def _help(field: dataclasses.Field, hint) -> str:
     # argparse formats it once more.
     text = field.metadata["help"].replace("%", "%%")
     if field.default is dataclasses.MISSING:
         return f"{text} (required)"
     if field.default is None:
         return text
-    return f"{text} (default: {fields.shown(field.default)})"
+    return f"{text} (default: {fields.shown(field.default, hint)})"
 
 
 def _add_general(parser: Parser) -> None:

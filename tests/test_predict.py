@@ -467,9 +467,15 @@ def test_a_run_without_weights_or_none_is_refused(images, run, tmp_path, capsys)
         (["--bbox=-190,5,-50,15", "--geojson"], "longitudes from -180 to 180"),
         (["--bbox=nan,5,-50,15", "--geojson"], "--bbox must be west, south, east"),
         (["--bbox=-61,5,-50,15"], "--bbox must go with --geojson"),
-        (["--threshold", "1.5"], "Thresholds must be 4 numbers from 0 to 1"),
-        (["--threshold", "0.5", "0.5"], "Thresholds must be 4 numbers"),
-        (["--min-size", "-1"], "Min sizes must be 4 numbers of 0 or more"),
+        (["--threshold", "1.5"], "--threshold must be from 0 to 1. Received: 1.5."),
+        (["--threshold", "0", "0.5", "1", "nan"], "Received: 0 0.5 1 nan."),
+        (
+            ["--threshold", "0.5", "0.25"],
+            "--threshold must be one number, or one for each of Fish, Flower, Gravel, "
+            "Sugar. Received: 0.5 0.25.",
+        ),
+        (["--min-size", "-1"], "--min-size must be 0 or more. Received: -1."),
+        (["--top", "1.01"], "--top must be from 0 to 1. Received: 1.01."),
         (["--batch-size", "0"], "--batch-size must be above 0"),
         (["--overlays", "-1"], "--overlays must be 0 or more"),
         (["--out", "gs://bucket/out"], "--out must be a folder of this machine"),

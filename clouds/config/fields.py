@@ -124,11 +124,13 @@ def form(hint) -> Form:
     return _FORMS[hint]
 
 
-def shown(value) -> str:
-    """A value as one would give it."""
+def shown(value, hint) -> str:
+    """A value of this type as one would give it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return (form(hint).separator or " ").join(shown(part, hint) for part in value)
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def read(given, hint, place: str):
@@ -222,4 +224,5 @@ def check(settings, names: tuple[str, ...], expected: str, holds) -> None:
         numbers = value if isinstance(value, tuple) else (value,)
         if not all(map(holds, numbers)):
             given = name.replace("_", "-")
-            raise InputError(f"--{given} {expected}. Received: {shown(value)}.")
+            received = shown(value, hints(type(settings))[name])
+            raise InputError(f"--{given} {expected}. Received: {received}.")

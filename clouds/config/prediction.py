@@ -20,6 +20,8 @@ from clouds.config.fields import (
     not_negative,
     positional,
     positive,
+    shown,
+    within_one,
 )
 from clouds.errors import InputError
 from clouds.rules import Rule
@@ -70,7 +72,14 @@ class _Judgement:
 
     def __post_init__(self):
         """Refuses values out of range."""
-        self.rule(None)
+        for name, in_range in (
+            ("threshold", within_one),
+            ("min_size", not_negative),
+            ("top", within_one),
+        ):
+            if getattr(self, name) is not None:
+                _one_or_one_a_label(self, name)
+                in_range(self, name)
 
     def rule(self, tuned: Rule | None) -> Rule:
         """The rule that masks are drawn by: the flags, and else the tuned one's.
@@ -242,6 +251,15 @@ class SubmissionCheck:
     def __post_init__(self):
         """Refuses values out of range."""
         positive(self, "grid")
+
+
+def _one_or_one_a_label(settings: _Judgement, name: str) -> None:
+    numbers = getattr(settings, name)
+    if len(numbers) not in (1, len(schema.LABELS)):
+        raise InputError(
+            f"--{name.replace('_', '-')} must be one number, or one for each of "
+            f"{', '.join(schema.LABELS)}. Received: {shown(numbers, Numbers)}."
+        )
 
 
 def _of_all_labels(numbers: Numbers | None) -> Numbers | None:
