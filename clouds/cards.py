@@ -141,9 +141,12 @@ def _of_rule(rule: Rule, tuned: bool) -> str:
         "| label | threshold | must reach | pixels, more than |",
         "| --- | --- | --- | --- |",
     ]
-    tops = rule.tops or ["-"] * len(schema.LABELS)
+    tops = rule.tops or [None] * len(schema.LABELS)
     numbers = zip(schema.LABELS, rule.thresholds, tops, rule.min_sizes, strict=True)
-    rows += [f"| {' | '.join(map(str, row))} |" for row in numbers]
+    rows += [
+        f"| {label} | {threshold:.4g} | {f'{top:.4g}' if top else '-'} | {size} |"
+        for label, threshold, top, size in numbers
+    ]
     grid = _GRID if rule.grid == "submission" else "the network's grid, then resized"
     return "\n".join(
         [

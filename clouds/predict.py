@@ -129,8 +129,7 @@ def _check_same(out: Path, known: dict, there: dict | None) -> None:
     else:
         differing = [name for name in known if there.get(name) != known[name]]
         received = "; ".join(
-            _CHECKSUMS.get(name)
-            or f"{name} {json.dumps(there.get(name))} there, {json.dumps(here)} here"
+            _CHECKSUMS.get(name) or _apart(name, there.get(name), here)
             for name, here in known.items()
             if name in differing
         )
@@ -139,6 +138,20 @@ def _check_same(out: Path, known: dict, there: dict | None) -> None:
             "--out must be a new folder, or hold predictions of the same settings. "
             f"Received: '{out}', with {received}. Give another folder, or --overwrite."
         )
+
+
+def _apart(name: str, there, here) -> str:
+    """Says how a setting differs, with all digits only where fewer would hide it."""
+    shown = [json.dumps(_rounded(value)) for value in (there, here)]
+    if shown[0] == shown[1]:
+        shown = [json.dumps(value) for value in (there, here)]
+    return f"{name} {shown[0]} there, {shown[1]} here"
+
+
+def _rounded(value):
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _clear(out: Path, settings: dict) -> None:

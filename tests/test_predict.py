@@ -362,8 +362,9 @@ def test_other_predictions_are_not_replaced_in_silence(
     minimum = "min_sizes [10000, 10000, 10000, 10000] there, [1, 2, 3, 4] here. Give"
     for message, *arguments in (
         (received + "flips false there, true here. Give", run, images, out, "--flips"),
-        ("thresholds [0.5, 0.5, 0.5, 0.5] there, [0.1", run, images, out)
-        + ("--threshold", 0.1),
+        ("thresholds [0.5, 0.5, 0.5, 0.5] there, [0.3333,", run, images, out)
+        + ("--threshold", 1 / 3),
+        ("there, [0.500000001, 0.5", run, images, out) + ("--threshold", 0.500000001),
         (received + minimum, tuned, images, out),
         (received + "other weights. Give", other_run, images, out),
     ):
