@@ -180,22 +180,25 @@ class Model:
                 f"({str(fault).splitlines()[0]}). Export it again."
             ) from fault
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         """Loads the highest version, if that is another than the one served.
 
         One that cannot be loaded is left alone, and the old one stays.
+
+        Returns:
+          Whether another is served from now on.
         """
         with self._loading:
             number = self._highest()
             if number is None or number == self.version.number:
-                return
+                return False
             try:
                 self.version = self._load(number)
             except Exception:
                 _LOG.exception("version %d cannot be loaded", number)
                 self.failed.add(number)
-            else:
-                _LOG.info("version %d is served", number)
+                return False
+            return True
 
     def status(self, number: int | None = None) -> dict:
         """The state of the versions, as TensorFlow Serving tells it.

@@ -119,7 +119,11 @@ class Service:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._settings.poll)
-            await asyncio.to_thread(self._model.refresh)
+            if await asyncio.to_thread(self._model.refresh):
+                version = self._model.version.number
+                _LOG.info(
+                    "%s, version %d: served from now on", self._model.name, version
+                )
 
     def _route(self, path: str, endpoint: Callable, methods: Sequence[str] = ("GET",)):
         async def answer(request: Request) -> Response:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 
 _CHUNK = 16
-_BARS = "clouds.bars"
+_TOLD = ("clouds.bars", "clouds.service")
+"""Loggers whose info is shown unless a level is asked for."""
 _FROZEN = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
 
 
@@ -47,9 +48,11 @@ def log_from(level: str | None) -> None:
 
     Args:
       level: debug, info, warning or error; what is below is not shown. If None, that
-        is warning, but info of `clouds.bars`, and nothing of C++ is shown.
+        is warning, but info of how far a command is and of what a server takes up, and
+        nothing of C++ is shown.
     """
-    logging.getLogger(_BARS).setLevel(logging.NOTSET if level else logging.INFO)
+    for name in _TOLD:
+        logging.getLogger(name).setLevel(logging.NOTSET if level else logging.INFO)
     if level is None:
         # What shows warnings where nothing was configured.
         logging.lastResort.setLevel(logging.INFO)

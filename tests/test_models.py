@@ -85,20 +85,20 @@ def test_status_and_metadata_are_those_of_tensorflow_serving(model):
 def test_a_newer_version_takes_over_and_a_broken_one_does_not(tiny_model, tmp_path):
     shutil.copytree(tiny_model / "1", tmp_path / "9")
     model = Model(str(tmp_path), "clouds")
-    model.refresh()
+    assert not model.refresh()
     assert model.version.number == 9
     shutil.copytree(tiny_model / "1", tmp_path / "10")
     rule = tmp_path / "10" / "assets.extra" / "postprocess.json"
     rule.parent.mkdir()
     rule.write_text(json.dumps({"thresholds": [0.1, 0.2, 0.3, 0.4]}))
-    model.refresh()
+    assert model.refresh()
     assert model.version.number == 10
     assert model.version.rule.thresholds == (0.1, 0.2, 0.3, 0.4)
     (tmp_path / "11").mkdir()
     (tmp_path / "11" / "saved_model.pb").write_bytes(b"torn")
     (tmp_path / "part-12").mkdir()
-    model.refresh()
-    model.refresh()
+    assert not model.refresh()
+    assert not model.refresh()
     assert model.served(None).number == 10
     states = model.status()["model_version_status"]
     assert [(each["version"], each["state"]) for each in states] == [

@@ -250,7 +250,7 @@ def test_damaged_files_are_answered_or_refused(server, data):
     assert response.status_code in (200, 400), response.text
 
 
-def test_a_new_version_is_picked_up_and_requests_end_before_the_server(
+def test_a_new_version_is_picked_up_and_told_and_requests_end_before_the_server(
     tiny_model, tmp_path
 ):
     model = tmp_path / "model"
@@ -275,7 +275,8 @@ def test_a_new_version_is_picked_up_and_requests_end_before_the_server(
             connection.settimeout(10)
             assert b" 200 " in connection.recv(65536)
         assert process.wait(20) == 0
-    assert (tmp_path / "log").read_text() == ""
+    told = "clouds, version 2: served from now on\n"
+    assert (tmp_path / "log").read_text() == told
 
 
 def test_a_folder_without_a_model_or_a_port_in_use_is_refused(
