@@ -7,6 +7,7 @@ will not, for `clouds.patience`.
 import base64
 import math
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence, Set
 from typing import NamedTuple, Protocol
 
@@ -85,22 +86,30 @@ def connect(settings: config.Request) -> Client:
     Raises:
       InputError: the address is none.
     """
-    kind, named = _kind(settings), address(settings)
-    bare = named.rstrip("/").removeprefix("http://" if kind == "REST" else "grpc://")
-    if "://" in bare and (kind == "gRPC" or not bare.startswith("https://")):
+    kind, named = _kind(settings), address(settings).rstrip("/")
+    is_url = kind == "REST" and named.startswith(("http://", "https://"))
+    bare = named.removeprefix("grpc://" if kind == "gRPC" else "")
+    if not (is_url or _has_port(bare)):
         raise InputError(
-            "--server must be ADDRESS:PORT, or for REST also http://… or https://…. "
-            f"Received: '{named}', for {kind}."
+            f"--server must be ADDRESS:PORT, such as localhost:{_PORTS[kind]}, or for "
+            f"REST also http://… or https://…. Received: '{named}', for {kind}."
         )
     if kind == "gRPC":
         return Grpc(bare, settings.name, settings.model_version)
-    url = bare if "://" in bare else f"http://{bare}"
+    url = named if is_url else f"http://{named}"
     return Rest(url, settings.name, settings.model_version)
 
 
 def address(settings: config.Request) -> str:
     """The server that is asked, named by the settings or by default."""
     return settings.server or f"localhost:{_PORTS[_kind(settings)]}"
+
+
+def _has_port(address: str) -> bool:
+    try:
+        return urllib.parse.urlsplit(f"//{address}").port is not None
+    except ValueError:
+        return False
 
 
 def _kind(settings: config.Request) -> str:

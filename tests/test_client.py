@@ -187,11 +187,39 @@ def test_a_server_out_of_reach_is_lost(connect):
 
 
 @pytest.mark.parametrize(
-    ("address", "grpc"), [("ftp://host", False), ("http://host:8500", True)]
+    ("address", "grpc", "example"),
+    [
+        ("ftp://host", False, "localhost:8501"),
+        ("http://host:8500", True, "localhost:8500"),
+        ("http://host", True, "localhost:8500"),
+        ("localhost", False, "localhost:8501"),
+        ("localhost", True, "localhost:8500"),
+        ("localhost:", False, "localhost:8501"),
+        ("localhost:http", False, "localhost:8501"),
+        ("[::1]", True, "localhost:8500"),
+    ],
 )
-def test_an_address_of_another_kind_is_refused(address, grpc, connect):
-    with pytest.raises(InputError, match="--server must be ADDRESS:PORT"):
+def test_an_address_of_another_kind_or_without_a_port_is_refused(
+    address, grpc, example, connect
+):
+    with pytest.raises(InputError, match=f"ADDRESS:PORT, such as {example},"):
         connect(address, grpc=grpc)
+
+
+@pytest.mark.parametrize(
+    ("address", "grpc"),
+    [
+        ("[::1]:8501", False),
+        ("host:80/models", False),
+        ("https://host/models/", False),
+        ("http://host", False),
+        ("grpc://host:8500", True),
+    ],
+)
+def test_addresses_with_a_port_or_of_a_scheme_that_has_one_are_taken(
+    address, grpc, connect
+):
+    assert connect(address, grpc=grpc)
 
 
 @pytest.fixture(scope="module")
