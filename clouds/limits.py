@@ -13,6 +13,8 @@ from starlette.requests import Request
 from clouds.protocol import Refusal
 
 _JPEG, _PNG, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"
+_LEFT_OUT = b"\0\r\n"
+"""Bytes that curl's --data leaves out of a file, and that every image has."""
 _RETRY_AFTER = 1
 
 
@@ -94,6 +96,14 @@ def check_image(contents: bytes, most_pixels: int) -> None:
     Raises:
       Refusal: it is no JPEG, PNG or BMP, or has too many pixels; 400.
     """
+    as_image = contents.startswith((_JPEG, _PNG[:4], _BMP))
+    if as_image and not any(byte in contents for byte in _LEFT_OUT):
+        raise Refusal(
+            400,
+            f"Image must be a whole JPEG, PNG or BMP. Received: {len(contents)} bytes "
+            "without a zero or a line's end, which curl's --data leaves out. Send the "
+            "file with --data-binary.",
+        )
     try:
         height, width = _sides(contents)
     except (struct.error, tf.errors.InvalidArgumentError):

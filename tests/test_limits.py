@@ -67,6 +67,13 @@ def test_an_image_of_few_pixels_is_let_in(ending):
         limits.check_image(contents, 140 * 210 - 1)
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp"])
+def test_what_curl_makes_of_a_file_without_data_binary_is_told(ending):
+    sent = tiny_export.encoded(ending).translate(None, b"\0\r\n")
+    with pytest.raises(Refusal, match="--data leaves out. Send.*--data-binary"):
+        limits.check_image(sent, 1_000_000)
+
+
 def bomb():
     """A PNG of 100 kB that unpacks to 30,000 x 30,000 pixels."""
     header = struct.pack(">II5B", 30_000, 30_000, 8, 0, 0, 0, 0)
@@ -103,9 +110,9 @@ def test_a_bmp_from_the_top_down_has_a_size_too():
         (b"", "0 bytes that begin as none"),
         (b"GIF89a" + bytes(100), "106 bytes that begin as none"),
         (b"not an image", "begin as none"),
-        (b"\xff\xd8\xff", "end before"),
+        (b"\xff\xd8\xff\0", "end before"),
         (b"\x89PNG\r\n\x1a\n", "end before"),
-        (b"BM", "end before"),
+        (b"BM\0", "end before"),
         (b"BM" + bytes(40), "Received: 0 x 0"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "Received: 0 x 0"),
         (tiny_export.encoded(".jpg")[:100], "end before"),
