@@ -159,9 +159,9 @@ def _gather(
                     Entry(image=name, plain=[], cleaned=texts, scores=answer.scores)
                 )
             else:
-                faults[name] = f"{found[name]}: {answer}"
+                faults[name] = str(answer)
                 if len(faults) <= _REPORTED:
-                    _tell(faults[name])
+                    _tell(f"{found[name]}: {answer}")
             bar.update()
     return entries, faults
 
@@ -215,9 +215,10 @@ def _write(
     faults: dict[str, str],
 ) -> int:
     if not entries:
+        name, fault = next(iter(faults.items()))
         raise InputError(
             f"At least one image must be answered. Received: {len(faults)} that were "
-            f"not, the first: {next(iter(faults.values()))}"
+            f"not, the first: {found[name]}: {fault}"
         )
     written = [out / outputs.CLEANED]
     with outputs.submission(written[0], "cleaned", {}) as add:

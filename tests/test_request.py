@@ -42,7 +42,9 @@ def test_a_folder_becomes_a_submission_and_what_is_torn_is_told(
     shown = capsys.readouterr()
     assert "4 images" in shown.out
     assert "1 of 5 images were not answered" in shown.err
-    assert "c.jpg" in (tmp_path / "unreadable.txt").read_text()
+    (listed,) = (tmp_path / "unreadable.txt").read_text().splitlines()
+    assert listed.startswith("c.jpg: Image must be") and listed.count("c.jpg") == 1
+    assert f"request: {pictures}/c.jpg: Image must be" in shown.err
     read = table.read(str(tmp_path / "submission_post.csv"))
     assert read.images == ["a.jpg", "b.png", "d.webp", "e.tif"]
     fish = [rle.decode(row[0], schema.SUBMISSION_SIZE) for row in read.texts]
