@@ -35,7 +35,7 @@ OF_OTHERS = {
     "--setup_file",
     "--prism_location",
 }
-OF_OTHERS |= {"--logdir", "--no"}
+OF_OTHERS |= {"--logdir", "--no", "--data", "--data-binary"}
 WITH_A_SERVER = {"serve", "request"}
 """They end with it, or need one; their flags are checked."""
 SMALLER = {
