@@ -54,6 +54,35 @@ def test_values_out_of_range_are_refused(changes, message):
         training(**changes)
 
 
+@pytest.mark.parametrize(
+    ("settings", "given", "message"),
+    [
+        (config.Report, {"run": "r", "out": "folder"}, "--out must be a file.*folder"),
+        (config.Description, {"csv": "folder", "out": "x"}, "--csv must be a file"),
+        (
+            config.Description,
+            {"csv": "c", "out": "file"},
+            "--out must be a folder.*fil",
+        ),
+        (
+            config.Evaluation,
+            {"records": "r", "run": ("r", "file")},
+            "--run must be a f",
+        ),
+        (config.Comparison, {"run": ("file", "r")}, "^RUN must be a folder"),
+        (config.SubmissionCheck, {"file": "folder"}, "^FILE must be a file"),
+    ],
+)
+def test_a_folder_in_place_of_a_file_and_the_other_way_round_is_told(
+    settings, given, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=message):
+        config.from_flags(settings, given)
+
+
 def test_flags_left_out_are_those_of_the_run_that_goes_on(tmp_path):
     own = config.Training(records="r", run="x", size=(32, 64), epochs=3, overwrite=True)
     fields = json.dumps(dataclasses.asdict(own))

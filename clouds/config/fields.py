@@ -5,6 +5,7 @@ import json
 import os
 import types
 import typing
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from clouds.errors import InputError, did_you_mean
@@ -63,6 +64,10 @@ _FORMS = {
     int: Form("N", "a whole number"),
     float: Form("X", "a number"),
     str: Form("TEXT", "text"),
+}
+_KINDS = {
+    "FILE": ("file", "folder", Path.is_dir),
+    "DIR": ("folder", "file", Path.is_file),
 }
 
 
@@ -190,6 +195,26 @@ def _read(given, hint):
 
 def _as_json(given) -> str:
     return json.dumps(given, default=str)
+
+
+def check_paths(settings) -> None:
+    """Refuses a folder in place of a file, and the other way round.
+
+    Raises:
+      InputError: a field of one kind has the path of something else.
+    """
+    of_all = hints(type(settings))
+    for field in dataclasses.fields(settings):
+        kind, value = form(of_all[field.name]).metavar, getattr(settings, field.name)
+        if not value or kind not in _KINDS:
+            continue
+        expected, other, is_other = _KINDS[kind]
+        for path in value if isinstance(value, tuple) else (value,):
+            if is_other(Path(path)):
+                raise InputError(
+                    f"{name(field)} must be a {expected}. Received: '{path}', which is "
+                    f"a {other}. Give another path."
+                )
 
 
 def positive(settings, *names: str) -> None:

@@ -79,7 +79,7 @@ def make(settings: type, known: Mapping, file: str | None = None):
       file: where some of them are from, for the message.
 
     Raises:
-      InputError: one is missing or out of range.
+      InputError: one is missing or out of range, or a folder where a file is meant.
     """
     missing = [
         fields.name(field)
@@ -90,9 +90,11 @@ def make(settings: type, known: Mapping, file: str | None = None):
     if missing:
         raise InputError(f"{' and '.join(missing)} must be given.{place}")
     try:
-        return settings(**known)
+        made = settings(**known)
+        fields.check_paths(made)
     except InputError as error:
         raise InputError(f"{error}{place}") from error
+    return made
 
 
 def as_yaml(settings: type, known: Mapping) -> str:
