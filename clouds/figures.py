@@ -20,7 +20,7 @@ _GREY = "#666666"
 _BASELINES = {"all_empty": ("all empty", "v"), "best_constant": ("best constant", "D")}
 _BASELINES["all_full"] = ("all full", "^")
 _OF_MASKS = {
-    "dice_non_empty": "Dice,\nnot empty",
+    "dice_non_empty": "Dice,\nnon-empty",
     "empty_found": "empty\nfound",
     "empty_right": "empty\nright",
     "iou": "IoU",
@@ -157,7 +157,7 @@ def _of_masks(ax: Axes, figures) -> None:
         values = np.stack([figures[f"{name}_post"][label] for name in _OF_MASKS])
         places = np.arange(len(values)) + 0.15 * (label - 1.5)
         ax.errorbar(places, values[:, 0], _ends(values), fmt="o", color=colour)
-    ax.set_xticks(range(len(_OF_MASKS)), _OF_MASKS.values())
+    ax.set_xticks(range(len(_OF_MASKS)), _OF_MASKS.values(), fontsize="small")
     ax.set(title="Post-processed masks, 95 % intervals", ylim=(0, 1))
     ax.grid(axis="y", color="#dddddd")
     _bare(ax)
@@ -192,7 +192,7 @@ def _presence(ax: Axes, figures, curves) -> None:
         ax.axhline(share, color=colour, linestyle=":", linewidth=1)
     ax.set(title="Presence of labels (dotted: how often)", xlim=(0, 1), ylim=(0, 1.02))
     ax.set(xlabel="recall", ylabel="precision")
-    ax.legend(fontsize="small", frameon=False, loc="lower left")
+    _legend_below(ax)
     _bare(ax)
 
 
@@ -206,8 +206,15 @@ def _reliability(ax: Axes, probability, frequency, error, title: str) -> None:
     ax.set(title=title, xlim=(0, 1), ylim=(0, 1))
     ax.set(xlabel="mean probability", ylabel="share that is of the label")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.legend(fontsize="small", frameon=False, loc="upper left")
+    _legend_below(ax)
     _bare(ax)
+
+
+def _legend_below(ax: Axes) -> None:
+    """Names the lines where none can lie, below the title of the x axis."""
+    options = {"fontsize": "small", "frameon": False, "loc": "upper center"}
+    options |= {"handlelength": 1.5, "columnspacing": 1.5}
+    ax.legend(ncols=len(schema.LABELS), bbox_to_anchor=(0.5, -0.15), **options)
 
 
 def _ends(values):

@@ -25,18 +25,21 @@ def history(epochs: pd.DataFrame, path: Path) -> None:
       path: of the picture; its ending tells the format.
     """
     figure = Figure(figsize=(10, 9), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1)
     panels = {"loss": "Loss", "dice_coef": "Dice coefficient", "mean_dice": "Mean Dice"}
     axes = figure.subplots(len(panels), 1, sharex="col")
     # Grey and black, as colours are the labels'.
-    kinds = ("", "Train", "o--", _GREY), ("val_", "Validation", "s-", "black")
+    kinds = ("", "training", "o--", _GREY), ("val_", "validation", "s-", "black")
     for ax, (column, title) in zip(axes, panels.items(), strict=True):
         for prefix, name, style, colour in kinds:
-            options = {"color": colour, "label": f"{name} {title.lower()}"}
+            options = {"color": colour, "label": name}
             ax.plot(epochs["epoch"] + 1, epochs[prefix + column], style, **options)
         ax.set_title(title)
-        ax.legend(loc="best")
+        # Beside the title, where no curve can lie.
+        options = {"bbox_to_anchor": (1, 1.01), "borderaxespad": 0, "frameon": False}
+        ax.legend(loc="lower right", ncols=2, **options)
     axes[-1].set_xlabel("Epochs")
-    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    axes[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     sns.despine(figure)
     save(figure, path)
 
@@ -57,8 +60,9 @@ def overlays(
       titles: of the images, if they have any.
     """
     rows = -(-len(images) // 4)
-    height = (2.3 if titles else 2.1) * rows + 0.4
+    height = (2.5 if titles else 2.2) * rows + 0.4
     figure = Figure(figsize=(12, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.15)
     axes = figure.subplots(rows, 4, squeeze=False).reshape(-1)
     for ax in axes:
         ax.axis("off")

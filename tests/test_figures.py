@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from conftest import legends_beside_their_panels
 
 from clouds import figures, schema
 from clouds.rules import NOTHING, Rule
@@ -44,6 +45,15 @@ def test_an_evaluation_becomes_a_picture_in_the_colours_of_the_labels(tmp_path):
     shape, colours = colours_of(tmp_path / "metrics.png")
     assert shape == (900, 1500, 3)
     assert {rgb(colour) for colour in schema.COLOURS} <= colours
+
+
+def test_no_legend_lies_in_a_panel(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        figures.plots, "save", lambda figure, path: drawn.append(figure)
+    )
+    figures.evaluation(**evaluated(), path=tmp_path / "metrics.png", title="val")
+    assert legends_beside_their_panels(drawn[0]) == 4
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])

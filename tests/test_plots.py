@@ -1,6 +1,8 @@
 import cv2
 import numpy as np
 import pandas as pd
+import pytest
+from conftest import legends_beside_their_panels
 
 from clouds import plots, scenes, schema
 
@@ -14,6 +16,16 @@ def test_the_history_becomes_a_picture(tmp_path):
     picture = cv2.imread(str(tmp_path / "history.png"))
     assert picture.shape == (900, 1000, 3)
     assert len(set(map(tuple, picture.reshape(-1, 3)))) > 10
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_the_legends_of_a_history_lie_beside_its_curves(tmp_path, monkeypatch, count):
+    columns = [p + c for c in ("loss", "dice_coef", "mean_dice") for p in ("", "val_")]
+    epochs = pd.DataFrame(np.random.default_rng(0).random((count, 6)), columns=columns)
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(figure))
+    plots.history(epochs.rename_axis("epoch").reset_index(), tmp_path / "history.png")
+    assert legends_beside_their_panels(drawn[0]) == 3
 
 
 def test_one_epoch_is_enough(tmp_path):
@@ -77,3 +89,4 @@ def test_images_may_have_titles(tmp_path):
         plots.overlays(images, masks, tmp_path / "scenes.png", titles=titles)
         heights.append(cv2.imread(str(tmp_path / "scenes.png")).shape[0])
     assert heights[1] > heights[0]
+    assert (cv2.imread(str(tmp_path / "scenes.png"))[:5] == 255).all()
