@@ -17,6 +17,7 @@ import tensorflow as tf
 from clouds import config, manifest, startup
 from clouds.errors import InputError
 from clouds.manifest import Manifest
+from clouds.words import counted
 
 _TASKS = ".tasks.part"
 _WRITTEN = ".written.part"
@@ -50,7 +51,10 @@ def write(
     for name, of_shard in zip(names, tasks, strict=True):
         with tf.io.gfile.GFile(f"{folder}/{name}{_TASKS}", "wb") as file:
             pickle.dump(of_shard, file)
-    print(f"{folder}: {len(names)} shards to write with {settings.runner}", flush=True)
+    print(
+        f"{folder}: {counted(len(names), 'shard')} to write with {settings.runner}",
+        flush=True,
+    )
     try:
         with pipeline:
             pipeline | beam.Create(names) | beam.Map(_write_shard, folder, examples)

@@ -12,15 +12,16 @@ import tensorflow as tf
 from clouds import __version__, pixels, schema
 from clouds.config import Training
 from clouds.rules import Rule
+from clouds.words import counted
 
 MODEL, SIGNATURES = "model_card.md", "signature.md"
 
 _GRID = "x".join(map(str, schema.SUBMISSION_SIZE))
 _FIGURES = {
-    "competition's Dice": "dice_post",
-    "of it, where the label is": "dice_non_empty_post",
-    "average precision of `score`": "average_precision",
-    "calibration error of `score`": "ece_presence",
+    "Competition's Dice, post-processed": "dice_post",
+    "Dice, non-empty": "dice_non_empty_post",
+    "AP of presence, by `score`": "average_precision",
+    "ECE of presence, by `score`": "ece_presence",
 }
 
 
@@ -168,8 +169,8 @@ def _of_metrics(metrics: Mapping | None, rule: Rule, runs: int, flips: bool) -> 
         values = [_value(metrics["figures"][name][label]) for label in names]
         rows.append(f"| {title} | {' | '.join(values)} |")
     notes = [
-        f"On {metrics['images']} images of the {metrics['split']} split, 95 % "
-        "intervals by the bootstrap over images. All-empty masks score "
+        f"On {counted(metrics['images'], 'image')} of the {metrics['split']} split, "
+        "95 % intervals by the bootstrap over images. All-empty masks score "
         f"{metrics['figures']['dice_all_empty']['mean']['value']:.3f}."
     ]
     if metrics.get("tuned_on_these_images"):

@@ -25,6 +25,7 @@ from tensorflow_serving.apis import (
 from clouds import config, protocol, schema
 from clouds.errors import InputError
 from clouds.patience import Busy, Lost, Rejected
+from clouds.words import counted
 
 _AGAIN = {408, 429, 500, 502, 503, 504}
 _GRPC_AGAIN = {
@@ -300,13 +301,13 @@ def _of_row(row: dict) -> Answer | Rejected:
 
 def _answer(texts: Sequence, scores: Sequence) -> Answer:
     if not len(texts) == len(scores) == len(schema.LABELS):
-        raise ValueError(f"{len(texts)} masks")
+        raise ValueError(counted(len(texts), "mask"))
     return Answer(list(map(str, texts)), [round(float(score), 4) for score in scores])
 
 
 def _one_each(answers: list, files: Sequence[bytes]) -> list:
     if len(answers) != len(files):
-        raise _strange(f"{len(answers)} of {len(files)} images")
+        raise _strange(f"{len(answers)} of {counted(len(files), 'image')}")
     return answers
 
 

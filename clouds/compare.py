@@ -15,6 +15,7 @@ from clouds import charts, config, curves, documents, evaluations, schema, score
 from clouds.charts import Line
 from clouds.errors import InputError
 from clouds.evaluations import Evaluation
+from clouds.words import counted, decimal
 
 _PAGE = "compare.html"
 _COLUMNS = [*schema.LABELS, "mean"]
@@ -44,7 +45,8 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
     histories = [_history(each) for each in found]
     table = _table(found, differences)
     facts = found[0].facts
-    what = f"{facts['images']} images of the {facts['split']} split"
+    doubts = _doubts(found)
+    what = f"{counted(facts['images'], 'image')} of the {facts['split']} split"
     size = documents.write(
         _PAGE,
         path,
@@ -52,19 +54,15 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
         what=what,
         runs=settings.run,
         rows=_rows(found),
+        doubts=doubts,
         evaluations=found,
         differences=[scores.named(each) for each in differences],
         charts=_charts(settings.run, found, histories),
     )
-    print(f"Competition Dice of post-processed masks on {what};")
+    print(f"Competition's Dice of post-processed masks on {what};")
     print(f"differences to {settings.run[0]} with paired 95 % intervals:")
     print(table.to_string(float_format="{:.4f}".format))
-    for each in found:
-        if each.facts["tuned_on_these_images"]:
-            print(
-                f"The rule of {each.folder} was tuned on these very images, which "
-                "flatters it."
-            )
+    print("".join(f"{doubt}\n" for doubt in doubts), end="")
     print(f"{path}: {size / 1e6:.1f} MB")
     return table
 
@@ -105,10 +103,11 @@ def _check(first: Evaluation, other: Evaluation) -> None:
     if not same or len(first.images.names) != len(other.images.names):
         raise InputError(
             "Runs must be evaluated on the same images. Received: "
-            f"{len(first.images.names)} images of folds {first.facts['folds']} "
-            f"({first.folder}) and {len(other.images.names)} of folds "
-            f"{other.facts['folds']} ({other.folder}). Compare runs of one fold, or of "
-            "all folds evaluated together."
+            f"{counted(len(first.images.names), 'image')} of folds "
+            f"{first.facts['folds']} ({first.folder}) and "
+            f"{len(other.images.names)} of folds {other.facts['folds']} "
+            f"({other.folder}). Compare runs of one fold, or of all folds evaluated "
+            "together."
         )
 
 
@@ -123,7 +122,9 @@ def _differences(first, other) -> dict[str, np.ndarray]:
         here, there = scores.figures(first, weights), scores.figures(other, weights)
         return {name: there[name] - value for name, value in here.items()}
 
-    return scores.intervals(compute, len(first.names))
+    found = scores.intervals(compute, len(first.names))
+    # Of images in another order sums differ in their last bits.
+    return {name: values.round(6) for name, values in found.items()}
 
 
 def _table(found: Sequence[Evaluation], differences) -> pd.DataFrame:
@@ -134,9 +135,23 @@ def _table(found: Sequence[Evaluation], differences) -> pd.DataFrame:
         if k:
             rows = differences[k - 1]["dice_post"]
             columns[f"difference {k}" if len(found) > 2 else "difference"] = [
-                f"{value:+.4f} [{low:+.4f}, {high:+.4f}]" for value, low, high in rows
+                "{} [{}, {}]".format(*(decimal(number, 4, "+") for number in row))
+                for row in rows
             ]
     return pd.DataFrame(columns, _COLUMNS)
+
+
+def _doubts(found: Sequence[Evaluation]) -> list[str]:
+    """Says which runs' figures may look better than they are."""
+    doubts = [
+        f"The rule of {each.folder} was tuned on these very images, which flatters it."
+        for each in found
+        if each.facts["tuned_on_these_images"]
+    ]
+    for each in found:
+        runs = [each.folder] if _of_itself(each) else each.facts["runs"]
+        doubts += evaluations.of_other_records(runs, each.facts["sha256"])
+    return [*dict.fromkeys(doubts)]
 
 
 def _rows(found: Sequence[Evaluation]) -> dict[str, dict[str, str]]:

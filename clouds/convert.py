@@ -22,6 +22,7 @@ from clouds import (
 )
 from clouds.errors import InputError
 from clouds.manifest import Manifest
+from clouds.words import counted
 
 SPLIT = "split.csv"
 
@@ -82,9 +83,10 @@ def _verify(folder: str) -> None:
             print(fault)
     if faults:
         raise InputError(
-            f"Records must be as they were written. Received: {len(faults)} faults in "
-            f"'{folder}', the first: {faults[0]} Copy these shards again, or remove "
-            "the folder and make it anew."
+            "Records must be as they were written. Received: "
+            f"{counted(len(faults), 'fault')} in '{folder}', the first: "
+            f"{faults[0]} Copy these shards again, or remove the folder and make it "
+            "anew."
         )
     print(_summary(folder, read))
 
@@ -92,7 +94,7 @@ def _verify(folder: str) -> None:
 def _summary(folder: str, read: Manifest) -> str:
     splits = dict.fromkeys(shard.split for shard in read.shards)
     counts = ", ".join(f"{split} {read.examples(split)}" for split in splits)
-    return f"{folder}: {len(read.shards)} shards; images: {counts}"
+    return f"{folder}: {counted(len(read.shards), 'shard')}; images: {counts}"
 
 
 def _make_folder(folder: str) -> None:
@@ -135,8 +137,8 @@ def _start(settings: config.Records, planned: Manifest) -> Manifest:
 
 def _differences(there: Manifest, planned: Manifest) -> list[str]:
     counts = [
-        f"{sum(shard.examples for shard in one.shards)} images in "
-        f"{len(one.shards)} shards"
+        f"{counted(sum(shard.examples for shard in one.shards), 'image')} in "
+        f"{counted(len(one.shards), 'shard')}"
         for one in (there, planned)
     ]
     names = {"source": "csv", "shards": f"division ({counts[0]}, not {counts[1]})"}

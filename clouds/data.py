@@ -10,6 +10,7 @@ import tensorflow as tf
 from clouds import records, schema
 from clouds.errors import InputError
 from clouds.manifest import Manifest
+from clouds.words import counted
 
 _SHUFFLE = 1024
 _READ_AT_ONCE = 8
@@ -114,7 +115,7 @@ def steps(folder: str, manifest: Manifest, batch_size: int, *, hosts: int = 1) -
     if examples < batch_size:
         raise InputError(
             "--batch-size must not exceed the training images. Received: "
-            f"{batch_size}, with {examples} images in {folder}"
+            f"{batch_size}, with {counted(examples, 'image')} in {folder}"
             f"{f' for each of {hosts} hosts' if hosts > 1 else ''}. Give a smaller one."
         )
     return examples // batch_size

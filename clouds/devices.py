@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from clouds import config
 from clouds.errors import InputError
+from clouds.words import counted
 
 _PATIENCE = 60
 """Seconds without a sign of life after which a host counts as gone."""
@@ -167,8 +168,8 @@ def start(settings: config.Training) -> Devices:
         of_hosts = f" on each of {found.hosts} hosts" if found.hosts > 1 else ""
         raise InputError(
             "--batch-size must divide by the devices. Received: "
-            f"{settings.batch_size}, for {found.count} devices{of_hosts}. Give a "
-            f"multiple of {total}."
+            f"{settings.batch_size}, for {counted(found.count, 'device')}{of_hosts}. "
+            f"Give a multiple of {total}."
         )
     if total > 1:
         _announce(found)
@@ -335,7 +336,7 @@ def _check_count(count: int, there: int) -> None:
 
 
 def _announce(found: Devices) -> None:
-    devices = f"{found.count} device{'s' if found.count > 1 else ''}"
+    devices = counted(found.count, "device")
     if found.hosts > 1:
         devices = f"Host {found.host} of {found.hosts}, {devices} on each"
     how = "DataParallel on JAX; batch normalisation is over the whole batch"

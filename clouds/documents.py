@@ -11,6 +11,7 @@ import jinja2
 
 from clouds import charts, schema
 from clouds.errors import InputError
+from clouds.words import counted, decimal
 
 LARGEST = 15_000_000
 """Bytes of a page, so that it can be sent by mail and opened on a phone."""
@@ -18,20 +19,20 @@ LARGEST = 15_000_000
 FIGURES = {
     "dice_post": "Competition's Dice, post-processed",
     "dice_plain": "Competition's Dice, network",
-    "dice_non_empty_post": "Dice of images that have the label",
-    "empty_found_post": "Empty masks found",
-    "empty_right_post": "Empty masks that are right",
-    "iou_post": "IoU of all pixels",
-    "precision_post": "Precision of all pixels",
-    "recall_post": "Recall of all pixels",
-    "average_precision": "Average precision of presence",
+    "dice_non_empty_post": "Dice, non-empty",
+    "empty_found_post": "Empty found",
+    "empty_right_post": "Empty right",
+    "iou_post": "IoU",
+    "precision_post": "Precision",
+    "recall_post": "Recall",
+    "average_precision": "AP of presence",
 }
 """Of the figures of an evaluation those that pages show, and their names there."""
 
 MEANINGS = {
     "dice_post": "of each image twice the area that truth and prediction share, by the "
     "sum of their areas, 1 where both are empty; the mean of images",
-    "dice_plain": "the same of what lies above the thresholds, before post-processing",
+    "dice_plain": "the same of all above the rule's thresholds, before post-processing",
     "dice_non_empty_post": "the same as the first, without the images whose truth is "
     "empty",
     "empty_found_post": "of the images without the label, the share where no mask is "
@@ -42,8 +43,8 @@ MEANINGS = {
     "of all images together",
     "precision_post": "of all pixels predicted, the share that is of the label",
     "recall_post": "of all pixels of the label, the share that is predicted",
-    "average_precision": "how well scores put images with the label before those "
-    "without: the area below the curve of precision over recall",
+    "average_precision": "average precision: how well scores put images with the label "
+    "before those without, the area below the curve of precision over recall",
 }
 """What each of them is."""
 
@@ -95,7 +96,7 @@ def write(template: str, path: Path, **fields) -> int:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (shown, number, signed, interval, percent)
+    filters = (shown, number, signed, interval, percent, counted)
     environment.filters |= {f.__name__: f for f in filters}
     environment.globals |= {
         "generator": _generator(template),
@@ -121,12 +122,12 @@ def write(template: str, path: Path, **fields) -> int:
 
 def number(value: float | None) -> str:
     """A figure with three digits behind the point; a dash for None and NaN."""
-    return "–" if _none(value) else f"{value:.3f}"
+    return "–" if _none(value) else decimal(value, 3)
 
 
 def signed(value: float | None) -> str:
     """A difference with its sign and three digits; a dash for None and NaN."""
-    return "–" if _none(value) else f"{value:+.3f}"
+    return "–" if _none(value) else decimal(value, 3, "+")
 
 
 def interval(found: Mapping[str, float | None], sign: str = "") -> str:
@@ -137,7 +138,9 @@ def interval(found: Mapping[str, float | None], sign: str = "") -> str:
       sign: "+" for that of a difference.
     """
     low, high = found["low"], found["high"]
-    return "" if _none(low) or _none(high) else f"{low:{sign}.3f} to {high:{sign}.3f}"
+    if _none(low) or _none(high):
+        return ""
+    return f"{decimal(low, 3, sign)} to {decimal(high, 3, sign)}"
 
 
 def percent(value: float | None) -> str:

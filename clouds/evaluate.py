@@ -27,6 +27,7 @@ from clouds import (
 from clouds.rules import Rule
 from clouds.tally import Tally
 from clouds.trials import Trial
+from clouds.words import counted
 
 _LEVELS = np.arange(0.05, 1, 0.05, dtype=np.float32)
 
@@ -66,7 +67,8 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     found = summary.summarise(counted, _baselines(trial, frequency), soft)
     facts = _facts(settings, trial, rule)
     text = f"{_title(trial)}\n{summary.text(found)}\n{_note(settings, facts)}\n"
-    text += "".join(f"{line}\n" for line in _of_other_records(trial))
+    doubts = evaluations.of_other_records(trial.runs, trial.facts["sha256"])
+    text += "".join(f"{doubt}\n" for doubt in doubts)
     summary.write(found, facts, tuned + text, out)
     print("\n" * bool(tuned) + text, end="", flush=True)
     return summary.table(found)
@@ -146,23 +148,11 @@ def _facts(settings: config.Evaluation, trial: Trial, rule: Rule) -> dict:
     }
 
 
-def _of_other_records(trial: Trial) -> list[str]:
-    """Says which runs may have been trained on these very images."""
-    here = trial.facts["sha256"]
-    of_runs = {folder: run.read_facts(folder).get("records") for folder in trial.runs}
-    return [
-        f"{folder} was trained on other records, {known['folder']}: these images may "
-        "have been among them."
-        for folder, known in of_runs.items()
-        if known and known["sha256"] != here
-    ]
-
-
 def _title(trial: Trial) -> str:
-    what = f"{trial.images} images of the {trial.split} split"
+    what = f"{counted(trial.images, 'image')} of the {trial.split} split"
     if len(trial.parts) > 1:
         what += f", each predicted by runs of its fold ({len(trial.parts)} folds)"
-    return f"Competition Dice on {what}:"
+    return f"Competition's Dice on {what}:"
 
 
 def _note(settings: config.Evaluation, facts: dict) -> str:

@@ -1,12 +1,13 @@
 """What an evaluation left in a folder (see `clouds.summary`), read again."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from clouds import schema, summary
+from clouds import run, schema, summary
 from clouds.errors import InputError
 from clouds.tally import Images
 
@@ -64,6 +65,28 @@ def alike(facts: dict, tuned_on: dict) -> bool:
     """
     one, other = ((len(those["runs"]), those["flips"]) for those in (facts, tuned_on))
     return one == other
+
+
+def of_other_records(runs: Iterable[str], sha256: str) -> list[str]:
+    """Says which runs may have been trained on the images that they are measured on.
+
+    Args:
+      runs: their folders.
+      sha256: of the records that they are measured on.
+
+    Returns:
+      A sentence a run that was trained on other records.
+
+    Raises:
+      InputError: what is known of a run is damaged.
+    """
+    of_runs = {folder: run.read_facts(folder).get("records") for folder in runs}
+    return [
+        f"{folder} was trained on other records, {known['folder']}: these images may "
+        "have been among them."
+        for folder, known in of_runs.items()
+        if known and known["sha256"] != sha256
+    ]
 
 
 def _images(rows: pd.DataFrame) -> Images:

@@ -57,7 +57,8 @@ def summary(out: Path, settings: config.Prediction, drawn: int) -> str:
     pictures = -(-drawn // _A_PICTURE)
     if pictures:
         more = f" to {_picture(out, pictures - 1).name}" if pictures > 1 else ""
-        text += f"; the first {drawn} are drawn in {out / OVERLAYS}{more}"
+        first = f"{drawn} are" if drawn > 1 else "is"
+        text += f"; the first {first} drawn in {out / OVERLAYS}{more}"
     return text
 
 

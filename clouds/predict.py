@@ -33,6 +33,7 @@ from clouds.errors import InputError
 from clouds.journal import Entry, Journal
 from clouds.rules import Rule
 from clouds.sources import Batch, Source
+from clouds.words import counted
 
 JOURNAL, RESULTS = "predict.jsonl.part", "predict.json"
 
@@ -76,8 +77,8 @@ def predict(settings: config.Prediction) -> int:
         if not settings.overwrite:
             if _finished(out, settings, known, results):
                 print(
-                    f"{out}: predicted already, {results['images']} images. Left as it "
-                    "is; --overwrite predicts again."
+                    f"{out}: predicted already, {counted(results['images'], 'image')}. "
+                    "Left as it is; --overwrite predicts again."
                 )
                 return 0
             _check_same(out, known, journal.settings or results.get("settings"))
@@ -206,7 +207,7 @@ def _refuse_nan(names: list[str], probabilities: np.ndarray, runs) -> None:
     if broken.any():
         raise InputError(
             f"Probabilities must be numbers. Received: NaN in those of "
-            f"{broken.sum()} of {len(names)} images of a batch, the first "
+            f"{broken.sum()} of {counted(len(names), 'image')} of a batch, the first "
             f"{names[int(broken.argmax())]}, from {', '.join(runs)}. Look into its "
             "history for a loss that is none, and train with --precision float32."
         )
@@ -230,7 +231,7 @@ def _predict(
                 journal.add(batch_entries(batch))
             bar.update(len(batch.names) + len(batch.faults))
     if before:
-        print(f"{before} of {source.total} images were predicted before.")
+        print(f"Predicted before: {before} of {counted(source.total, 'image')}.")
     return faults
 
 
@@ -255,7 +256,7 @@ def _finish(
     drawn = outputs.draw(out, _images(source, journal, wanted))
     results = {"images": len(journal), "unreadable": list(faults)}
     run.write_json(out / RESULTS, {"run": settings.run, "settings": known, **results})
-    print(f"{len(journal)} images: {outputs.summary(out, settings, drawn)}")
+    print(f"{counted(len(journal), 'image')}: {outputs.summary(out, settings, drawn)}")
     if not faults:
         journal.path.unlink()
         return 0
@@ -281,8 +282,8 @@ def _warn(settings: config.Prediction, source: Source, faults: dict) -> None:
     lacking = f", which so lack rows of {sample}" if sample else ""
     listed = Path(settings.out) / outputs.UNREADABLE
     print(
-        f"predict: {len(faults)} of {source.total} images could not be read, and have "
-        f"no rows in the submissions{lacking}. {listed} names them. Mend them, and the "
-        "same command predicts them alone.",
+        f"predict: {len(faults)} of {counted(source.total, 'image')} could not be read "
+        f"and got no rows in the submissions{lacking}. {listed} says why. Mend what it "
+        "names, and the same command predicts that alone.",
         file=sys.stderr,
     )

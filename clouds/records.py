@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from clouds import images, pixels, schema
 from clouds.manifest import Manifest, Shard, checksum
+from clouds.words import counted
 
 _JPEG_QUALITY = 95
 _SPREAD = sum(1 << 7 * label for label in range(len(schema.LABELS)))
@@ -135,8 +136,8 @@ def faults(folder: str, manifest: Manifest, shard: Shard) -> Iterator[str]:
         yield f"{shard.name} is damaged after record {read} ({reason})."
     else:
         yield (
-            f"{shard.name} has {read} of {shard.examples} records and another checksum "
-            "than when it was written."
+            f"{shard.name} has {read} of {counted(shard.examples, 'record')} and "
+            "another checksum than when it was written."
         )
 
 

@@ -33,7 +33,7 @@ from clouds.rules import Rule
 FILE = "report.html"
 
 _SHAPES = {
-    "dice_plain": ("hollow", "the network above its thresholds"),
+    "dice_plain": ("hollow", "network: all above the rule's thresholds"),
     "dice_post": ("full", "post-processed"),
     "dice_all_empty": ("bar", "all masks empty"),
     "dice_best_constant": ("cross", "the best constant mask"),

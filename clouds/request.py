@@ -28,6 +28,7 @@ from clouds.client import Answer, Client
 from clouds.errors import InputError
 from clouds.journal import Entry
 from clouds.patience import Busy, Patience, Rejected
+from clouds.words import counted
 
 FAILED = 3
 """Exit code where some images were not answered."""
@@ -234,12 +235,12 @@ def _write(
     if first:
         written.append(out / outputs.OVERLAYS)
     outputs.write_unreadable(out, faults)
-    print(f"{len(entries)} images: {', '.join(map(str, written))}")
+    print(f"{counted(len(entries), 'image')}: {', '.join(map(str, written))}")
     if not faults:
         return 0
     print(
-        f"request: {len(faults)} of {len(found)} images were not answered, and have no "
-        f"rows. {out / outputs.UNREADABLE} says why.",
+        f"request: {len(faults)} of {counted(len(found), 'image')} got no answer and "
+        f"no rows. {out / outputs.UNREADABLE} says why.",
         file=sys.stderr,
     )
     return FAILED

@@ -37,6 +37,7 @@ from clouds.journal import Entry
 from clouds.models import Model, Row, Signature
 from clouds.monitoring import Metrics
 from clouds.protocol import Refusal
+from clouds.words import counted
 
 _LOG = logging.getLogger(__name__)
 _MEGA = 1_000_000
@@ -225,7 +226,8 @@ class Service:
         if len(rows) > self._settings.max_images:
             raise Refusal(
                 413,
-                f"A request must have {self._settings.max_images} images at most. "
+                "A request must have "
+                f"{counted(self._settings.max_images, 'image')} at most. "
                 f"Received: {len(rows)}. Send them in several.",
             )
         checked = [None] * len(rows)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from clouds.errors import InputError
+from clouds.words import counted
 
 
 def folds(present: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
@@ -25,8 +26,9 @@ def folds(present: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
     """
     if not 2 <= count <= len(present):
         raise InputError(
-            f"The number of folds must be from 2 to the {len(present)} images. "
-            f"Received: {count}. Ask for other folds or give more images."
+            "The number of folds must be from 2 to that of the images. Received: "
+            f"{count}, of {counted(len(present), 'image')}. Ask for other folds or "
+            "give more images."
         )
     assigned = np.empty(len(present), np.int64)
     assigned[_dealt(present, seed)] = np.arange(len(present)) % count

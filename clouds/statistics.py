@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from clouds import bars, components, config, plots, rle, run, schema, table
 from clouds.errors import InputError
+from clouds.words import counted
 
 FILE = "statistics.json"
 PICTURE = "statistics.png"
@@ -115,7 +116,8 @@ def describe(settings: config.Description) -> dict[str, pd.DataFrame]:
     pixels = settings.grid[0] * settings.grid[1]
     tables = _tables(counts, areas, pixels)
     grid = "x".join(map(str, settings.grid))
-    head = f"{counts.rows} rows, {counts.images} images, {counts.masks} masks"
+    numbers = ((counts.rows, "row"), (counts.images, "image"), (counts.masks, "mask"))
+    head = ", ".join(counted(*pair) for pair in numbers)
     plots.statistics(
         {name: tables[name] for name in ("labels", "labels_per_image", "sets")},
         counts.both,

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from clouds import config, rle, schema, table
 from clouds.errors import InputError
+from clouds.words import counted
 
 MOST = 20
 """Faults that are listed; of each kind at least one, the others are counted."""
@@ -192,22 +193,22 @@ def _order_faults(rows: list[Row], path: str, sample: table.Table) -> list[Fault
     if missing:
         number = wanted[missing[0]]
         text = (
-            f"{start} {len(missing)} rows missing, in {path}, the first of them "
-            f"{missing[0]}, row {number} of the sample. Add them."
+            f"{start} {counted(len(missing), 'row')} missing, in {path}, the first of "
+            f"them {missing[0]}, row {number} of the sample. Add them."
         )
         faults.append(Fault("missing rows", number, text))
     if extra:
         number = extra[0].number
         text = (
-            f"{start} {len(extra)} rows that it lacks, in {path}, the first of them "
-            f"'{extra[0].name}', row {number}. Remove them."
+            f"{start} {counted(len(extra), 'row')} that it lacks, in {path}, the first "
+            f"of them '{extra[0].name}', row {number}. Remove them."
         )
         faults.append(Fault("extra rows", number, text))
     if moved:
         name, instead = moved[0]
         text = (
-            f"{start} another order in {len(moved)} rows, in {path}, the first of them "
-            f"row {found[name]} with {name} instead of {instead}, row "
+            f"{start} another order in {counted(len(moved), 'row')}, in {path}, the "
+            f"first of them row {found[name]} with {name} instead of {instead}, row "
             f"{wanted[instead]} of the sample. Sort them like the sample."
         )
         faults.append(Fault("order", found[name], text))
@@ -253,11 +254,8 @@ def _list(faults: list[Fault]) -> None:
         print(f"submit-check: {' '.join(fault.text.split())}", file=sys.stderr)
     if len(faults) > len(listed):
         kinds = ", ".join(f"{kind} {number}" for kind, number in seen.items())
-        print(
-            f"submit-check: … and {len(faults) - len(listed)} more faults; all by "
-            f"kind: {kinds}",
-            file=sys.stderr,
-        )
+        more = counted(len(faults) - len(listed), "more fault")
+        print(f"submit-check: … and {more}; all by kind: {kinds}", file=sys.stderr)
 
 
 def _warnings(runs: dict[Row, np.ndarray], grid: rle.Size) -> list[str]:
@@ -298,8 +296,9 @@ def _summary(runs: dict[Row, np.ndarray], settings) -> str:
     sample = settings.sample_submission
     order = f" in the order of {sample}," if sample else ""
     return (
-        f"{settings.file}: valid; {len(runs)} rows,{order} "
-        f"{len(runs) // len(schema.LABELS)} images, {total} masks that are not empty: "
+        f"{settings.file}: valid; {counted(len(runs), 'row')},{order} "
+        f"{counted(len(runs) // len(schema.LABELS), 'image')}, "
+        f"{counted(total, 'mask')} not empty: "
         f"{', '.join(parts)}; areas are shares of {_size(settings.grid)} pixels."
     )
 

@@ -42,6 +42,7 @@ import pandas as pd
 
 from clouds import figures, manifest, run, schema, scores, tally
 from clouds.tally import Bins, Images, Tally
+from clouds.words import counted
 
 JSON, TEXT = "metrics.json", "metrics.txt"
 LABELS, IMAGES = "metrics.csv", "metrics_images.csv"
@@ -136,7 +137,7 @@ def text(summary: Summary) -> str:
       summary: what was found.
 
     Returns:
-      Two tables and a line.
+      Two tables, and what some of it means.
     """
     shown = table(summary)
     ends = summary.figures["dice_post"][:, 1:]
@@ -145,6 +146,8 @@ def text(summary: Summary) -> str:
     return "\n".join(
         [
             shown.to_string(float_format=number),
+            "network: all above the rule's thresholds; post-processed: what its other "
+            "limits leave",
             "",
             "Post-processed masks, presence (AP) and calibration of pixels (ECE):",
             _columns(summary, _MORE).to_string(float_format=number, na_rep="-"),
@@ -193,7 +196,7 @@ def write(summary: Summary, facts: Mapping, described: str, out: Path) -> None:
         reliability,
         summary.confusion,
         out / PICTURE,
-        title=f"{facts['images']} images of the {facts['split']} split",
+        title=f"{counted(facts['images'], 'image')} of the {facts['split']} split",
     )
 
 

@@ -35,6 +35,7 @@ from clouds import (
     weights,
 )
 from clouds.errors import InputError
+from clouds.words import counted
 
 
 class Trainer(keras.Model):
@@ -203,13 +204,9 @@ def _finished(progress, settings: config.Training) -> bool:
 
 
 def _place(progress) -> str:
-    step = f" and {_counted(progress.step, 'step')}" if progress.step else ""
+    step = f" and {counted(progress.step, 'step')}" if progress.step else ""
     early = ", early, for want of a better val_loss" if progress.stopped else ""
-    return f"after {_counted(progress.epoch, 'epoch')}{step}{early}"
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'s' * (number != 1)}"
+    return f"after {counted(progress.epoch, 'epoch')}{step}{early}"
 
 
 def _announce(network, settings, records, steps, progress, folder: Path) -> None:
@@ -217,10 +214,10 @@ def _announce(network, settings, records, steps, progress, folder: Path) -> None
     network.summary(print_fn=lines.append)
     (folder / "summary.txt").write_text("\n".join(lines) + "\n")
     print(
-        f"Training on {records.examples('train')} images of "
+        f"Training on {counted(records.examples('train'), 'image')} of "
         f"{settings.size[0]}x{settings.size[1]}, validating on "
-        f"{records.examples('val')}; {network.count_params():,} parameters, "
-        f"{settings.precision}; {steps} steps an epoch."
+        f"{records.examples('val'):,}; {network.count_params():,} parameters, "
+        f"{settings.precision}; {counted(steps, 'step')} an epoch."
     )
     if progress.epoch or progress.step:
         print(f"Goes on {_place(progress)}.")

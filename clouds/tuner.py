@@ -27,6 +27,7 @@ from clouds.errors import InputError
 from clouds.rules import NOTHING, Rule, Scope
 from clouds.trials import Trial
 from clouds.tuning import CrossFit
+from clouds.words import counted, decimal
 
 FILE, PICTURE = "tuning.json", "tuning.png"
 
@@ -141,7 +142,8 @@ def _text(trial, rule, dice, truth, folds):
     columns = [*schema.LABELS, "mean"]
     table = pd.DataFrame({_NAMES[n]: v[:, 0] for n, v in dice.items()}, columns).T
     table["95 % interval"] = [
-        "[{:.4f}, {:.4f}]".format(*values[-1, 1:]) for values in dice.values()
+        "[{}, {}]".format(*(decimal(end, 4) for end in values[-1, 1:]))
+        for values in dice.values()
     ]
     chosen = pd.DataFrame({"threshold": rule.thresholds}, list(schema.LABELS))
     if rule.tops:
@@ -149,9 +151,9 @@ def _text(trial, rule, dice, truth, folds):
     chosen["area above"] = rule.min_sizes
     chosen["area above"] = chosen["area above"].replace(NOTHING, "nothing drawn")
     lines = [
-        f"Tuned on {trial.images} images of the {trial.split} split, cross-fitted in "
-        f"{folds} folds. Competition Dice:",
-        table.to_string(float_format="{:.4f}".format),
+        f"Tuned on {counted(trial.images, 'image')} of the {trial.split} split, "
+        f"cross-fitted in {folds} folds. Competition's Dice:",
+        table.to_string(float_format=lambda value: decimal(value, 4)),
         "",
         "The rule chosen:",
         chosen.to_string(float_format="{:.3f}".format),
@@ -160,7 +162,7 @@ def _text(trial, rule, dice, truth, folds):
     if absent:
         names = ", ".join(absent)
         lines.append(f"None of the images has {names}, which keeps the default.")
-    if not dice["gain"][-1, 1] > 0:
+    if round(dice["gain"][-1, 1], 6) <= 0:
         lines.append(
             "No gain on images unseen is sure: it may be no better than the default, "
             f"which holds again where {run.RULE} is removed."

@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clouds import scenes, startup
+from clouds.words import counted
 
 
 class Request(NamedTuple):
@@ -238,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
         faults += replay(lambda request: over_rest(url, request), model)
     if options.grpc:
         faults += replay(lambda request: over_grpc(options.grpc, request), model)
-    print(f"{faults} faults" if faults else "All was answered as it should be.")
+    print(counted(faults, "fault") if faults else "All was answered as it should be.")
     return int(faults > 0)
 
 

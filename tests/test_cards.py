@@ -55,7 +55,7 @@ def test_a_card_tells_data_figures_masks_and_limits_but_no_path():
         "jax",
         "val_mean_dice 0.5123",
         "643 images of the val split",
-        "| competition's Dice | 0.510 [0.470, 0.550] |",
+        "| Competition's Dice, post-processed | 0.510 [0.470, 0.550] |",
         "| Flower | 0.3854 | - | 20 |",
         "| Gravel | 0.6 | - | 300 |",
         "Tuned on validation images",
@@ -84,7 +84,7 @@ def test_a_figure_that_is_not_defined_is_a_dash():
     found = metrics()
     undefined = {"value": None, "low": None, "high": None}
     found["figures"]["average_precision"] = dict.fromkeys(NAMES, undefined)
-    assert "| average precision of `score` | - | - | - | - | - |" in card(found)
+    assert "| AP of presence, by `score` | - | - | - | - | - |" in card(found)
 
 
 def test_signatures_are_told_with_keys_dtypes_and_shapes():

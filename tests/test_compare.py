@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clouds import cli, compare, config, evaluations, schema
+from clouds import cli, compare, config, documents, evaluations, schema
 
 
 @pytest.fixture
@@ -51,11 +51,28 @@ def test_intervals_are_paired(runs):
     np.testing.assert_allclose(found, 0.01)
 
 
+def test_a_difference_is_sure_where_its_printed_ends_have_one_sign(
+    runs, capsys, monkeypatch
+):
+    def headline(*numbers):
+        found = {name: np.tile(numbers, (5, 1)) for name in documents.FIGURES}
+        monkeypatch.setattr(compare.scores, "intervals", lambda *_: found)
+        assert compared(runs, "a", "b") == 0
+        page = (runs / "compare.html").read_text()
+        return page.partition('class="headline">')[2].partition("</p>")[0]
+
+    sure = headline(-0.002, -0.003, -0.0004)
+    assert "-0.003 to -0.0004)" in sure and "no difference" not in sure
+    assert "-0.0020 [-0.0030, -0.0004]" in capsys.readouterr().out
+    unsure = headline(-0.002, -0.003, -1e-17)
+    assert "-0.003 to 0.000: no difference that is sure)" in unsure
+
+
 def test_images_in_another_order_are_the_same(runs):
     found = evaluations.read(str(runs / "a")).images
     other = type(found)(found.names[::-1], *(part[::-1] for part in found[1:]))
     for values in compare._differences(found, other).values():
-        np.testing.assert_allclose(values[np.isfinite(values)], 0, atol=1e-12)
+        assert not values[np.isfinite(values)].any()
 
 
 def test_a_rule_tuned_on_the_images_is_said_to_flatter_its_run(runs, capsys):
@@ -67,6 +84,19 @@ def test_a_rule_tuned_on_the_images_is_said_to_flatter_its_run(runs, capsys):
     assert f"The rule of {runs / 'b'} was tuned on these very images" in shown
     assert f"The rule of {runs / 'a'}" not in shown
     assert "tuned, on these images" in (runs / "compare.html").read_text()
+
+
+def test_a_run_of_other_records_is_said_to_have_perhaps_seen_the_images(runs, capsys):
+    path = runs / "b/run.json"
+    known = json.loads(path.read_text())
+    assert compared(runs, "a", "b") == 0
+    assert "other records" not in capsys.readouterr().out
+    known["records"] = {"sha256": "0", "folder": "tfrecords/others"}
+    path.write_text(json.dumps(known))
+    assert compared(runs, "a", "b") == 0
+    said = f"{runs / 'b'} was trained on other records, tfrecords/others: these images"
+    assert capsys.readouterr().out.count(said) == 1
+    assert said in (runs / "compare.html").read_text()
 
 
 def test_more_than_two_runs_are_each_set_against_the_first(runs, capsys):

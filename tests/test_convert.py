@@ -315,7 +315,7 @@ def test_verifying_names_the_shard_and_what_is_wrong(
     shown = capsys.readouterr()
     assert f"{shard.name} " in shown.out
     assert fault in shown.out
-    assert "1 faults" in shown.err
+    assert "1 fault in" in shown.err
 
 
 def test_flags_must_name_what_to_convert_or_to_verify(capsys):

@@ -79,5 +79,7 @@ def test_an_interval_is_shown_by_its_ends_and_none_by_nothing():
     found = {"value": 0.1, "low": -0.01234, "high": 0.2}
     assert documents.interval(found) == "-0.012 to 0.200"
     assert documents.interval(found, "+") == "-0.012 to +0.200"
+    found["high"] = -0.0004
+    assert documents.interval(found, "+") == "-0.012 to -0.0004"
     for none in (None, math.nan):
         assert documents.interval(found | {"low": none, "high": none}) == ""

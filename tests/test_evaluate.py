@@ -103,6 +103,7 @@ def test_the_figures_are_written_beside_the_weights(table, run):
     assert fields["images"] == 4
     shown = (run / summary.TEXT).read_text()
     assert f"{table.loc['mean', 'network']:.4f}" in shown
+    assert "network: all above the rule's thresholds" in shown
     assert fields["rule"]["thresholds"] == [0.3] * 4
     pd.testing.assert_frame_equal(pd.DataFrame(fields["mean_dice"]), table)
     images = pd.read_csv(run / summary.IMAGES)

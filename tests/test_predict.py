@@ -175,8 +175,8 @@ def test_unreadable_images_have_no_rows_and_are_tried_again(
     first, second, last = capsys.readouterr().err.splitlines()
     assert f"{images / names[1]}, 700 bytes" in first
     assert f"{images / names[4]}, 0 bytes" in second
-    assert "2 of 7 images could not be read, and have no rows in" in last
-    assert f"lack rows of {sample}. {out}/unreadable.txt names them" in last
+    assert "2 of 7 images could not be read and got no rows in" in last
+    assert f"lack rows of {sample}. {out}/unreadable.txt says why" in last
     listed = (out / "unreadable.txt").read_text().splitlines()
     assert [line.split(":")[0] for line in listed] == [names[1], names[4]]
     readable = [name for name in names if name not in (names[1], names[4])]
@@ -268,7 +268,7 @@ def test_a_killed_prediction_goes_on_and_ends_as_if_it_had_not_been(
     monkeypatch.setattr(ensemble, "load", watched)
     assert predict(run, listed, out, *flags) == 0
     assert seen == [2, 1]
-    assert "4 of 7 images were predicted before" in capsys.readouterr().out
+    assert "Predicted before: 4 of 7 images" in capsys.readouterr().out
     assert contents(out) == contents(tmp_path / "whole")
 
 

@@ -137,7 +137,7 @@ def test_without_records_there_is_no_gallery_but_the_figures(
     path.write_text(json.dumps(known | {"records": "gone"}))
     assert cli.main(["report", "--run", str(folder)]) == 0
     assert "without gallery: bin/report" in capsys.readouterr().out
-    assert "Average precision" in (folder / "report.html").read_text()
+    assert "AP of presence" in (folder / "report.html").read_text()
     path.write_text(json.dumps(known | {"sha256": "other"}))
     assert cli.main(["report", "--run", str(folder)]) == 2
     assert "those that the run was evaluated on" in capsys.readouterr().err

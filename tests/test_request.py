@@ -41,7 +41,7 @@ def test_a_folder_becomes_a_submission_and_what_is_torn_is_told(
     assert ask(server, tmp_path, pictures, flags=flags) == 3
     shown = capsys.readouterr()
     assert "4 images" in shown.out
-    assert "1 of 5 images were not answered" in shown.err
+    assert "1 of 5 images got no answer" in shown.err
     (listed,) = (tmp_path / "unreadable.txt").read_text().splitlines()
     assert listed.startswith("c.jpg: Image must be") and listed.count("c.jpg") == 1
     assert f"request: {pictures}/c.jpg: Image must be" in shown.err

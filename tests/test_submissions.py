@@ -46,7 +46,7 @@ def test_a_valid_submission_is_summed_up(check, tmp_path):
     code, out, err = check(ROWS, "--sample-submission", sample)
     assert (code, err) == (0, [])
     assert "12 rows" in out
-    assert "3 images, 4 masks that are not empty" in out
+    assert "3 images, 4 masks not empty" in out
     assert "Fish 33.3% (mean area 0.2%)" in out
     assert "in the order of" in out
 
@@ -56,7 +56,7 @@ def test_the_public_submission_is_valid(real_data, capsys):
     if not path.is_file():
         pytest.skip(f"no public submission at {path}")
     assert cli.main(["submit-check", str(path)]) == 0
-    assert "14792 rows, 3698 images, 871 masks" in capsys.readouterr().out
+    assert "14,792 rows, 3,698 images, 871 masks" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

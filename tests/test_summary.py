@@ -149,7 +149,7 @@ def test_a_label_of_no_image_has_null_where_nothing_is_defined(tmp_path):
         assert fields["figures"][name]["mean"]["value"] is not None
     assert fields["figures"]["dice_post"]["Gravel"]["value"] is not None
     assert fields["confusion"]["shares"][2] == [None] * 5
-    gravel = summary.text(found).splitlines()[11].split()
+    gravel = summary.text(found).splitlines()[12].split()
     assert gravel[0] == "Gravel" and gravel[1] == gravel[6] == gravel[7] == "-"
 
 

@@ -20,6 +20,7 @@ from clouds.config.fields import (
     within_one,
 )
 from clouds.errors import InputError
+from clouds.words import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +156,7 @@ class Training:
         if self.host_index >= self.hosts:
             raise InputError(
                 f"--host-index must be below --hosts. Received: {self.host_index}, of "
-                f"{self.hosts} hosts. Count from 0."
+                f"{counted(self.hosts, 'host')}. Count from 0."
             )
         if self.tune and self.hosts > 1:
             raise InputError(
