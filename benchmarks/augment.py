@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import peers
 
 ROOT = Path(__file__).resolve().parents[1]
 STEP = 178.0
@@ -101,9 +102,7 @@ def parse(arguments):
     parser.add_argument("--batch", type=int, default=8, help="images a batch")
     parser.add_argument("--batches", type=int, default=60, help="batches a round")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each")
-    parser.add_argument(
-        "--size", type=int, nargs=2, default=(320, 480), help="height and width"
-    )
+    peers.add_size_flag(parser)
     parser.add_argument(
         "--step", type=float, default=STEP, help="ms an image of a training step"
     )

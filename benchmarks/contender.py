@@ -12,6 +12,8 @@ import resource
 import sys
 import time
 
+import peers
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -137,7 +139,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("side", choices=["ours", "theirs"])
     parser.add_argument("mode", choices=["train", "infer"])
-    parser.add_argument("--size", type=int, nargs=2)
+    peers.add_size_flag(parser)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--precision")
     parser.add_argument("--steps", type=int)
@@ -145,7 +147,7 @@ def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     side = {"ours": ours, "theirs": theirs}[options.side]
-    step = side(options.mode, tuple(options.size), options.batch, options.precision)
+    step = side(options.mode, options.size, options.batch, options.precision)
     for _ in range(2):
         step()
     print(json.dumps({"memory": peak_memory()}), file=answers)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import peers
 
+from clouds.config import fields
+
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".venv-oracle"
 
@@ -52,7 +54,7 @@ def parse_flags(arguments, description):
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", type=int, nargs=2, default=[320, 480])
+    peers.add_size_flag(parser)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=1, help="a round")
@@ -70,7 +72,8 @@ def run(mode, description, multiply_adds, targets):
       targets: of the ratios of time and of memory; None for none.
     """
     options = parse_flags(sys.argv[1:], description)
-    shared = ["--size", *options.size, "--batch", options.batch]
+    shared = ["--size", fields.shown(options.size, fields.Size)]
+    shared += ["--batch", options.batch]
     shared += ["--steps", options.steps, "--precision"]
     peers.tell("starting both …")
     sides = {

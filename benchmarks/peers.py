@@ -1,11 +1,13 @@
-"""What the benchmarks share: the real images, many times over, and a table."""
+"""What the benchmarks share: flags, the real images many times over, and a table."""
 
+import argparse
 import os
 import statistics
 import sys
 from pathlib import Path
 
-import pandas as pd
+from clouds.config import fields
+from clouds.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("CLOUDS_DATA", ROOT.parent / "shared/data/clouds"))
@@ -22,6 +24,22 @@ def add_data_flag(parser):
     )
 
 
+def add_size_flag(parser, default="320x480", shown="height x width"):
+    """Adds --size, read as the commands read theirs; none if there is no default."""
+    if default:
+        shown += " (default: %(default)s)"
+    parser.add_argument(
+        "--size", type=_size, default=default, metavar="HxW", help=shown
+    )
+
+
+def _size(text):
+    try:
+        return fields.read(text, fields.Size, "a size")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def find(data):
     """The csv and the folder of the full-resolution images."""
     csv, images = data / "fullres/train.csv", data / "fullres/train_images"
@@ -35,6 +53,9 @@ def find(data):
 
 def repeat(data, folder, copies):
     """Links each image under `copies` names, and writes the csv that fits."""
+    # Peers' environments may be without it.
+    import pandas as pd
+
     csv, images = find(data)
     frame = pd.read_csv(csv, dtype=str, keep_default_na=False)
     linked = folder / "train_images"

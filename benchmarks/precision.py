@@ -26,6 +26,8 @@ sys.path.insert(0, str(peers.ROOT / "tests"))
 
 import loader  # noqa: E402
 
+from clouds.config import fields  # noqa: E402
+
 
 def clock(request, times):
     """Milliseconds of a call."""
@@ -42,12 +44,13 @@ def main():
     )
     parser.add_argument("--run", required=True, help="whose network")
     parser.add_argument("--records", required=True, help="with validation images")
-    parser.add_argument("--size", default="320x480", help="at which they are timed")
+    peers.add_size_flag(parser, shown="at which they are timed")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
+    size = fields.shown(options.size, fields.Size)
     with tempfile.TemporaryDirectory() as folder:
         script = str(Path(__file__).with_name("precision_variants.py"))
-        command = [sys.executable, script, options.run, options.records, options.size]
+        command = [sys.executable, script, options.run, options.records, size]
         environment = os.environ | {"PYTHONPATH": str(peers.ROOT)}
         command.append(folder)
         subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
@@ -55,7 +58,7 @@ def main():
         # As in bin/serve.
         os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
         models = {name: loader.Model(Path(folder, name)) for name in dice}
-        size = {
+        sizes = {
             name: sum(
                 path.stat().st_size
                 for path in Path(folder, name).rglob("*")
@@ -63,9 +66,8 @@ def main():
             )
             for name in dice
         }
-    height, width = map(int, options.size.split("x"))
     images = np.random.default_rng(0).integers(
-        256, size=(8, height, width, 3), dtype=np.uint8
+        256, size=(8, *options.size, 3), dtype=np.uint8
     )
     for batch in (8, 1):
         requests = {
@@ -79,7 +81,7 @@ def main():
                 took = clock(request, 8 // batch) / batch
                 if number >= 0:
                     found[name].append(took)
-        print(f"\n{batch} at a time at {options.size}: ms an image, min, median, max;")
+        print(f"\n{batch} at a time at {size}: ms an image, min, median, max;")
         print("times float32; MB; Dice")
         for name, times in found.items():
             ratios = [
@@ -87,7 +89,7 @@ def main():
             ]
             print(
                 f"{name:<22} {peers.spread(times, 1)}   {peers.spread(ratios)}"
-                f"   {size[name] / 1e6:6.1f}   {dice[name]:.4f}",
+                f"   {sizes[name] / 1e6:6.1f}   {dice[name]:.4f}",
                 flush=True,
             )
 

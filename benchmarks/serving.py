@@ -31,6 +31,8 @@ sys.path.insert(0, str(duel.ROOT / "tests"))
 
 import loader  # noqa: E402
 
+from clouds.config import fields  # noqa: E402
+
 PARTS = ("decode", "network", "postprocess")
 TARGETS = {"whole / parts": "<= 1.10", "notebook / whole": ">= 2.2"}
 
@@ -39,7 +41,7 @@ def write(options, folder):
     """Writes the export and its parts, in a process of their own."""
     peers.tell("exporting …")
     script = str(Path(__file__).with_name("serving_parts.py"))
-    size = "x".join(map(str, options.size)) if options.size else "-"
+    size = fields.shown(options.size, fields.Size) if options.size else "-"
     command = [sys.executable, script, options.run, size, options.precision]
     environment = os.environ | {"PYTHONPATH": str(duel.ROOT)}
     command.append(str(folder))
@@ -102,9 +104,7 @@ def parse_flags():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", default="-", help="to export; random if left out")
-    parser.add_argument(
-        "--size", type=int, nargs=2, help="of the network; the run's, or 320 480"
-    )
+    peers.add_size_flag(parser, None, "of the network; the run's, or 320x480")
     parser.add_argument("--precision", default="mixed_bfloat16", help="of the export")
     parser.add_argument("--rounds", type=int, default=7)
     oracle = os.environ.get("CLOUDS_ORACLE", duel.ENVIRONMENT / "bin" / "python")
