@@ -7,6 +7,7 @@ import numpy as np
 
 from clouds import bars, config, plots, rle, scenes, schema
 from clouds.table import COLUMNS
+from clouds.words import counted
 
 _SHOWN = 8
 
@@ -15,7 +16,8 @@ def write(settings: config.Sample) -> None:
     """Writes train_images, train.csv, test_images, sample_submission.csv, scenes.jpg.
 
     The runs in train.csv count on `schema.GRID`, whatever the images' size, as
-    in the competition. scenes.jpg shows the first scenes with their masks.
+    in the competition. scenes.jpg shows the first scenes with their masks. Prints what
+    it wrote.
 
     Args:
       settings: where, how many and of what size.
@@ -40,6 +42,11 @@ def write(settings: config.Sample) -> None:
     plots.overlays(*zip(*shown, strict=True), out / "scenes.jpg")
     _write_csv(out / "train.csv", rows["train"])
     _write_csv(out / "sample_submission.csv", rows["test"])
+    print(
+        f"{out}: {counted(settings.train, 'labelled scene')} and "
+        f"{counted(settings.test, 'scene')} without labels; the first are drawn in "
+        f"{out / 'scenes.jpg'}"
+    )
 
 
 def _on_grid(mask: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 
-from clouds import rle, scenes, table
+from clouds import cli, rle, scenes, table
 
 
 def test_the_csv_describes_the_scenes_on_the_competitions_grid(sample):
@@ -24,3 +24,10 @@ def test_test_scenes_are_others_and_stand_in_the_sample_submission(sample):
     assert read.images == ["0000014.jpg", "0000015.jpg", "0000016.jpg"]
     names = sorted(path.name for path in (sample / "test_images").iterdir())
     assert names == read.images
+
+
+def test_what_was_drawn_is_told(tmp_path, capsys):
+    flags = ["--out", str(tmp_path), "--train", "1", "--test", "0", "--size", "48x64"]
+    assert cli.main(["make_scenes", *flags]) == 0
+    told = f"{tmp_path}: 1 labelled scene and 0 scenes without labels; the first"
+    assert capsys.readouterr().out.startswith(told)
