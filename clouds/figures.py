@@ -62,7 +62,7 @@ def evaluation(
     _confusion(axes[0, 2], confusion)
     _presence(axes[1, 0], figures, curves)
     _reliability(axes[1, 1], *reliability["pixels"], "Calibration of pixels")
-    _reliability(axes[1, 2], *reliability["presence"], "Calibration of presence scores")
+    _reliability(axes[1, 2], *reliability["presence"], "Calibration of presence")
     plots.legend(figure)
     plots.save(figure, path)
 

@@ -5,11 +5,11 @@ import tensorflow as tf
 
 from clouds import cards
 from clouds.config import Training
-from clouds.rules import Rule
+from clouds.rules import NOTHING, Rule
 from clouds.schema import LABELS
 
 NAMES = (*LABELS, "mean")
-RULE = Rule(thresholds=(0.4, 37 / 96, 0.6, 0.7), min_sizes=(1, 20, 300, 4000))
+RULE = Rule(thresholds=(0.4, 37 / 96, 0.6, 0.7), min_sizes=(1, 20, 300, NOTHING))
 SETTINGS = Training(records="/home/me/records", run="/home/me/run", size=(64, 96))
 FACTS = {
     "started": "2026-01-02T03:04:05+00:00",
@@ -58,6 +58,7 @@ def test_a_card_tells_data_figures_masks_and_limits_but_no_path():
         "| Competition's Dice, post-processed | 0.510 [0.470, 0.550] |",
         "| Flower | 0.3854 | - | 20 |",
         "| Gravel | 0.6 | - | 300 |",
+        "| Sugar | 0.7 | - | nothing drawn |",
         "Tuned on validation images",
         "## Limits",
     ):

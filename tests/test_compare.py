@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from clouds import cli, compare, config, documents, evaluations, schema
+from clouds.rules import NOTHING
 
 
 @pytest.fixture
@@ -97,6 +98,16 @@ def test_a_run_of_other_records_is_said_to_have_perhaps_seen_the_images(runs, ca
     said = f"{runs / 'b'} was trained on other records, tfrecords/others: these images"
     assert capsys.readouterr().out.count(said) == 1
     assert said in (runs / "compare.html").read_text()
+
+
+def test_a_label_that_is_never_drawn_is_told_as_such(runs):
+    path = runs / "b/metrics.json"
+    known = json.loads(path.read_text())
+    known["rule"]["min_sizes"] = [1200, 5, NOTHING, 7]
+    path.write_text(json.dumps(known))
+    assert compared(runs, "a", "b") == 0
+    page = (runs / "compare.html").read_text()
+    assert "<td>1,200, 5, nothing drawn, 7</td>" in page
 
 
 def test_more_than_two_runs_are_each_set_against_the_first(runs, capsys):
