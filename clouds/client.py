@@ -56,8 +56,11 @@ class Client(Protocol):
     def close(self) -> None:
         """Ends its connections."""
 
-    def check(self, seconds: float) -> None:
-        """Sees whether it is there.
+    def check(self, seconds: float) -> int:
+        """Sees whether it is there, and asks one version of it from then on.
+
+        Returns:
+          That version, the latest if none was named.
 
         Raises:
           Busy: not now.
@@ -127,9 +130,7 @@ class Rest:
     """
 
     def __init__(self, url: str, name: str, version: int | None):
-        of_version = "" if version is None else f"/versions/{version}"
         self._model = f"{url}/v1/models/{name}"
-        self._url = f"{self._model}{of_version}"
         self._version = version
         self._http = httpx.Client()
 
@@ -137,7 +138,7 @@ class Rest:
         """As `Client` has it."""
         self._http.close()
 
-    def check(self, seconds: float) -> None:
+    def check(self, seconds: float) -> int:
         """As `Client` has it."""
         answered = self._send("GET", self._model, seconds)
         try:
@@ -147,13 +148,16 @@ class Rest:
             }
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as fault:
             raise Rejected("it does not answer as a server of models does") from fault
-        _check_version(self._version, there)
+        self._version = _version(self._version, there)
+        return self._version
 
     def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
         """As `Client` has it."""
         rows = [{"b64": base64.b64encode(contents).decode()} for contents in files]
         body = orjson.dumps({"instances": rows})
-        answered = self._send("POST", f"{self._url}:predict", seconds, body)
+        version = "" if self._version is None else f"/versions/{self._version}"
+        url = f"{self._model}{version}:predict"
+        answered = self._send("POST", url, seconds, body)
         try:
             rows = orjson.loads(answered)["predictions"]
             answers = [_of_row(row) for row in rows]
@@ -199,7 +203,7 @@ class Grpc:
         """As `Client` has it."""
         self._channel.close()
 
-    def check(self, seconds: float) -> None:
+    def check(self, seconds: float) -> int:
         """As `Client` has it."""
         try:
             grpc.channel_ready_future(self._channel).result(min(seconds, 5))
@@ -213,7 +217,9 @@ class Grpc:
             for each in states.model_version_status
             if each.state == each.AVAILABLE
         }
-        _check_version(self._spec.get("version", {}).get("value"), there)
+        version = _version(self._spec.get("version", {}).get("value"), there)
+        self._spec["version"] = {"value": version}
+        return version
 
     def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
         """As `Client` has it."""
@@ -241,13 +247,18 @@ def _call(method: Callable, request, seconds: float):
         raise Rejected(reason) from fault
 
 
-def _check_version(wanted: int | None, there: Set[int]) -> None:
-    if wanted is not None and wanted not in there:
+def _version(wanted: int | None, there: Set[int]) -> int:
+    if wanted is None:
+        if not there:
+            raise Busy("no version of the model is served")
+        return max(there)
+    if wanted not in there:
         known = ", ".join(map(str, sorted(there))) or "none"
         raise InputError(
             f"--model-version must be one that the server has: {known}. Received: "
             f"{wanted}. Leave it out for the latest."
         )
+    return wanted
 
 
 def fetch(url: str, seconds: float, most: int) -> bytes:

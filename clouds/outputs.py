@@ -23,6 +23,7 @@ SUBMISSIONS = PLAIN, CLEANED = "submission.csv", "submission_post.csv"
 OVERLAYS = "overlays.png"
 GEOJSON, COCO = "masks.geojson", "coco.json"
 UNREADABLE = "unreadable.txt"
+FILES = (*SUBMISSIONS, OVERLAYS, GEOJSON, COCO, UNREADABLE)
 MASKS, PROBABILITIES = "masks", "probabilities"
 CHOICES = ("overlays", "probabilities", "masks", "geojson", "bbox", "coco")
 """The settings that say what is written."""

@@ -1,13 +1,10 @@
 """Predicts masks of images, and goes on where a prediction was cut off.
 
-The folder ends up with the files of `clouds.outputs` and `predict.json`, the settings
-and what came of them. Until every image is predicted it also holds
-`predict.jsonl.part`, the journal of those that are.
+The folder ends up with the files of `clouds.outputs` and those of `clouds.results`.
 """
 
 import dataclasses
 import itertools
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,18 +28,15 @@ from clouds import (
 )
 from clouds.errors import InputError
 from clouds.journal import Entry, Journal
+from clouds.results import Results
 from clouds.rules import Rule
 from clouds.sources import Batch, Source
 from clouds.words import counted
-
-JOURNAL, RESULTS = "predict.jsonl.part", "predict.json"
 
 UNREADABLE = 3
 """Exit code where some images could not be read."""
 
 _REPORTED = 20
-_CHECKSUMS = {"weights": "other weights", "order": "other images or another order"}
-"""Of the settings, and how it reads that two of them differ."""
 
 
 def predict(settings: config.Prediction) -> int:
@@ -73,26 +67,25 @@ def predict(settings: config.Prediction) -> int:
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     with locks.sole_writer(settings.out, "--out"):
-        journal, results = Journal(out / JOURNAL), _results(out)
+        results = Results(out, "predict", known)
         if not settings.overwrite:
-            if _finished(out, settings, known, results):
+            if results.finished(outputs.names(settings)):
                 print(
-                    f"{out}: predicted already, {counted(results['images'], 'image')}. "
+                    f"{out}: predicted already, "
+                    f"{counted(results.stored['images'], 'image')}. "
                     "Left as it is; --overwrite predicts again."
                 )
                 return 0
-            _check_same(out, known, journal.settings or results.get("settings"))
+            results.check()
         batch_entries = _predictor(settings, rule)
-        if settings.overwrite or journal.settings is None:
-            _clear(out, journal.settings or results.get("settings") or {})
-            journal.begin(known)
-        faults = _predict(source, journal, batch_entries)
-        return _finish(settings, known, source, journal, faults)
+        results.begin(anew=settings.overwrite)
+        faults = _predict(source, results.journal, batch_entries)
+        return _finish(settings, source, results, faults)
 
 
 def _known(settings: config.Prediction, rule: Rule, source: Source) -> dict:
     """What predictions must have in common to be of one folder."""
-    known = {
+    return {
         "weights": [manifest.checksum(str(run.weights(f))) for f in settings.run],
         "flips": settings.flips,
         **dataclasses.asdict(rule),
@@ -100,64 +93,6 @@ def _known(settings: config.Prediction, rule: Rule, source: Source) -> dict:
         "order": source.checksum,
         **{name: getattr(settings, name) for name in outputs.CHOICES},
     }
-    return json.loads(json.dumps(known))
-
-
-def _results(out: Path) -> dict:
-    path = out / RESULTS
-    try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError as error:
-        raise InputError(
-            f"What came of a prediction must be as bin/predict writes it. Received: "
-            f"{path}, damaged ({error}). Remove it, and what lies beside it is made "
-            "anew with --overwrite."
-        ) from error
-
-
-def _finished(out: Path, settings: config.Prediction, known: dict, results: dict):
-    return (
-        results.get("settings") == known
-        and not results["unreadable"]
-        and all((out / name).is_file() for name in outputs.names(settings))
-    )
-
-
-def _check_same(out: Path, known: dict, there: dict | None) -> None:
-    if there is None:
-        differing = [name for name in outputs.SUBMISSIONS if (out / name).exists()]
-        received = f"{' and '.join(differing)} of unknown settings"
-    else:
-        differing = [name for name in known if there.get(name) != known[name]]
-        received = "; ".join(
-            _CHECKSUMS.get(name) or _apart(name, there.get(name), here)
-            for name, here in known.items()
-            if name in differing
-        )
-    if differing:
-        raise InputError(
-            "--out must be a new folder, or hold predictions of the same settings. "
-            f"Received: '{out}', with {received}. Give another folder, or --overwrite."
-        )
-
-
-def _apart(name: str, there, here) -> str:
-    """Says how a setting differs, with all digits only where fewer would hide it."""
-    shown = [json.dumps(_rounded(value)) for value in (there, here)]
-    if shown[0] == shown[1]:
-        shown = [json.dumps(value) for value in (there, here)]
-    return f"{name} {shown[0]} there, {shown[1]} here"
-
-
-def _rounded(value):
-    if isinstance(value, list):
-        return [_rounded(one) for one in value]
-    return round(value, 4) if isinstance(value, float) else value
-
-
-def _clear(out: Path, settings: dict) -> None:
-    (out / RESULTS).unlink(missing_ok=True)
-    outputs.clear(out, settings)
 
 
 def _predictor(
@@ -237,12 +172,11 @@ def _predict(
 
 def _finish(
     settings: config.Prediction,
-    known: dict,
     source: Source,
-    journal: Journal,
+    results: Results,
     faults: dict[str, str],
 ) -> int:
-    out = Path(settings.out)
+    out, journal = Path(settings.out), results.journal
     if not len(journal):
         journal.path.unlink()
         raise InputError(
@@ -254,11 +188,9 @@ def _finish(
     first = itertools.islice(journal.entries(source.names), settings.overlays)
     wanted = {entry.image for entry in first}
     drawn = outputs.draw(out, _images(source, journal, wanted))
-    results = {"images": len(journal), "unreadable": list(faults)}
-    run.write_json(out / RESULTS, {"run": settings.run, "settings": known, **results})
+    results.end(faults, run=settings.run)
     print(f"{counted(len(journal), 'image')}: {outputs.summary(out, settings, drawn)}")
     if not faults:
-        journal.path.unlink()
         return 0
     _warn(settings, source, faults)
     return UNREADABLE

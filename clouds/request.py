@@ -1,9 +1,15 @@
-"""Asks a server for the masks of images, and writes them as `bin/predict` does."""
+"""Asks a server for the masks of images, and writes them as `bin/predict` does.
+
+It goes on where it was cut off (`clouds.results`), with the version of the model that
+it began with.
+"""
 
 import collections
 import concurrent.futures
 import contextlib
+import hashlib
 import itertools
+import json
 import posixpath
 import sys
 import urllib.parse
@@ -26,8 +32,9 @@ from clouds import (
 )
 from clouds.client import Answer, Client
 from clouds.errors import InputError
-from clouds.journal import Entry
+from clouds.journal import Entry, Journal
 from clouds.patience import Busy, Patience, Rejected
+from clouds.results import Results
 from clouds.words import counted
 
 FAILED = 3
@@ -43,6 +50,9 @@ _KNOWN = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")
 def request(settings: config.Request) -> int:
     """Asks about one batch of images after another, a few at a time.
 
+    What is answered, with the same settings and by the same version, is not asked about
+    again; what is not answered is.
+
     Args:
       settings: the images, the server, and what to write.
 
@@ -51,14 +61,14 @@ def request(settings: config.Request) -> int:
 
     Raises:
       InputError: there are no images, no server, no answer to any image, or the folder
-        holds what it would overwrite.
+        holds other predictions.
     """
     found = _find(settings.images)
     patience = Patience(settings.retries, settings.deadline, tell=_tell)
     out = Path(settings.out)
     with contextlib.closing(client.connect(settings)) as asked:
         try:
-            patience(asked.check)
+            version = patience(asked.check)
         except (Busy, Rejected) as fault:
             reason = str(fault).rstrip(".")
             raise InputError(
@@ -68,11 +78,21 @@ def request(settings: config.Request) -> int:
             ) from fault
         out.mkdir(parents=True, exist_ok=True)
         with locks.sole_writer(settings.out, "--out"):
-            _check_new(out, settings)
+            results = Results(out, "request", _known(settings, version, found))
+            if not settings.overwrite:
+                if results.finished(_names(settings)):
+                    print(
+                        f"{out}: answered already, "
+                        f"{counted(results.stored['images'], 'image')}. Left as it is; "
+                        "--overwrite asks again."
+                    )
+                    return 0
+                results.check()
             if settings.bbox:
                 _check_box(settings, next(iter(found.values())), patience)
-            entries, faults = _gather(settings, found, asked, patience)
-            return _write(out, settings, found, entries, faults)
+            results.begin(anew=settings.overwrite)
+            faults = _gather(settings, found, asked, patience, results.journal)
+            return _finish(settings, found, results, faults)
 
 
 def ask(
@@ -127,15 +147,25 @@ def _find(places: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _check_new(out: Path, settings: config.Request) -> None:
-    written = [outputs.CLEANED, outputs.GEOJSON, outputs.OVERLAYS, outputs.UNREADABLE]
-    there = [name for name in written if (out / name).exists()]
-    if there and not settings.overwrite:
-        raise InputError(
-            f"--out must be a new folder. Received: '{out}', which holds "
-            f"{', '.join(there)}. Give another, or --overwrite."
-        )
-    outputs.clear(out, {})
+def _known(settings: config.Request, version: int, found: dict[str, str]) -> dict:
+    """What predictions must have in common to be of one folder."""
+    places = [
+        (name, place if "://" in place else str(Path(place).absolute()))
+        for name, place in found.items()
+    ]
+    return {
+        "server": client.address(settings),
+        "name": settings.name,
+        "version": version,
+        "order": hashlib.sha256(json.dumps(places).encode()).hexdigest(),
+        **{name: getattr(settings, name) for name in ("overlays", "geojson", "bbox")},
+    }
+
+
+def _names(settings: config.Request) -> list[str]:
+    wanted = {outputs.CLEANED: True, outputs.GEOJSON: settings.geojson}
+    wanted[outputs.OVERLAYS] = settings.overlays > 0
+    return [name for name, asked in wanted.items() if asked]
 
 
 def _check_box(settings: config.Request, place: str, patience: Patience) -> None:
@@ -149,22 +179,30 @@ def _check_box(settings: config.Request, place: str, patience: Patience) -> None
 
 
 def _gather(
-    settings: config.Request, found: dict[str, str], asked: Client, patience: Patience
-) -> tuple[list[Entry], dict[str, str]]:
-    entries, faults = [], {}
-    with bars.bar(desc="request", unit="image", total=len(found)) as bar:
-        for name, answer in _answers(settings, found, asked, patience):
+    settings: config.Request,
+    found: dict[str, str],
+    asked: Client,
+    patience: Patience,
+    journal: Journal,
+) -> dict[str, str]:
+    """Asks about what the journal lacks; returns why others are not answered."""
+    faults, before = {}, len(journal)
+    left = {name: place for name, place in found.items() if name not in journal}
+    with bars.bar(
+        desc="request", unit="image", total=len(found), initial=before
+    ) as bar:
+        for name, answer in _answers(settings, left, asked, patience):
             if isinstance(answer, Answer):
-                texts = answer.rle
-                entries.append(
-                    Entry(image=name, plain=[], cleaned=texts, scores=answer.scores)
-                )
+                texts, scores = answer
+                journal.add([Entry(image=name, plain=[], cleaned=texts, scores=scores)])
             else:
                 faults[name] = str(answer)
                 if len(faults) <= _REPORTED:
                     _tell(f"{found[name]}: {answer}")
             bar.update()
-    return entries, faults
+    if before:
+        print(f"Answered before: {before} of {counted(len(found), 'image')}.")
+    return faults
 
 
 def _answers(
@@ -208,39 +246,40 @@ def _read(place: str, patience: Patience) -> bytes | Exception:
         return Rejected("it cannot be read as an image")
 
 
-def _write(
-    out: Path,
+def _finish(
     settings: config.Request,
     found: dict[str, str],
-    entries: list[Entry],
+    results: Results,
     faults: dict[str, str],
 ) -> int:
-    if not entries:
+    out, journal = Path(settings.out), results.journal
+    if not len(journal):
+        journal.path.unlink()
         name, fault = next(iter(faults.items()))
         raise InputError(
             f"At least one image must be answered. Received: {len(faults)} that were "
             f"not, the first: {found[name]}: {fault}"
         )
-    written = [out / outputs.CLEANED]
-    with outputs.submission(written[0], "cleaned", {}) as add:
-        for entry in entries:
-            add(entry)
-    if settings.geojson:
-        written.append(out / outputs.GEOJSON)
-        with outputs.collection(written[-1], settings.bbox) as add:
-            for entry in entries:
+    with contextlib.ExitStack() as stack:
+        writers = [outputs.submission(out / outputs.CLEANED, "cleaned", {})]
+        if settings.geojson:
+            writers.append(outputs.collection(out / outputs.GEOJSON, settings.bbox))
+        writers = [stack.enter_context(writer) for writer in writers]
+        for entry in journal.entries(found):
+            for add in writers:
                 add(entry)
-    first = entries[: settings.overlays]
+    first = itertools.islice(journal.entries(found), settings.overlays)
     outputs.draw(out, ((_shown(found[entry.image]), entry) for entry in first))
-    if first:
-        written.append(out / outputs.OVERLAYS)
     outputs.write_unreadable(out, faults)
-    print(f"{counted(len(entries), 'image')}: {', '.join(map(str, written))}")
+    results.end(faults)
+    written = ", ".join(str(out / name) for name in _names(settings))
+    print(f"{counted(len(journal), 'image')}: {written}")
     if not faults:
         return 0
     print(
         f"request: {len(faults)} of {counted(len(found), 'image')} got no answer and "
-        f"no rows. {out / outputs.UNREADABLE} says why.",
+        f"no rows. {out / outputs.UNREADABLE} says why. The same command asks about "
+        "that alone.",
         file=sys.stderr,
     )
     return FAILED

@@ -119,6 +119,24 @@ def test_only_versions_that_are_served_count(connect):
     assert seen[0][0] == "/v1/models/clouds"
 
 
+def test_the_version_that_is_the_latest_at_first_is_asked_to_the_end(connect):
+    states = [{"version": str(k), "state": "AVAILABLE"} for k in (3, 12, 4)]
+    body = json.dumps({"model_version_status": states}).encode()
+    gone = (404, {}, b'{"error": "no version 12"}')
+    with scripted((200, {}, body), gone) as (address, seen):
+        asked = connect(address)
+        assert asked.check(10) == 12
+        with pytest.raises(Rejected, match="no version 12"):
+            asked.ask([GOOD], 10)
+    assert seen[1][0] == "/v1/models/clouds/versions/12:predict"
+
+
+def test_a_model_that_has_no_version_yet_may_have_one_later(connect):
+    body = json.dumps({"model_version_status": []}).encode()
+    with scripted((200, {}, body)) as (address, _), pytest.raises(Busy, match="no ver"):
+        connect(address).check(10)
+
+
 def test_what_may_succeed_later_is_told_from_what_will_not(connect):
     answers = [
         (429, {"retry-after": 7}, b'{"error": "too many"}'),
@@ -231,7 +249,7 @@ def tiny_grpc_server(tiny_model):
 
 def test_a_server_answers_by_grpc_as_by_rest(tiny_grpc_server, server, connect):
     asked = connect(tiny_grpc_server[0], grpc=True)
-    asked.check(10)
+    assert asked.check(10) == 1
     images = [GOOD, tiny_export.encoded(".png")]
     assert asked.ask(images, 10) == connect(server).ask(images, 10)
 

@@ -24,7 +24,6 @@ from clouds import (
     table,
     unet,
 )
-from clouds import predict as predicting
 from clouds import run as run_folder
 from clouds.rules import Rule
 
@@ -197,7 +196,7 @@ def test_unreadable_images_have_no_rows_and_are_tried_again(
     assert after.images == names
     kept = [names.index(name) for name in readable]
     assert (after.texts[kept] == before.texts).all()
-    assert not (out / predicting.JOURNAL).exists()
+    assert not (out / "predict.jsonl.part").exists()
 
 
 def test_images_of_which_none_is_readable_leave_nothing(images, run, tmp_path, capsys):
@@ -247,7 +246,7 @@ def test_a_killed_prediction_goes_on_and_ends_as_if_it_had_not_been(
     waiting.unlink()
     os.mkfifo(waiting)
     arguments = ["--run", run, "--images", listed, "--out", out, "--overlays", 0]
-    journal_path = out / predicting.JOURNAL
+    journal_path = out / "predict.jsonl.part"
     lines = killed([*arguments, *flags], journal_path, 4)
     assert not (out / "submission.csv").exists()
     waiting.unlink()
@@ -381,7 +380,7 @@ def test_two_at_once_into_one_folder_are_refused(images, run, tmp_path, capsys):
     with locks.sole_writer(str(tmp_path), "--out"):
         message = "--out must not be written by two runs at once"
         refused(capsys, message, run, images, tmp_path)
-    assert not set(contents(tmp_path)) & {*SUBMISSIONS, predicting.JOURNAL}
+    assert not set(contents(tmp_path)) & {*SUBMISSIONS, "predict.jsonl.part"}
 
 
 def test_all_forms_say_the_same(images, run, tmp_path):

@@ -1,5 +1,6 @@
 import http.server
 import json
+import math
 import shutil
 import threading
 import zipfile
@@ -123,7 +124,7 @@ def test_mistakes_are_refused_with_a_reason(server, pictures, tmp_path, capsys):
     say("--model-version must be one", server, tmp_path, image, flags=flags)
     say("--bbox must go with", server, tmp_path, image, flags=["--bbox=0,0,1,1"])
     (tmp_path / "submission_post.csv").write_text("mine")
-    say("which holds submission_post.csv", server, tmp_path, image)
+    say("submission_post.csv of unknown settings", server, tmp_path, image)
     assert (tmp_path / "submission_post.csv").read_text() == "mine"
     assert ask(server, tmp_path, image, flags=["--overwrite"]) == 0
     assert len((tmp_path / "submission_post.csv").read_text().splitlines()) == 5
@@ -172,22 +173,92 @@ def test_a_server_that_is_lost_is_asked_no_more():
     assert len(model.asked) == 1
 
 
-def test_what_was_answered_before_a_server_was_lost_is_written(
-    server, pictures, tmp_path, monkeypatch, capsys
-):
+@pytest.fixture
+def three(pictures, tmp_path):
+    """Images, and flags that ask about one after another."""
     shutil.copy(pictures / "a.jpg", tmp_path / "z.jpg")
-    asked = []
-
-    def once(self, files, seconds, ask=request.client.Rest.ask):
-        if asked:
-            raise Lost("gone")
-        asked.append(files)
-        return ask(self, files, seconds)
-
-    monkeypatch.setattr(request.client.Rest, "ask", once)
     images = pictures / "a.jpg", pictures / "b.png", tmp_path / "z.jpg"
     flags = ["--batch-size", "1", "--concurrency", "1", "--retries", "0"]
-    assert ask(server, tmp_path / "out", *images, flags=flags) == 3
-    names = table.read(str(tmp_path / "out" / "submission_post.csv")).images
-    assert names == ["a.jpg"]
-    assert "gone" in (tmp_path / "out" / "unreadable.txt").read_text()
+    return images, flags
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """Counts what is asked, and raises after a number of answers."""
+    real = request.client.Rest.ask
+
+    def begin(most=math.inf, fault=None):
+        asked = []
+
+        def counted(self, files, seconds):
+            if len(asked) >= most:
+                raise fault
+            asked.append(files)
+            return real(self, files, seconds)
+
+        monkeypatch.setattr(request.client.Rest, "ask", counted)
+        return asked
+
+    return begin
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_was_answered_before_a_server_was_lost_is_written_and_not_asked_again(
+    server, three, tmp_path, watch, capsys
+):
+    images, flags = three
+    assert ask(server, tmp_path / "whole", *images, flags=flags) == 0
+    out = tmp_path / "out"
+    watch(1, Lost("gone"))
+    assert ask(server, out, *images, flags=flags) == 3
+    assert "The same command asks about that alone" in capsys.readouterr().err
+    assert table.read(str(out / "submission_post.csv")).images == ["a.jpg"]
+    assert "gone" in (out / "unreadable.txt").read_text()
+    asked = watch()
+    assert ask(server, out, *images, flags=flags) == 0
+    assert len(asked) == 2
+    assert "Answered before: 1 of 3 images" in capsys.readouterr().out
+    assert contents(out) == contents(tmp_path / "whole")
+    assert ask(server, out, *images, flags=flags) == 0
+    assert "answered already, 3 images. Left as it is" in capsys.readouterr().out
+    assert len(asked) == 2
+    assert ask(server, out, *images, flags=[*flags, "--overwrite"]) == 0
+    assert len(asked) == 5
+
+
+def test_an_interrupted_request_goes_on_and_nothing_else_is_mixed_in(
+    server, three, tmp_path, watch, capsys, monkeypatch
+):
+    images, flags = three
+    out = tmp_path / "out"
+    watch(1, KeyboardInterrupt)
+    assert ask(server, out, *images, flags=flags) == 130
+    assert [path.name for path in out.iterdir()] == ["request.jsonl.part"]
+    before = contents(out)
+
+    def say(message, *images, flags=flags):
+        refused(capsys, message, server, out, *images, flags=flags)
+        assert contents(out) == before
+
+    say("geojson false there, true here", *images, flags=[*flags, "--geojson"])
+    say("with other images or another order. Give", *images[:2])
+    with monkeypatch.context() as patch:
+        patch.setattr(request.client.Rest, "check", lambda self, seconds: 2)
+        say("with version 1 there, 2 here. Give another folder", *images)
+    asked = watch()
+    assert ask(server, out, *images, flags=flags) == 0
+    assert len(asked) == 2
+    names = table.read(str(out / "submission_post.csv")).images
+    assert names == ["a.jpg", "b.png", "z.jpg"]
+    assert not (out / "request.jsonl.part").exists()
+
+
+def test_what_predict_has_begun_is_not_replaced(server, pictures, tmp_path, capsys):
+    begun = tmp_path / "predict.jsonl.part"
+    begun.write_text("{}\n")
+    message = "predict.jsonl.part of unknown settings"
+    refused(capsys, message, server, tmp_path, pictures / "a.jpg")
+    assert begun.read_text() == "{}\n"

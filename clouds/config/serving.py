@@ -88,10 +88,11 @@ class Serving:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Asks a server for the masks of images, and writes them as a submission.
+    """Asks a server for the masks of images, and writes them; goes on if cut off.
 
-    What is not answered has no rows, unreadable.txt says why, and the exit code is 3;
-    with --overwrite all are asked about again.
+    What is not answered has no rows, unreadable.txt says why, and the exit code is 3.
+    The same command asks about that alone, if the server has the same version of the
+    model still; it leaves a finished folder as it is.
 
     Example:
       bin/request --images test_images --out found
