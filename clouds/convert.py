@@ -1,7 +1,6 @@
 """A csv of run-length codes and the images that it names -> a folder of records."""
 
 import itertools
-from pathlib import Path
 
 import pandas as pd
 import tensorflow as tf
@@ -25,6 +24,7 @@ from clouds.manifest import Manifest
 from clouds.words import counted
 
 SPLIT = "split.csv"
+_FOREIGN = (".tfrecord", ".jpg", ".jpeg")
 
 _IMAGES_A_WORKER = 64
 
@@ -116,10 +116,12 @@ def _start(settings: config.Records, planned: Manifest) -> Manifest:
     there = None if settings.overwrite else manifest.load(settings.out)
     if there is None:
         strangers = tf.io.gfile.glob(f"{settings.out}/*.tfrecord")
-        if strangers and not settings.overwrite:
+        names = tf.io.gfile.listdir(settings.out)
+        held = [name for name in names if name.lower().endswith(_FOREIGN)]
+        if held and not settings.overwrite:
             raise InputError(
-                f"--out must be a folder without records. Received: '{settings.out}', "
-                f"which holds {Path(strangers[0]).name} and no manifest. "
+                "--out must be a new folder, or hold records with their manifest. "
+                f"Received: '{settings.out}', which holds {min(held)} and no manifest. "
                 "Give another folder, or --overwrite."
             )
         for path in strangers:

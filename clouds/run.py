@@ -42,6 +42,8 @@ _OF_TRAINING += ("validation.png", "summary.txt", checkpoints.FOLDER, "tensorboa
 _OF_TRAINING += (RULE, TRACKERS, "wandb", "tuning.json", "tuning.png")
 _OF_TRAINING += ("metrics.json", "metrics.txt", "metrics.csv", "metrics_images.csv")
 _OF_TRAINING += ("metrics.png", "report.html")
+# PNGs may be there before: bin/describe draws one.
+_FOREIGN = (manifest.FILE, ".tfrecord", ".jpg", ".jpeg")
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
 _MAY_DIFFER |= {"deterministic", "overwrite", "tune"}
 _MAY_DIFFER |= {"devices", "hosts", "host_index", "coordinator", "track"}
@@ -81,11 +83,12 @@ def check(settings: Training, facts: dict) -> None:
       facts: with the checksum of the records.
 
     Raises:
-      InputError: the folder holds a run of other settings or records, or a finished
-        one without its checkpoints.
+      InputError: the folder holds a run of other settings or records, a finished
+        one without its checkpoints, or no run, but records or JPEGs.
     """
-    own = None if settings.overwrite else config.of_run(settings.run)
     folder = Path(settings.run)
+    _refuse_foreign(folder)
+    own = None if settings.overwrite else config.of_run(settings.run)
     trained = (folder / WEIGHTS).exists()
     if own is None or not (trained or checkpoints.files(folder)):
         return
@@ -107,6 +110,17 @@ def check(settings: Training, facts: dict) -> None:
         )
     if trained and not checkpoints.files(folder):
         raise no_checkpoint(folder)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.is_dir() or (folder / CONFIG).is_file():
+        return
+    names = [path.name for path in folder.iterdir()]
+    if held := [name for name in names if name.lower().endswith(_FOREIGN)]:
+        raise InputError(
+            f"--run must be a new folder, or a run. Received: '{folder}', which holds "
+            f"{min(held)} and no {CONFIG}. Give another folder, or a new one within it."
+        )
 
 
 def no_checkpoint(folder: Path) -> InputError:

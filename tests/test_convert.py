@@ -409,3 +409,16 @@ def test_training_refuses_records_without_masks(sample, tmp_path, capsys):
 
 def unlabelled(out):
     return ["make_tfrecords", "--unlabelled", "--out", str(out), "--size", "64x96"]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "train-00000-of-00004.tfrecord"])
+def test_a_folder_of_other_things_is_refused_unless_it_shall_be_overwritten(
+    sample, tmp_path, capsys, name
+):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / name).write_bytes(b"mine")
+    assert cli.main(make_tfrecords(sample, tmp_path)) == 2
+    assert f"holds {name} and no manifest. Give another" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == b"mine"
+    assert cli.main(make_tfrecords(sample, tmp_path, "--overwrite")) == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine"

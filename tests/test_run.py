@@ -52,6 +52,22 @@ def test_a_run_of_other_settings_is_refused_with_each_difference(tmp_path):
     run.check(dataclasses.replace(other, overwrite=True), facts)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "val-0.tfrecord", "a.JPG"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_records_or_images_is_no_run_but_may_hold_one(
+    tmp_path, name, overwrite
+):
+    chosen = dataclasses.replace(settings, run=str(tmp_path), overwrite=overwrite)
+    (tmp_path / "statistics.png").write_bytes(b"")
+    run.check(chosen, facts)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=f"which holds {name} and no config.json"):
+        run.check(chosen, facts)
+    run.check(dataclasses.replace(chosen, run=str(tmp_path / "run")), facts)
+    run.create(chosen, facts)
+    run.check(chosen, facts)
+
+
 def test_damaged_facts_are_refused_by_name(tmp_path):
     (tmp_path / run.FACTS).write_text("{")
     with pytest.raises(InputError, match="run.json, damaged"):
