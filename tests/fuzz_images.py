@@ -30,8 +30,8 @@ FOUND = Path("fuzz-found.bin")
 HANG = 20
 """Seconds."""
 WARM, GROWTH, KEPT = 2000, 50, 2e-3
-"""Files until memory should have settled, and the megabytes that it may then grow, at all
-and a file: of each error that it raises, TensorFlow 2.21 keeps a kilobyte."""
+"""Files until memory should have settled, and the megabytes that it may then grow, at
+all and a file: of each error that it raises, TensorFlow 2.21 keeps a kilobyte."""
 LENGTHS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1")
 
 
