@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from clouds import kernels, resnet
+from clouds.errors import InputError
 
 DECODER_FILTERS = (256, 128, 64, 32, 16)
 
@@ -27,9 +28,19 @@ def build(
 
     Returns:
       A model from float [B, H, W, 3] to logits float32[B, H, W, classes].
+
+    Raises:
+      InputError: the size is no height and width.
     """
-    images = x = keras.Input((*size, 3), name="images")
-    padding = tuple((0, -side % 32) for side in size)
+    try:
+        height, width = size
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Size must be (height, width). Received: {size}, in unet.build. Leave the "
+            "colours out, and give both sides, such as (320, 480)."
+        ) from None
+    images = x = keras.Input((height, width, 3), name="images")
+    padding = tuple((0, -side % 32) for side in (height, width))
     if any(map(any, padding)):
         x = layers.ZeroPadding2D(padding, name="padding", dtype=dtype)(x)
     *skips, x = resnet.encode(x, dtype=dtype)

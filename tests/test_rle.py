@@ -96,6 +96,45 @@ def test_a_broken_text_is_refused_with_its_place_and_run(text, reason, run):
     assert f"in run {run}, in train.csv, row 17" in str(caught.value)
 
 
+@pytest.mark.parametrize("field", [None, float("nan"), np.float32("nan")])
+def test_an_empty_field_as_pandas_reads_it_is_an_empty_mask(field):
+    assert not rle.decode(field, (3, 4)).any()
+
+
+@pytest.mark.parametrize("text", [1.5, 7, b"1 2", ["1 2"]])
+def test_what_is_no_text_is_refused_with_its_place(text):
+    with pytest.raises(InputError, match="must be text.*, in train.csv, row 17"):
+        rle.decode(text, (3, 4), where="train.csv, row 17")
+
+
+@pytest.mark.parametrize("shape", [350, (350,), (350, 525, 3), None])
+def test_a_shape_that_is_no_height_and_width_is_refused(shape):
+    with pytest.raises(InputError, match=r"must be \(height, width\). Received: "):
+        rle.decode("1 2", shape)
+
+
+@pytest.mark.parametrize(
+    ("mask", "received"),
+    [
+        (np.full((3, 3), 0.2), "float64 that holds 0.2"),
+        (np.full((3, 3), np.nan), "float64 that holds nan"),
+        (np.uint8([[0, 255]]), "uint8 that holds 255"),
+        (np.int64([[0, 1], [1, -1]]), "int64 that holds -1"),
+        (np.ones((2, 3, 4), bool), r"shape \(2, 3, 4\)"),
+        (np.ones(4, bool), r"shape \(4,\)"),
+    ],
+)
+def test_what_is_no_mask_is_not_encoded(mask, received):
+    with pytest.raises(InputError, match=f"Mask must be .* Received: {received}"):
+        rle.encode(mask)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, np.float16])
+def test_masks_of_zeros_and_ones_are_encoded_whatever_their_dtype(dtype):
+    mask = np.random.default_rng(0).random((13, 17)) < 0.3
+    assert rle.encode(mask.astype(dtype)) == rle.encode(mask)
+
+
 def test_runs_that_touch_are_allowed():
     assert rle.decode("1 2 3 1", (3, 4)).sum() == 3
 

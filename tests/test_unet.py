@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from clouds import unet
+from clouds.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +60,9 @@ def test_a_size_that_is_no_multiple_of_32_is_padded_with_black():
         network(images), padded(in_black)[:, :50, :75], rtol=1e-4, atol=1e-5
     )
     assert network.count_params() == padded.count_params()
+
+
+@pytest.mark.parametrize("size", [320, (64, 96, 3), (64,), None])
+def test_a_size_that_is_no_height_and_width_is_refused(size):
+    with pytest.raises(InputError, match=r"must be \(height, width\). Received: "):
+        unet.build(size)
