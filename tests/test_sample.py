@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
+import pytest
 
 from clouds import cli, rle, scenes, table
 
@@ -31,3 +34,101 @@ def test_what_was_drawn_is_told(tmp_path, capsys):
     assert cli.main(["make_scenes", *flags]) == 0
     told = f"{tmp_path}: 1 labelled scene and 0 scenes without labels; the first"
     assert capsys.readouterr().out.startswith(told)
+
+
+def draw(out, *flags):
+    options = ["--train", "3", "--test", "1", "--size", "48x64", *flags]
+    return cli.main(["make_scenes", "--out", str(out), *options])
+
+
+def contents(folder):
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_a_whole_sample_is_left_alone_and_one_that_lacks_something_is_drawn_again(
+    tmp_path, capsys
+):
+    assert draw(tmp_path) == 0
+    before = contents(tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert draw(tmp_path) == 0
+    assert "drawn already, 3 labelled scenes and 1 scene" in capsys.readouterr().out
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    (tmp_path / "train_images/0000001.jpg").unlink()
+    assert draw(tmp_path) == 0
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("images", range(5))
+def test_the_same_command_goes_on_where_a_drawing_was_cut_off(
+    images, tmp_path, monkeypatch
+):
+    assert draw(tmp_path / "whole") == 0
+    scene, drawn = scenes.scene, []
+
+    def scene_until_interrupted(*arguments):
+        if len(drawn) == images:
+            raise KeyboardInterrupt
+        drawn.append(arguments)
+        return scene(*arguments)
+
+    if images < 4:
+        monkeypatch.setattr(scenes, "scene", scene_until_interrupted)
+    else:
+        monkeypatch.setattr(Path, "replace", interrupt_at("train.csv"))
+    assert draw(tmp_path / "out") == 130
+    monkeypatch.undo()
+    assert draw(tmp_path / "out") == 0
+    (tmp_path / "out/train.csv.part").unlink(missing_ok=True)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def interrupt_at(name):
+    replace = Path.replace
+
+    def replace_or_interrupt(path, target):
+        if Path(target).name == name:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    return replace_or_interrupt
+
+
+@pytest.mark.parametrize(
+    "name", ["train.csv", "sample_submission.csv", "train_images/real.jpg"]
+)
+def test_files_that_are_no_samples_are_refused_and_stay(name, tmp_path, capsys):
+    theirs = tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("precious")
+    assert draw(tmp_path) == 2
+    refusal = capsys.readouterr().err
+    assert f"whose {name.split('/')[0]} is of something else" in refusal
+    assert refusal.count("\n") == 1
+    assert contents(tmp_path) == {name: b"precious"}
+    assert draw(tmp_path, "--overwrite") == 0
+    assert len(table.read(str(tmp_path / "train.csv")).images) == 3
+    assert ("real.jpg" in name) == theirs.read_bytes().startswith(b"precious")
+
+
+def test_a_csv_that_was_edited_is_not_replaced(tmp_path, capsys):
+    assert draw(tmp_path) == 0
+    (tmp_path / "train.csv").write_text("mine")
+    assert draw(tmp_path) == 2
+    assert "whose train.csv is of something else" in capsys.readouterr().err
+    assert (tmp_path / "train.csv").read_text() == "mine"
+
+
+def test_a_sample_of_other_settings_is_refused_or_gives_way(tmp_path, capsys):
+    assert draw(tmp_path) == 0
+    (tmp_path / "train_images/mine.jpg").write_text("precious")
+    before = contents(tmp_path)
+    assert draw(tmp_path, "--train", "2", "--size", "32x48") == 2
+    told = "with --train 3 there, 2; --size 48x64 there, 32x48 here"
+    assert told in capsys.readouterr().err
+    assert contents(tmp_path) == before
+    assert draw(tmp_path, "--train", "2", "--overwrite") == 0
+    names = sorted(path.name for path in (tmp_path / "train_images").iterdir())
+    assert names == [*table.read(str(tmp_path / "train.csv")).images, "mine.jpg"]
+    assert len(list((tmp_path / "test_images").iterdir())) == 1

@@ -108,6 +108,7 @@ class Sample:
     """
 
     out: Folder = flag("folder for train.csv, train_images, test_images, …")
+    overwrite: bool = flag("replace such files in the folder", False)
     train: int = flag("labelled scenes", 200)
     test: int = flag("scenes without labels", 8)
     size: Size = flag("height x width of the images", schema.SUBMISSION_SIZE)
