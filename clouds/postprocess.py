@@ -37,7 +37,7 @@ def resize(probabilities: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Te
       float32[B, height, width, C].
 
     Raises:
-      InputError: The probabilities have a wrong dtype or rank, or hold NaN.
+      InputError: The probabilities have a wrong dtype, rank or range, or hold NaN.
     """
     return tf.image.resize(sieve.checked(probabilities, "postprocess.resize"), size)
 
@@ -73,7 +73,7 @@ def presence(probabilities: tf.Tensor) -> tf.Tensor:
       float32[B, C].
 
     Raises:
-      InputError: The probabilities have a wrong dtype or rank, or hold NaN.
+      InputError: The probabilities have a wrong dtype, rank or range, or hold NaN.
     """
     probabilities = sieve.checked(probabilities, "postprocess.presence")
     probabilities = tf.cast(probabilities, tf.float32)

@@ -16,6 +16,7 @@ from clouds.errors import InputError
 from clouds.rules import Scope
 
 _BLACK = 2
+_ROUNDING = 1e-3
 _AT_ONCE = 4
 
 
@@ -31,7 +32,7 @@ def checked(probabilities: tf.Tensor, where: str) -> tf.Tensor:
 
     Raises:
       InputError: They have a wrong dtype or rank or, told in eager calls only, hold
-        NaN.
+        NaN or lie outside 0..1.
     """
     probabilities = tf.convert_to_tensor(probabilities)
     if not probabilities.dtype.is_floating or probabilities.shape.rank not in (4, None):
@@ -43,7 +44,7 @@ def checked(probabilities: tf.Tensor, where: str) -> tf.Tensor:
     if probabilities.dtype != tf.float64:
         probabilities = tf.cast(probabilities, tf.float32)
     if tf.executing_eagerly():
-        _refuse_nan(probabilities, where)
+        _refuse_values(probabilities, where)
     return tf.ensure_shape(probabilities, [None] * 4)
 
 
@@ -223,10 +224,19 @@ def _words(numbers):
     )
 
 
-def _refuse_nan(probabilities, where):
+def _refuse_values(probabilities, where):
+    # What averages and resizing add by their rounding is no mistake.
+    within = (probabilities >= -_ROUNDING) & (probabilities <= 1 + _ROUNDING)
+    if tf.reduce_all(within):
+        return
     broken = tf.math.is_nan(probabilities)
     if not tf.reduce_any(broken):
-        return
+        lowest, highest = tf.reduce_min(probabilities), tf.reduce_max(probabilities)
+        raise InputError(
+            f"Probabilities must lie in 0..1. Received: {lowest.numpy():.4g} to "
+            f"{highest.numpy():.4g}, in {where}. Take the sigmoid of logits, or divide "
+            "what was scaled."
+        )
     places = tf.where(broken).numpy().tolist()
     raise InputError(
         f"Probabilities must be numbers. Received: NaN in {len(places)} places, the "

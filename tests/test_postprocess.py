@@ -273,6 +273,8 @@ BROKEN[1, 2, 3, 0] = np.nan
         ),
         (BATCH > 0, 0.5, 1, r"float\[B, H, W, C\]. Received: bool"),
         (BROKEN, 0.5, 1, r"NaN in 1 places, the first at .* = \[1, 2, 3, 0\]"),
+        (BATCH * 255, 0.5, 1, r"must lie in 0..1. Received: 127.5 to 127.5, in post"),
+        (-BATCH, 0.5, 1, r"Probabilities must lie in 0..1. Received: -0.5 to -0.5"),
         (BATCH, 1.5, 1, r"Thresholds must lie in 0..1. Received: 1.5"),
         (BATCH, [0.5, 0.5, -0.1, 0.5], 1, r"Received: \[0.5, 0.5, -0.1, 0.5\]"),
         (BATCH, float("nan"), 1, "Thresholds must lie in 0..1. Received: nan"),
@@ -285,6 +287,18 @@ BROKEN[1, 2, 3, 0] = np.nan
 def test_mistakes_are_named(function, probabilities, thresholds, min_sizes, message):
     with pytest.raises(InputError, match=message):
         function(probabilities, thresholds, min_sizes)
+
+
+@pytest.mark.parametrize("function", [postprocess.resize, postprocess.presence])
+def test_every_function_of_probabilities_names_mistakes_in_their_range(function):
+    size = [(3, 4)] if function is postprocess.resize else []
+    with pytest.raises(InputError, match=f"0..1.* in postprocess.{function.__name__}"):
+        function(BATCH * 255, *size)
+
+
+def test_probabilities_may_pass_one_by_their_rounding():
+    above = np.full((1, 1, 1, 1), np.nextafter(1, 2, dtype=np.float32))
+    assert postprocess.clean(above, 0.5, 0).numpy().all()
 
 
 @pytest.mark.parametrize("masks", [np.zeros((5, 6), bool), np.zeros((1, 5, 6, 1))])
