@@ -5,13 +5,14 @@ says which; `--debug` shows where), 3 done, but some input could not be read (th
 output says which), 130 interrupted, 141 when nobody reads the output any more.
 """
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from clouds import config, flags, startup
-from clouds.errors import InputError, did_you_mean
+from clouds.errors import InputError, MissingError, did_you_mean
 
 COMMANDS = {
     "make_scenes": (config.Sample, "clouds.sample", "write"),
@@ -77,10 +78,9 @@ def _run(command: str, given: dict) -> int:
     try:
         known = config.gather(settings, given, file)
         if printed:
-            print(config.as_yaml(settings, known), end="", flush=True)
-        chosen = config.make(settings, known, file)
-        if printed:
+            _print(settings, known, file)
             return 0
+        chosen = config.make(settings, known, file)
         returned = getattr(_load(command, module), function)(chosen)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -96,6 +96,13 @@ def _run(command: str, given: dict) -> int:
         print(f"{command}: error: {_one_line(error)}", file=sys.stderr)
         return 2
     return returned if isinstance(returned, int) else 0
+
+
+def _print(settings: type, known: dict, file: str | None) -> None:
+    """Prints settings; what they lack can be given with them."""
+    with contextlib.suppress(MissingError):
+        config.make(settings, known, file)
+    print(config.as_yaml(settings, known), end="", flush=True)
 
 
 def _load(command: str, module: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""The one exception that says: the input is at fault, not the program."""
+"""The exceptions that say: the input is at fault, not the program."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,10 @@ class InputError(ValueError):
 
     The commands print its message as one line and exit with code 2.
     """
+
+
+class MissingError(InputError):
+    """A setting that must be given was not; those that were may be right."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -110,11 +110,22 @@ def test_printed_settings_can_be_given_back(tmp_path, capsys):
     assert len(list((tmp_path / "scenes" / "train_images").iterdir())) == 1
 
 
-def test_settings_that_lack_something_are_printed_and_refused(capsys):
-    assert cli.main(["train", "--print-config"]) == 2
+@pytest.mark.parametrize("lacking", [[], ["--run", "new"], ["--records", "there"]])
+def test_settings_that_lack_something_are_printed(lacking, tmp_path, capsys):
+    assert cli.main(["train", *lacking, "--epochs", "7", "--print-config"]) == 0
     shown = capsys.readouterr()
-    assert yaml.safe_load(shown.out)["epochs"] == 15
-    assert shown.err == "train: error: --run must be given.\n"
+    assert yaml.safe_load(shown.out)["epochs"] == 7
+    assert shown.err == ""
+    (tmp_path / "training.yaml").write_text(shown.out)
+    assert cli.main(["train", "--config", str(tmp_path / "training.yaml")]) == 2
+    assert "must be given" in capsys.readouterr().err
+
+
+def test_bad_settings_are_refused_and_not_printed(capsys):
+    assert cli.main(["train", "--run", "x", "--epochs", "0", "--print-config"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "train: error: --epochs must be above 0. Received: 0.\n"
 
 
 def test_the_settings_of_a_run_train_another(run, records, tmp_path, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clouds.config import fields
 from clouds.config.training import Training
-from clouds.errors import InputError, did_you_mean
+from clouds.errors import InputError, MissingError, did_you_mean
 
 FILE = "config.json"
 """In a run's folder: what it was trained with."""
@@ -79,7 +79,8 @@ def make(settings: type, known: Mapping, file: str | None = None):
       file: where some of them are from, for the message.
 
     Raises:
-      InputError: one is missing or out of range, or a folder where a file is meant.
+      MissingError: one is missing.
+      InputError: one is out of range, or a folder where a file is meant.
     """
     missing = [
         fields.name(field)
@@ -88,12 +89,12 @@ def make(settings: type, known: Mapping, file: str | None = None):
     ]
     place = f" What no flag gives is from {file}." if file else ""
     if missing:
-        raise InputError(f"{' and '.join(missing)} must be given.{place}")
+        raise MissingError(f"{' and '.join(missing)} must be given.{place}")
     try:
         made = settings(**known)
         fields.check_paths(made)
     except InputError as error:
-        raise InputError(f"{error}{place}") from error
+        raise type(error)(f"{error}{place}") from error
     return made
 
 

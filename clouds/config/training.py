@@ -19,7 +19,7 @@ from clouds.config.fields import (
     positive,
     within_one,
 )
-from clouds.errors import InputError
+from clouds.errors import InputError, MissingError
 from clouds.words import counted
 
 
@@ -132,11 +132,6 @@ class Training:
 
     def __post_init__(self):
         """Refuses values out of range."""
-        if self.records is None:
-            raise InputError(
-                "--records must be given for a new run. Received: none, and --run "
-                f"'{self.run}', which holds no run to go on with. Check both."
-            )
         positive(self, "epochs", "batch_size", "learning_rate", "checkpoint_every")
         positive(self, "stop_patience", "plateau_patience", "accumulate", "hosts")
         not_negative(self, "min_learning_rate", "seed", "warmup_epochs")
@@ -165,6 +160,12 @@ class Training:
                 "does the same afterwards."
             )
         _named_layers(self.augmentation)
+        # Last, as settings that lack them may still be printed.
+        if self.records is None:
+            raise MissingError(
+                "--records must be given for a new run. Received: none, and --run "
+                f"'{self.run}', which holds no run to go on with. Check both."
+            )
 
 
 def _named_layers(text: str) -> None:
