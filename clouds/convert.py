@@ -1,6 +1,7 @@
 """A csv of run-length codes and the images that it names -> a folder of records."""
 
 import itertools
+import sys
 
 import pandas as pd
 import tensorflow as tf
@@ -47,6 +48,8 @@ def convert(settings: config.Records) -> None:
     source = _source(settings, found)
     files = images.pick(found, source.images, source.path, settings.images)
     order, planned = plan.make(settings, source)
+    if source.texts is not None and (doubt := table.doubt(source, settings.grid)):
+        print(f"make_tfrecords: warning: {doubt}", file=sys.stderr)
     _make_folder(settings.out)
     with locks.sole_writer(settings.out, "--out"):
         started = _start(settings, planned)

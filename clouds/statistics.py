@@ -7,6 +7,7 @@ two are told apart by `SPECK` and listed apart.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,6 +112,8 @@ def describe(settings: config.Description) -> dict[str, pd.DataFrame]:
     """
     read = table.read(settings.csv)
     counts, areas = count(read), measure(read, settings.grid)
+    if doubt := table.doubt(read, settings.grid):
+        print(f"describe: warning: {doubt}", file=sys.stderr)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     pixels = settings.grid[0] * settings.grid[1]

@@ -17,6 +17,11 @@ from clouds.errors import InputError
 
 COLUMNS = ["Image_Label", "EncodedPixels"]
 
+_MASKS_LOOKED_AT = 256
+_ENOUGH = 20
+_SLOPE = 4
+_WIDEST = 4
+
 
 class Table(NamedTuple):
     """Images and their texts, in the csv's order.
@@ -98,6 +103,51 @@ def read(path: str) -> Table:
     rows[cells] = np.arange(len(frame)) + 2
     shape = (len(names), len(schema.LABELS))
     return Table(list(names), texts.reshape(shape), rows.reshape(shape), path)
+
+
+def doubt(read: Table, grid: rle.Size) -> str | None:
+    """What speaks against a grid: the columns that the runs themselves show.
+
+    A mask's edges are steady, so most runs start about a column's height after the one
+    before. In the competition's csv that holds of 66 % of the starts, and of 96 % in
+    procedural scenes; on a grid of another height of less than 0.1 %. Widths are not
+    told apart.
+
+    Args:
+      read: a csv with labels; of many masks some are looked at.
+      grid: height and width that its runs are said to count on.
+
+    Returns:
+      A sentence or two; None where nothing does, or too few runs tell.
+
+    Raises:
+      InputError: a text breaks the format; names its row and run.
+    """
+    places = np.argwhere(read.present)
+    places = places[:: -(-len(places) // _MASKS_LOOKED_AT) or 1]
+    masks = [
+        rle.parse(read.texts[place], grid, where=read.where(*place))
+        for place in map(tuple, places)
+    ]
+    steps = np.concatenate([[], *(np.diff(runs[:, 0]) for runs in masks)])
+    if len(steps) < _ENOUGH:
+        return None
+    values, counts = np.unique(steps, return_counts=True)
+    height = int(values[np.argmax(counts)])
+    of_height, of_grid = (
+        np.mean(np.abs(steps - each) <= _SLOPE) for each in (height, grid[0])
+    )
+    last = max(runs[-1].sum() - 1 for runs in masks)
+    # Stripes and textures have short steps, whose columns would be too many.
+    if of_height <= 0.5 or of_grid >= 0.01 or last > _WIDEST * height**2:
+        return None
+    return (
+        "--grid must be the one that the runs count on, down its columns. Received: "
+        f"{grid[0]}x{grid[1]}, but most runs of {read.path} start about {height} "
+        f"pixels after the one before, as in columns {height} high. Check --grid "
+        f"({schema.GRID[0]}x{schema.GRID[1]} if not given), and that pixels are "
+        "counted down the columns."
+    )
 
 
 def _read_csv(path: str) -> pd.DataFrame:

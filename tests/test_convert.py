@@ -10,7 +10,18 @@ import pytest
 import tensorflow as tf
 from conftest import make_tfrecords
 
-from clouds import cli, config, convert, data, locks, manifest, startup, table
+from clouds import (
+    cli,
+    config,
+    convert,
+    data,
+    locks,
+    manifest,
+    rle,
+    schema,
+    startup,
+    table,
+)
 from clouds.errors import InputError
 
 
@@ -316,6 +327,29 @@ def test_verifying_names_the_shard_and_what_is_wrong(
     assert f"{shard.name} " in shown.out
     assert fault in shown.out
     assert "1 fault in" in shown.err
+
+
+def test_a_grid_that_the_runs_speak_against_is_warned_of(
+    copy_of_sample, tmp_path, capsys
+):
+    flags = make_tfrecords(copy_of_sample, tmp_path / "right")
+    assert cli.main(flags) == 0
+    assert "warning" not in capsys.readouterr().err
+    source = table.read(str(copy_of_sample / "train.csv"))
+    small = [
+        f"{name}_{label},{rle.encode(rle.decode(text, schema.GRID)[::2, ::2])}\n"
+        for name, texts in zip(source.images, source.texts, strict=True)
+        for label, text in zip(schema.LABELS, texts, strict=True)
+    ]
+    header = ",".join(table.COLUMNS) + "\n"
+    (copy_of_sample / "train.csv").write_text(header + "".join(small))
+    flags = make_tfrecords(copy_of_sample, tmp_path / "wrong")
+    assert cli.main(flags) == 0
+    warned = "make_tfrecords: warning: --grid must be the one that the runs count on"
+    assert warned in capsys.readouterr().err
+    flags = make_tfrecords(copy_of_sample, tmp_path / "mended", "--grid", "700x1050")
+    assert cli.main(flags) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_flags_must_name_what_to_convert_or_to_verify(capsys):

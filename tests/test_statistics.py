@@ -157,6 +157,18 @@ def test_runs_of_another_grid_are_refused(tmp_path):
         statistics.measure(table.read(path), GRID)
 
 
+def test_a_grid_that_the_runs_speak_against_is_warned_of(tmp_path, capsys):
+    masks = np.zeros((1, 70, 105, 4), bool)
+    masks[:, 10:30, 20:50] = True
+    flags = ["--csv", write(tmp_path, masks), "--out", str(tmp_path)]
+    assert cli.main(["describe", *flags]) == 0
+    warned = capsys.readouterr().err
+    assert "describe: warning: --grid must be the one that the runs count on" in warned
+    assert "in columns 70 high" in warned
+    assert cli.main(["describe", *flags, "--grid", "70x105"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_a_grid_beyond_the_numbers_is_refused(tmp_path):
     read = table.read(write(tmp_path, np.zeros((1, *GRID, 4), bool)))
     with pytest.raises(InputError, match="--grid must hold fewer than 2"):

@@ -1,8 +1,9 @@
+import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
 
-from clouds import schema, table
+from clouds import rle, scenes, schema, table
 from clouds.errors import InputError
 
 HEADER = "Image_Label,EncodedPixels\n"
@@ -97,3 +98,53 @@ def test_the_real_csv_has_the_figures_of_its_readme(real_data):
 def test_a_csv_is_read_from_any_file_system_of_tensorflow(tmp_path):
     tf.io.gfile.copy(write(tmp_path, *ROWS), "ram://table/train.csv")
     assert table.read("ram://table/train.csv").images == ["a.jpg"]
+
+
+def masked(tmp_path, *masks):
+    """The table of a csv with an image for each mask, which its first label has."""
+    rows = [
+        f"{image}.png_{label},{rle.encode(mask) if label == 'Fish' else ''}\n"
+        for image, mask in enumerate(masks)
+        for label in schema.LABELS
+    ]
+    return table.read(write(tmp_path, *rows))
+
+
+def drawn(seed, size):
+    """The masks of a scene that are not empty."""
+    masks = scenes.scene(seed, size)[1]
+    return [mask for mask in np.moveaxis(masks, -1, 0) if mask.any()]
+
+
+@pytest.mark.parametrize("size", [(700, 1050), (350, 525), (320, 480)])
+def test_runs_of_another_grid_speak_against_the_one_given(tmp_path, size):
+    read = masked(tmp_path, *(mask for seed in range(3) for mask in drawn(seed, size)))
+    doubt = table.doubt(read, schema.GRID)
+    assert "Received: 1400x2100, but" in doubt
+    assert f"train.csv start about {size[0]} pixels after" in doubt
+
+
+def test_runs_along_the_rows_speak_against_their_grid(tmp_path):
+    read = masked(tmp_path, *(mask.T for mask in drawn(0, (350, 525))))
+    assert "in columns 525 high" in table.doubt(read, (350, 525))
+
+
+def test_nothing_speaks_against_the_grid_of_a_handful_of_masks(tmp_path):
+    size = (350, 525)
+    stripes, two, low, high = np.zeros((4, *size), bool)
+    stripes[::10] = two[100:200] = two[250:320] = low[300:, 9:40] = high[:, 9:40] = True
+    noise = np.random.default_rng(0).random(size) < 0.5
+    speck = np.zeros(size, bool)
+    speck[3, 4] = True
+    drawn_masks = [mask for seed in range(8) for mask in drawn(seed, size)]
+    for mask in (*drawn_masks, stripes, two, low, high, noise, speck, speck & False):
+        assert table.doubt(masked(tmp_path, mask), size) is None
+
+
+def test_of_the_real_csv_only_the_wrong_grid_is_doubted(real_data):
+    read = table.read(str(real_data / "train.csv.xz"))
+    assert table.doubt(read, schema.GRID) is None
+    for image in range(40):
+        assert table.doubt(read.one(image), schema.GRID) is None
+    for grid in ((2100, 1400), (1410, 2115), (2800, 4200)):
+        assert "columns 1400 high" in table.doubt(read, grid)
