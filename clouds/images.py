@@ -114,10 +114,16 @@ def pick(found: Mapping[str, str], names: list[str], where: str, source: str) ->
     """
     missing = [name for name in names if name not in found]
     if missing:
+        stems = {name.rpartition(".")[0]: name for name in found}
+        advice = "Check --images, or take them out of the csv."
+        if missing[0] in stems:
+            advice = (
+                f"{stems[missing[0]]} is there: write the names with their endings in "
+                "the csv."
+            )
         raise InputError(
             f"Each image of {where} must lie in {source}. Received: no image for "
-            f"{len(missing)} of {len(names)}, the first {missing[0]}. Check --images, "
-            "or take them out of the csv."
+            f"{len(missing)} of {len(names)}, the first {missing[0]}. {advice}"
         )
     return [found[name] for name in names]
 

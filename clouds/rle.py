@@ -13,11 +13,13 @@ import cv2
 import numpy as np
 
 from clouds.errors import InputError
+from clouds.words import counted
 
 Size = tuple[int, int]
 
 _HUGE = 2**62
 _NUMBERS_AT_ONCE = 2**14
+_SHOWN = 40
 
 
 def encode(mask: np.ndarray) -> str:
@@ -82,11 +84,12 @@ def parse(text: str | None, shape: Size, *, where: str = "") -> np.ndarray:
         message names the run. Or the text is none, or the shape no height and width.
     """
     height, width = _height_and_width(shape)
-    numbers = _integers(_text(text, where), where)
+    text = _text(text, where)
+    numbers = _integers(text, where)
     if numbers.size % 2:
         raise _error(
             "Runs must be pairs of a start and a length",
-            f"{numbers.size} numbers",
+            f"{counted(numbers.size, 'number')}, '{_end(text)}'",
             numbers.size // 2,
             where,
         )
@@ -106,7 +109,8 @@ def parse(text: str | None, shape: Size, *, where: str = "") -> np.ndarray:
     ):
         if broken.any():
             run = int(np.argmax(broken))
-            raise _error(expected, f"{starts[run]} {lengths[run]}", run, where)
+            received = f"'{starts[run]} {lengths[run]}'"
+            raise _error(expected, received, run, where, of_grid="within" in expected)
     return runs
 
 
@@ -251,17 +255,24 @@ def _integers(text: str, where: str) -> np.ndarray:
     numbers = []
     for index, token in enumerate(text.split()):
         if not re.fullmatch(r"-?[0-9]+", token):
-            raise _error("Runs must be integers", token, index // 2, where)
+            raise _error("Runs must be integers", f"'{_end(token)}'", index // 2, where)
         numbers.append(np.clip(int(token), -_HUGE, _HUGE))
     return np.array(numbers, np.int64)
 
 
-def _error(expected: str, received: str, run: int, where: str) -> InputError:
+def _end(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"…{text[-_SHOWN:]}"
+
+
+def _error(
+    expected: str, received: str, run: int, where: str, *, of_grid: bool = False
+) -> InputError:
     place = f", in {where}" if where else ""
+    grid = "this is the runs' grid, and that " if of_grid else ""
     return InputError(
-        f"{expected}. Received: '{received}', in run {run + 1}{place}. "
-        "Check that this is the runs' grid, and that the text reads 'start length "
-        "start length …', with 1-based starts counted down the columns."
+        f"{expected}. Received: {received}, in run {run + 1}{place}. "
+        f"Check that {grid}the text reads 'start length start length …', with 1-based "
+        "starts counted down the columns."
     )
 
 

@@ -79,7 +79,7 @@ class Table(NamedTuple):
 
 
 def read(path: str) -> Table:
-    """Reads and checks a csv, plain or compressed.
+    """Reads and checks a csv, plain or compressed; blank lines are passed over.
 
     Args:
       path: the file, local or any that `tf.io.gfile` knows; its ending tells the
@@ -93,14 +93,15 @@ def read(path: str) -> Table:
         unknown, a row is there twice, or an image lacks a label's row.
     """
     frame = _read_csv(path)
-    images, labels = _split_names(frame["Image_Label"], path)
+    lines = frame.index.to_numpy() + 2
+    images, labels = _split_names(frame["Image_Label"], lines, path)
     images, names = pd.factorize(images)
     cells = images * len(schema.LABELS) + labels
-    _check_cells(cells, names, path)
+    _check_cells(cells, lines, names, path)
     texts = np.full(len(names) * len(schema.LABELS), "", object)
     rows = np.zeros(texts.size, np.int64)
-    texts[cells] = frame["EncodedPixels"].fillna("").str.strip().to_numpy(object)
-    rows[cells] = np.arange(len(frame)) + 2
+    texts[cells] = frame["EncodedPixels"].str.strip().to_numpy(object)
+    rows[cells] = lines
     shape = (len(names), len(schema.LABELS))
     return Table(list(names), texts.reshape(shape), rows.reshape(shape), path)
 
@@ -152,8 +153,10 @@ def doubt(read: Table, grid: rle.Size) -> str | None:
 
 def _read_csv(path: str) -> pd.DataFrame:
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+        found = "a folder" if tf.io.gfile.exists(path) else "not there"
         raise InputError(
-            f"The csv must be a file. Received: '{path}', which is not. Check the path."
+            f"The csv must be a file. Received: '{path}', which is {found}. Check the "
+            "path."
         )
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -164,18 +167,30 @@ def _read_csv(path: str) -> pd.DataFrame:
             frame = pd.read_csv(
                 copy, dtype=str, keep_default_na=False, skip_blank_lines=False
             )
+    except pd.errors.EmptyDataError as error:
+        raise InputError(
+            f"The csv must have the columns {','.join(COLUMNS)}. "
+            f"Received: '{path}', which is empty."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, f"byte 0x{error.object[error.start]:02x}") from error
     except (ValueError, OSError, EOFError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise InputError(
             f"The csv must have the columns {','.join(COLUMNS)}. "
             f"Received: '{path}', which cannot be read as one ({reason})."
         ) from error
+    if any("\0" in str(column) for column in frame.columns):
+        raise _not_utf8(path, "zero bytes")
     if not set(COLUMNS) <= set(frame.columns):
         raise InputError(
             f"The csv must have the columns {','.join(COLUMNS)}. Received: "
             f"{','.join(map(str, frame.columns))[:200]}, in {path}. "
             "Check its first line."
         )
+    frame[COLUMNS] = frame[COLUMNS].fillna("")
+    blank = (frame["Image_Label"].str.strip() == "") & (frame["EncodedPixels"] == "")
+    frame = frame[~blank]
     if frame.empty:
         raise InputError(
             f"The csv must have a row for each image and label. Received: none, "
@@ -184,8 +199,18 @@ def _read_csv(path: str) -> pd.DataFrame:
     return frame
 
 
-def _split_names(column: pd.Series, path: str) -> tuple[pd.Series, np.ndarray]:
-    parts = column.fillna("").str.rpartition("_")
+def _not_utf8(path: str, received: str) -> InputError:
+    return InputError(
+        f"The csv must be UTF-8 text. Received: {received}, in '{path}', as UTF-16 and "
+        "older encodings have. Write it with the encoding utf-8; the name of a "
+        "compressed file must end so, as in .gz."
+    )
+
+
+def _split_names(
+    column: pd.Series, lines: np.ndarray, path: str
+) -> tuple[pd.Series, np.ndarray]:
+    parts = column.str.rpartition("_")
     images, labels = parts[0], parts[2]
     codes = pd.Index(schema.LABELS).get_indexer(labels)
     broken = (codes < 0) | (images == "").to_numpy()
@@ -193,17 +218,19 @@ def _split_names(column: pd.Series, path: str) -> tuple[pd.Series, np.ndarray]:
         row = int(np.argmax(broken))
         raise InputError(
             f"Cloud label must be one of {', '.join(schema.LABELS)}. Received: "
-            f"'{labels[row]}', in {path}, row {row + 2}. "
+            f"'{labels.iloc[row]}', in {path}, row {lines[row]}. "
             "Check that its first column reads <image>.jpg_<label>."
         )
     return images, codes
 
 
-def _check_cells(cells: np.ndarray, names: pd.Index, path: str) -> None:
+def _check_cells(
+    cells: np.ndarray, lines: np.ndarray, names: pd.Index, path: str
+) -> None:
     counts = np.bincount(cells, minlength=len(names) * len(schema.LABELS))
     if (counts > 1).any():
         twice = int(np.argmax(counts > 1))
-        rows = np.flatnonzero(cells == twice)[:2] + 2
+        rows = lines[cells == twice]
         raise InputError(
             f"Each image and label must have one row. Received: {_cell(twice, names)} "
             f"twice, in {path}, rows {rows[0]} and {rows[1]}. Remove one of them."

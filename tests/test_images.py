@@ -146,6 +146,14 @@ def test_images_are_picked_in_the_order_of_the_names():
         images.pick(found, ["a", "z", "y"], "x.csv", "folder")
 
 
+def test_names_without_their_ending_are_told_so():
+    found = {"0011165.JPG": "1", "b.jpg": "2"}
+    with pytest.raises(
+        InputError, match=r"0011165.JPG is there: .* endings in the csv"
+    ):
+        images.pick(found, ["0011165", "b"], "x.csv", "folder")
+
+
 def test_a_file_that_cannot_be_read_is_told_without_tensorflows_own_words(tmp_path):
     (tmp_path / "a.jpg").mkdir()
     for name, reason in (("a.jpg", "Is a directory"), ("b.tif", "No such file or dir")):

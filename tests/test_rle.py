@@ -135,6 +135,26 @@ def test_masks_of_zeros_and_ones_are_encoded_whatever_their_dtype(dtype):
     assert rle.encode(mask.astype(dtype)) == rle.encode(mask)
 
 
+@pytest.mark.parametrize(
+    ("text", "received", "of_grid"),
+    [
+        ("7", "1 number, '7', in run 1. Check that the text", False),
+        ("1 2 5", "3 numbers, '1 2 5', in run 2. Check that the text", False),
+        ("1 1 " * 40 + "5", "81 numbers, '…" + " 1" * 19 + " 5'", False),
+        ("nan", "'nan', in run 1. Check that the text reads", False),
+        ("1 3 3 2", "'3 2', in run 2. Check that the text reads", False),
+        ("1 99", "'1 99', in run 1. Check that this is the runs' grid, and", True),
+    ],
+)
+def test_a_broken_text_is_shown_and_the_grid_blamed_only_of_its_end(
+    text, received, of_grid
+):
+    with pytest.raises(InputError) as caught:
+        rle.decode(text, (3, 4))
+    assert f"Received: {received}" in str(caught.value)
+    assert ("grid" in str(caught.value)) == of_grid
+
+
 def test_runs_that_touch_are_allowed():
     assert rle.decode("1 2 3 1", (3, 4)).sum() == 3
 

@@ -55,7 +55,10 @@ def test_a_broken_text_is_named_by_row_and_run(tmp_path):
         ([*ROWS, ROWS[1]], "a.jpg_Flower twice, in .*rows 3 and 6"),
         (ROWS[:3], "none for a.jpg_Sugar"),
         ([], "Received: none"),
-        ([*ROWS[:3], "\n", ROWS[3]], "row 5"),
+        (["\n", *ROWS[:2], "\n", "a.jpg_Gravl,\n", ROWS[3]], "'Gravl', .*row 6"),
+        (["\n", *ROWS, "\n", ROWS[1]], "rows 4 and 8"),
+        ([*ROWS[:3], ",1 2\n", ROWS[3]], "row 5"),
+        (["\n", "\n"], "Received: none"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(tmp_path, rows, message):
@@ -75,7 +78,7 @@ def test_a_file_that_is_no_csv_is_refused(tmp_path):
         table.read(str(path))
     empty = tmp_path / "empty.csv"
     empty.write_bytes(b"")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="empty.csv', which is empty"):
         table.read(str(empty))
     binary = tmp_path / "binary.csv"
     binary.write_bytes(bytes(range(256)) * 9)
@@ -83,9 +86,27 @@ def test_a_file_that_is_no_csv_is_refused(tmp_path):
         table.read(str(binary))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_text_of_another_encoding_is_told_so(tmp_path, encoding):
+    path = tmp_path / "train.csv"
+    path.write_text(HEADER + "".join(ROWS) + "ä.jpg_Fish,\n", encoding)
+    with pytest.raises(InputError, match="must be UTF-8 text.*as UTF-16 and"):
+        table.read(str(path))
+
+
+@pytest.mark.parametrize("blank", ["\n", "  \n", "\r\n", ",\n"])
+def test_blank_lines_are_passed_over(tmp_path, blank):
+    read = table.read(write(tmp_path, blank, *ROWS[:2], blank, *ROWS[2:], blank, blank))
+    assert read.images == ["a.jpg"]
+    assert read.texts.tolist() == [["1 2"] * 4]
+    assert read.rows.tolist() == [[3, 4, 6, 7]]
+
+
 def test_a_missing_csv_is_refused(tmp_path):
-    with pytest.raises(InputError, match="must be a file"):
+    with pytest.raises(InputError, match=r"must be a file.*none.csv', which is not th"):
         table.read(str(tmp_path / "none.csv"))
+    with pytest.raises(InputError, match="which is a folder"):
+        table.read(str(tmp_path))
 
 
 def test_the_real_csv_has_the_figures_of_its_readme(real_data):
