@@ -7,7 +7,10 @@ output says which), 130 interrupted, 141 when nobody reads the output any more.
 
 import contextlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -81,7 +84,8 @@ def _run(command: str, given: dict) -> int:
             _print(settings, known, file)
             return 0
         chosen = config.make(settings, known, file)
-        returned = getattr(_load(command, module), function)(chosen)
+        with _second_interrupt_ends():
+            returned = getattr(_load(command, module), function)(chosen)
         sys.stdout.flush()
     except BrokenPipeError:
         # Who read has had enough, such as `head`; Python would write at its end.
@@ -103,6 +107,27 @@ def _print(settings: type, known: dict, file: str | None) -> None:
     with contextlib.suppress(MissingError):
         config.make(settings, known, file)
     print(config.as_yaml(settings, known), end="", flush=True)
+
+
+@contextlib.contextmanager
+def _second_interrupt_ends() -> Iterator[None]:
+    """Within, and after a first Ctrl-C for good, another ends the process at once."""
+    before = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or before is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number, frame):
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, before)
 
 
 def _load(command: str, module: str) -> ModuleType:

@@ -1,5 +1,6 @@
 """A csv of run-length codes and the images that it names -> a folder of records."""
 
+import contextlib
 import itertools
 import sys
 
@@ -78,7 +79,9 @@ def _source(settings: config.Records, found: dict[str, str]) -> table.Table:
 
 
 def _verify(folder: str) -> None:
-    read = manifest.load(folder) or manifest.read(folder)
+    read = manifest.load(folder)
+    if not (read and read.complete):
+        read = manifest.read(folder)
     faults = []
     for shard in bars.bar(read.shards, desc="verify", unit="shard"):
         for fault in records.faults(folder, read, shard):
@@ -165,9 +168,11 @@ def _write_shards(settings, source, files, order, started: Manifest) -> None:
         return
     total = sum(started.shards[index].examples for index in missing)
     workers = min(settings.workers, -(-total // _IMAGES_A_WORKER))
-    with bars.bar(desc="records", unit="image", total=total) as bar:
-        flat = itertools.chain.from_iterable(tasks)
-        examples = startup.in_processes(_examples, flat, workers)
+    flat = itertools.chain.from_iterable(tasks)
+    with (
+        contextlib.closing(startup.in_processes(_examples, flat, workers)) as examples,
+        bars.bar(desc="records", unit="image", total=total) as bar,
+    ):
         for index in missing:
             path = f"{settings.out}/{shards[index].name}"
             with tf.io.TFRecordWriter(f"{path}.part") as writer:

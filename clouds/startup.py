@@ -93,16 +93,27 @@ def in_processes(function: Callable, tasks: Iterable, workers: int) -> Iterator:
         for chunk in _chunks(tasks):
             yield from function(chunk)
         return
+    # Else the tracker of semaphores has its say where a second Ctrl-C ends all.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
+    others = multiprocessing.active_children()
     with concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), start_worker
     ) as pool:
         waiting = collections.deque()
-        for chunk in _chunks(tasks):
-            waiting.append(pool.submit(function, chunk))
-            if len(waiting) > 4 * workers:
+        try:
+            for chunk in _chunks(tasks):
+                with _interrupts_blocked():
+                    waiting.append(pool.submit(function, chunk))
+                if len(waiting) > 4 * workers:
+                    yield from waiting.popleft().result()
+            while waiting:
                 yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        except BaseException:
+            # The pool waits for all that was submitted, which nobody wants any more.
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.kill()
+            raise
 
 
 def start_worker() -> None:
@@ -124,6 +135,16 @@ def _chunks(tasks: Iterable) -> Iterator[list]:
         yield chunk
 
 
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """For processes that begin within: Ctrl-C reaches them before `start_worker`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end_with_parent() -> None:
     multiprocessing.parent_process().join()
     os._exit(1)
@@ -137,7 +158,7 @@ def _stderr_held_back() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(stderr, held.read())
             raise

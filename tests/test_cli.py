@@ -84,6 +84,27 @@ def test_an_operating_systems_refusal_names_the_file(tmp_path, capsys):
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
+def test_a_second_interrupt_ends_a_command_that_the_first_does_not():
+    code = (
+        "import os, signal, sys, time, types\n"
+        "from clouds import cli\n"
+        "def write(settings):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(600)\n"
+        "    finally:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(600)\n"
+        "cli._load = lambda *names: types.SimpleNamespace(write=write)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.exit(cli.main(['make_scenes', '--out', 'x']))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, cwd=ROOT, timeout=300
+    )
+    assert (ended.returncode, ended.stderr) == (130, b"")
+
+
 def test_help_is_there_without_tensorflow():
     code = (
         "import sys\n"

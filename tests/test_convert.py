@@ -1,4 +1,8 @@
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -8,7 +12,7 @@ import forked
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_tfrecords
+from conftest import ROOT, make_tfrecords
 
 from clouds import (
     cli,
@@ -408,6 +412,69 @@ def test_killed_at_five_random_moments_the_records_are_those_of_an_undisturbed_r
         making.kill()
     assert cli.main(flags) == 0
     assert contents(out) == contents(whole)
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+
+from clouds import cli, startup
+
+
+def examples(tasks):
+    Path(sys.argv[1], "converting").touch()
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    convert = startup.load("clouds.convert")
+    convert._IMAGES_A_WORKER, startup._CHUNK = 1, 1
+    convert._examples = examples
+    sys.exit(cli.main(sys.argv[2:]))
+Path(sys.argv[1], "born").touch()
+time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize(("moment", "times"), [("born", 1), ("converting", 2)])
+def test_interrupts_as_a_terminal_sends_them_end_a_making_that_then_goes_on(
+    moment, times, sample, tmp_path
+):
+    out = tmp_path / "out"
+    flags = make_tfrecords(sample, out, "--workers", "2")
+    (tmp_path / "making.py").write_text(INTERRUPTED)
+    making = subprocess.Popen(
+        [sys.executable, tmp_path / "making.py", tmp_path, *flags],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        while making.poll() is None and not (tmp_path / moment).exists():
+            time.sleep(0.01)
+        for _ in range(times):
+            os.killpg(making.pid, signal.SIGINT)
+            time.sleep(0.01)
+        _, shown = making.communicate(timeout=300)
+    finally:
+        making.kill()
+        making.stderr.close()
+        making.wait()
+    assert making.returncode == 130, shown
+    assert shown in ("make_tfrecords: interrupted\n", ""), shown
+    assert cli.main(flags[:-2]) == 0
+    assert cli.main(["make_tfrecords", "--verify", str(out)]) == 0
+
+
+def test_verifying_records_whose_making_was_cut_off_says_so(records, tmp_path, capsys):
+    copy = Path(shutil.copytree(records, tmp_path / "copy"))
+    read = manifest.read(str(records))
+    cut_off = tuple(shard._replace(sha256=None, size=None) for shard in read.shards)
+    manifest.save(str(copy), read._replace(shards=cut_off))
+    message = "whose making was cut off. Run the same bin/make_tfrecords again"
+    refused(capsys, ["make_tfrecords", "--verify", str(copy)], message)
 
 
 def test_test_images_become_records_without_masks_in_the_order_of_the_csv(

@@ -70,6 +70,19 @@ def test_what_was_held_back_is_shown_when_the_import_fails(tmp_path):
     assert "ImportError: broken" in ended.stderr
 
 
+def test_what_was_held_back_is_not_shown_when_the_import_is_interrupted(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import os\nos.write(2, b'a notice')\nraise KeyboardInterrupt\n"
+    )
+    ended = python(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from clouds import startup\n"
+        "startup.load('slow')"
+    )
+    assert "KeyboardInterrupt" in ended.stderr
+    assert "a notice" not in ended.stderr
+
+
 def test_a_pool_ends_with_its_parent(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
