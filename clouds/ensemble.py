@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from clouds import run
-from clouds.config import Training
+from clouds.config import Training, fields
 from clouds.errors import InputError
 
 _ROWS, _COLUMNS = 1, 2
@@ -73,6 +73,8 @@ def settings(folders: Sequence[str]) -> Training:
         for name in ("size", "decode"):
             there, here = getattr(first, name), getattr(other, name)
             if there != here:
+                hint = fields.hints(Training)[name]
+                there, here = (fields.shown(value, hint) for value in (there, here))
                 raise InputError(
                     f"Runs must have the same {name} to be averaged. Received: "
                     f"{there} in {folders[0]}, {here} in {folder}. Leave one out."
