@@ -55,7 +55,9 @@ def colab(tmp_path_factory):
     return outputs, folder, python
 
 
-def _execute(folder, python, paths, cwd=ROOT / "notebooks", **settings):
+def _execute(
+    folder, python, paths, cwd=ROOT / "notebooks", cells=slice(None), **settings
+):
     """Runs the notebook, small and without a token; returns what it put out."""
     for package in ("nbclient", "ipykernel"):
         if not importlib.util.find_spec(package):
@@ -64,9 +66,10 @@ def _execute(folder, python, paths, cwd=ROOT / "notebooks", **settings):
     import nbclient
     import nbformat
 
-    settings |= {"WORK": str(folder), "STORE": f"{folder}/kept", "SIZE": "64x96"}
-    settings |= {"EPOCHS": 1, "BATCH_SIZE": 4, "SCENES": 20}
+    settings = {"STORE": f"{folder}/kept", "WORK": str(folder), **settings}
+    settings |= {"SIZE": "64x96", "EPOCHS": 1, "BATCH_SIZE": 4, "SCENES": 20}
     notebook = nbformat.reads(TEXT, 4)
+    notebook.cells = notebook.cells[cells]
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += "".join(f"\n{name} = {v!r}" for name, v in settings.items())
@@ -88,6 +91,38 @@ def _execute(folder, python, paths, cwd=ROOT / "notebooks", **settings):
         executed = client.async_execute(env=environment, cleanup_kc=True)
         thread.submit(asyncio.run, executed).result()
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+GCLOUD = """#!/bin/sh
+# gcloud storage rsync --recursive FROM TO, of gs:// in a folder
+from=$(echo "$4" | sed "s|gs:/|$BUCKETS|") to=$(echo "$5" | sed "s|gs:/|$BUCKETS|")
+[ -d "$from" ] || { echo "ERROR: no $4" >&2; exit 1; }
+mkdir -p "$to" && cp -r "$from/." "$to"
+"""
+
+
+def test_a_bucket_is_made_at_the_first_start_and_copied_back_at_the_next(tmp_path):
+    gcloud = tmp_path / "bin/gcloud"
+    gcloud.parent.mkdir()
+    gcloud.write_text(GCLOUD)
+    gcloud.chmod(0o755)
+    (tmp_path / "google").mkdir()
+    (tmp_path / "google/colab.py").write_text(
+        "class auth:\n    authenticate_user = staticmethod(lambda: None)"
+    )
+    paths = {"PATH": f"{gcloud.parent}:{os.environ['PATH']}"}
+    paths |= {"PYTHONPATH": f"{ROOT}:{tmp_path}", "BUCKETS": str(tmp_path / "buckets")}
+    for work in ("first", "next"):
+        folder = tmp_path / work
+        folder.mkdir()
+        outputs = _execute(
+            folder, sys.executable, paths, cells=slice(13), STORE="gs://bucket/clouds"
+        )
+        assert "ERROR" not in _printed(outputs)
+        kept = tmp_path / "buckets/bucket/clouds/run"
+        if work == "first":
+            (kept / "config.json").write_text("{}")
+    assert (folder / "run/config.json").exists()
 
 
 def _check(outputs, folder):
