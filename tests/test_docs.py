@@ -1,6 +1,7 @@
 """README and docs: their commands and code run, their links and messages are real."""
 
 import ast
+import configparser
 import contextlib
 import importlib.util
 import io
@@ -79,6 +80,17 @@ def test_the_commands_of_a_page_take_their_flags(page, tmp_path, monkeypatch, ca
             assert code == 0, (name, arguments, printed.err)
             for path in target:
                 (tmp_path / path).write_text(printed.out)
+
+
+def test_a_tpu_gets_every_need_but_tensorflow():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    needs = settings["options"]["install_requires"].split()
+    installed = " ".join(
+        text for language, text in blocks("docs/howto/devices.md") if language == "sh"
+    )
+    assert set(needs[1:]) < set(shlex.split(installed))
+    assert needs[0].startswith("tensorflow>")
 
 
 def _split(words, mark):
