@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from clouds import disk
 from clouds.errors import InputError
 
 FOLDER = "checkpoints"
@@ -71,9 +72,14 @@ def save(folder: Path, progress: Progress, arrays: list[np.ndarray]) -> Path:
 
     Returns:
       The file.
+
+    Raises:
+      InputError: the disk has no room for it.
     """
     path = folder / FOLDER / f"epoch{progress.epoch:04}-step{progress.step:06}.npz"
     path.parent.mkdir(exist_ok=True)
+    size = sum(array.nbytes for array in arrays)
+    disk.check_room(path.parent, size, "Checkpoints")
     text = json.dumps(dataclasses.asdict(progress)).encode()
     part = path.with_name("part.npz")
     numbered = {str(number): array for number, array in enumerate(arrays)}

@@ -9,12 +9,13 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from clouds import config, flags, startup
+from clouds import config, disk, flags, startup
 from clouds.errors import InputError, MissingError, did_you_mean
 
 COMMANDS = {
@@ -78,6 +79,7 @@ def _run(command: str, given: dict) -> int:
     debug, printed = given.pop("debug"), given.pop("print_config")
     file, level = given.pop("config"), given.pop("log_level")
     startup.log_from(level)
+    chosen = None
     try:
         known = config.gather(settings, given, file)
         if printed:
@@ -94,10 +96,12 @@ def _run(command: str, given: dict) -> int:
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         return 130
-    except (InputError, OSError) as error:
-        if debug:
+    except Exception as error:
+        full = disk.is_full(error) and not isinstance(error, InputError)
+        if debug or not (full or isinstance(error, (InputError, OSError))):
             raise
-        print(f"{command}: error: {_one_line(error)}", file=sys.stderr)
+        message = _no_room(error, chosen) if full else _one_line(error)
+        print(f"{command}: error: {message}", file=sys.stderr)
         return 2
     return returned if isinstance(returned, int) else 0
 
@@ -146,6 +150,17 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}"
     return " ".join(str(error).split())
+
+
+def _no_room(error: Exception, settings) -> str:
+    outs = [getattr(settings, name, None) for name in ("out", "run")]
+    places = [getattr(error, "filename", None), *outs, tempfile.gettempdir()]
+    place, free = disk.fullest([path for path in places if isinstance(path, str)])
+    return (
+        f"The disk must have room for what is written. Received: '{place}', with "
+        f"{free / 1e6:,.1f} MB free. Make room and run the same command again: it goes "
+        "on where it can."
+    )
 
 
 def _complete(parser: flags.Parser) -> None:

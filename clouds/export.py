@@ -69,9 +69,12 @@ def export(settings: config.Export) -> Path:
         # A server that watches the folder takes only what has a number for a name.
         part = out / "part"
         shutil.rmtree(part, ignore_errors=True)
-        outputs = save(part, built)
-        _add(part, version.name, settings, precision, rule, built, outputs)
-        part.rename(version)
+        try:
+            outputs = save(part, built)
+            _add(part, version.name, settings, precision, rule, built, outputs)
+            part.rename(version)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
         manifest.write_text(str(out / MODELS), models_config(versions(out)))
         manifest.write_text(str(out / BATCHING), _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")

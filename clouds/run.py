@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import __version__, checkpoints, config, manifest, pixels, unet
+from clouds import __version__, checkpoints, config, disk, manifest, pixels, unet
 from clouds.checkpoints import Progress
 from clouds.config import Training
 from clouds.errors import InputError
@@ -288,6 +288,9 @@ def save_weights(network: keras.Model, folder: Path) -> None:
 
     A rule that was tuned for others goes: it would draw too much or too little.
     """
+    # HDF5 ends the process where it meets a full disk. It needs a little beside them.
+    size = 4 * network.count_params() + (1 << 20)
+    disk.check_room(folder, size, "Weights")
     (folder / RULE).unlink(missing_ok=True)
     part = folder / f"part.{WEIGHTS}"
     network.save_weights(part)

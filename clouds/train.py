@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from clouds import (
     config,
     data,
     devices,
+    disk,
     locks,
     losses,
     manifest,
@@ -119,11 +121,22 @@ def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None
             data.damage_named(settings.records, records),
             locks.sole_writer(str(folder), "--run"),
         ):
+            _check_room(trainer, folder)
             run.create(dataclasses.replace(settings, run=str(folder)), facts)
             _announce(trainer.network, settings, records, steps, progress, folder)
             _fit(trainer, settings, records, steps, progress, arrays, on, folder)
     run.add_results(folder, progress)
     print(f"Best weights and history are in {settings.run}")
+
+
+def _check_room(trainer: Trainer, folder: Path) -> None:
+    """Checks that all weights and checkpoints fit that lie there at one time."""
+    weights_size = 4 * trainer.network.count_params()
+    state = sum(4 * math.prod(v.shape) for v in checkpoints.variables(trainer))
+    files = [folder / run.WEIGHTS, *checkpoints.files(folder)]
+    there = sum(path.stat().st_size for path in files if path.exists())
+    needed = 2 * weights_size + (checkpoints.KEPT + 1) * state - there
+    disk.check_room(folder, needed, "Weights and checkpoints")
 
 
 def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> None:
@@ -159,6 +172,8 @@ def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> Non
                         verbose=1 if sys.stdout.isatty() else 2,
                     )
     except tf.errors.ResourceExhaustedError as error:
+        if disk.is_full(error):
+            raise
         raise InputError(
             "A step must fit into the device's memory. Received: --batch-size "
             f"{settings.batch_size} of {settings.size[0]}x{settings.size[1]} in "

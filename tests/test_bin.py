@@ -49,6 +49,17 @@ def test_setup_tells_of_tensorflow_only_where_it_is_not_there_yet(package, there
     shown = output(package, "setup", "serving")
     assert f"Installing clouds[serving] into {package}\n" in shown
     assert ("600 MB" in shown) == (not there)
+    assert shown.endswith(
+        f"Everything is in place: clouds[serving] in {package}. "
+        "bin/quickstart tries it.\n"
+    )
+
+
+def test_setup_installs_without_a_last_word_where_it_is_to_be_quiet(package):
+    (package / "bin/python").write_text("#!/bin/sh\n")
+    (package / "bin/python").chmod(0o755)
+    shown = output(package, "setup", "--quiet", "docs")
+    assert shown == f"Installing clouds[docs] into {package}\n"
 
 
 def test_the_quickstart_shows_the_tables_once_at_the_end(package):

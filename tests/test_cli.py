@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,27 @@ def test_an_operating_systems_refusal_names_the_file(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert cli.main(["make_scenes", "--out", str(tmp_path / "file")]) == 2
     assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError("Can't write data (file write failed: No space left on device)"),
+        RuntimeError("/models/part; No space left on device [Op:SaveV2]"),
+    ],
+)
+def test_a_full_disk_is_one_line_that_names_it(error, tmp_path, monkeypatch, capsys):
+    def write(settings):
+        raise error
+
+    module = types.SimpleNamespace(write=write)
+    monkeypatch.setattr(cli, "_load", lambda *names: module)
+    monkeypatch.setattr(cli.disk, "_free", lambda path: 0)
+    assert cli.main(["make_scenes", "--out", str(tmp_path)]) == 2
+    shown = capsys.readouterr().err
+    assert f"Received: '{tmp_path}', with 0.0 MB free. Make room" in shown
+    assert shown.count("\n") == 1
 
 
 def test_a_second_interrupt_ends_a_command_that_the_first_does_not():

@@ -21,6 +21,7 @@ from clouds import (
     cli,
     config,
     data,
+    disk,
     locks,
     losses,
     manifest,
@@ -244,6 +245,29 @@ def small_run(records, tmp_path, monkeypatch):
         return tmp_path / "run"
 
     return trained
+
+
+def test_a_full_disk_stops_a_training_that_goes_on_when_there_is_room(
+    small_run, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(disk, "_free", lambda path: 0)
+    small_run("--epochs", 2, code=2)
+    shown = capsys.readouterr().err
+    assert shown.startswith("train: error: Weights and checkpoints must fit onto the")
+    assert not (tmp_path / "run" / module.WEIGHTS).exists()
+
+    def free(path):
+        return 0 if checkpoints.files(tmp_path / "run") else 10**9
+
+    monkeypatch.setattr(disk, "_free", free)
+    folder = small_run("--epochs", 2, code=2)
+    assert "must fit onto the disk" in capsys.readouterr().err
+    progress, _ = checkpoints.load(folder)
+    assert (progress.epoch, progress.step) == (1, 0)
+    monkeypatch.undo()
+    monkeypatch.setattr(unet, "build", small.build)
+    small_run("--epochs", 2)
+    assert "Goes on after 1 epoch." in capsys.readouterr().out
 
 
 def test_a_finished_run_is_left_alone_and_can_be_extended(

@@ -1,0 +1,40 @@
+import errno
+
+import pytest
+
+from clouds import disk
+from clouds.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (RuntimeError("SaveV2: /models; No space left on device [Op:SaveV2]"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+    ],
+)
+def test_a_full_disk_is_known_by_the_systems_words(error, full):
+    assert disk.is_full(error) == full
+
+
+def test_the_fullest_path_is_found_though_it_is_not_there_yet(tmp_path, monkeypatch):
+    (tmp_path / "small").mkdir()
+    usage = type("Usage", (), {"free": 9})
+    few = type("Usage", (), {"free": 2})
+    monkeypatch.setattr(
+        disk.shutil,
+        "disk_usage",
+        lambda path: few if path == tmp_path / "small" else usage,
+    )
+    paths = [tmp_path, tmp_path / "small/new/run"]
+    assert disk.fullest(paths) == (paths[1], 2)
+
+
+def test_what_does_not_fit_is_refused_with_what_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "_free", lambda path: 20_000_000)
+    disk.check_room(tmp_path, 20_000_000, "Weights")
+    message = "Weights must fit onto the disk, 98 MB. Received: .* with 20.0 MB free"
+    with pytest.raises(InputError, match=message):
+        disk.check_room(tmp_path, 98_000_000, "Weights")
