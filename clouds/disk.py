@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,4 +56,6 @@ def check_room(folder: Path, needed: int, what: str) -> None:
 
 def _free(path: Path) -> int:
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    return shutil.disk_usage(there).free
+    usage = shutil.disk_usage(there)
+    # Disks over a network may not tell.
+    return usage.free if usage.total else sys.maxsize

@@ -1,9 +1,12 @@
+import collections
 import errno
 
 import pytest
 
 from clouds import disk
 from clouds.errors import InputError
+
+Usage = collections.namedtuple("Usage", "total used free")
 
 
 @pytest.mark.parametrize(
@@ -21,15 +24,17 @@ def test_a_full_disk_is_known_by_the_systems_words(error, full):
 
 def test_the_fullest_path_is_found_though_it_is_not_there_yet(tmp_path, monkeypatch):
     (tmp_path / "small").mkdir()
-    usage = type("Usage", (), {"free": 9})
-    few = type("Usage", (), {"free": 2})
-    monkeypatch.setattr(
-        disk.shutil,
-        "disk_usage",
-        lambda path: few if path == tmp_path / "small" else usage,
-    )
+    usages = {tmp_path: Usage(total=9, used=0, free=9)}
+    usages[tmp_path / "small"] = Usage(total=9, used=7, free=2)
+    monkeypatch.setattr(disk.shutil, "disk_usage", usages.get)
     paths = [tmp_path, tmp_path / "small/new/run"]
     assert disk.fullest(paths) == (paths[1], 2)
+
+
+def test_a_disk_that_does_not_tell_its_room_is_trusted(tmp_path, monkeypatch):
+    usage = Usage(total=0, used=0, free=0)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage)
+    disk.check_room(tmp_path, 98_000_000, "Weights")
 
 
 def test_what_does_not_fit_is_refused_with_what_is_needed(tmp_path, monkeypatch):
