@@ -110,7 +110,8 @@ def test_a_bucket_is_made_at_the_first_start_and_copied_back_at_the_next(tmp_pat
     (tmp_path / "google/colab.py").write_text(
         "class auth:\n    authenticate_user = staticmethod(lambda: None)"
     )
-    paths = {"PATH": f"{gcloud.parent}:{os.environ['PATH']}"}
+    commands = Path(sys.executable).parent
+    paths = {"PATH": f"{gcloud.parent}:{commands}:{os.environ['PATH']}"}
     paths |= {"PYTHONPATH": f"{ROOT}:{tmp_path}", "BUCKETS": str(tmp_path / "buckets")}
     for work in ("first", "next"):
         folder = tmp_path / work
