@@ -138,11 +138,12 @@ def _load(command: str, module: str) -> ModuleType:
     try:
         return startup.load(module)
     except ModuleNotFoundError as error:
-        if error.name not in _OF_SERVING:
+        if not error.name or error.name.partition(".")[0] == "clouds":
             raise
+        extra = " serving" * (error.name in _OF_SERVING)
         raise InputError(
-            f"bin/{command} needs the packages of the extra 'serving'. Received: no "
-            f"{error.name}. Run bin/setup serving."
+            f"bin/{command} needs the packages that bin/setup{extra} installs. "
+            f"Received: no {error.name}. Run bin/setup{extra}."
         ) from error
 
 

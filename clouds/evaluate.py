@@ -63,8 +63,8 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
         wanted = settings.rule(None)
         tuned = tuner.tune(trial, out, scope=wanted.scope, gap=wanted.gap).text + "\n"
     rule = settings.rule(run.rule(settings.run[0]))
-    counted, soft, frequency = _count(trial, rule)
-    found = summary.summarise(counted, _baselines(trial, frequency), soft)
+    totals, soft, frequency = _count(trial, rule)
+    found = summary.summarise(totals, _baselines(trial, frequency), soft)
     facts = _facts(settings, trial, rule)
     text = f"{_title(trial)}\n{summary.text(found)}\n{_note(settings, facts)}\n"
     doubts = evaluations.of_other_records(trial.runs, trial.facts["sha256"])
@@ -83,18 +83,18 @@ def _count(trial: Trial, rule: Rule) -> tuple[Tally, np.ndarray, np.ndarray]:
         resized = postprocess.resize(probabilities, trial.truth_size)
         return postprocess.presence(resized), resized, *masks
 
-    counted, soft = Tally(), []
+    totals, soft = Tally(), []
     frequency = np.zeros((*trial.truth_size, len(schema.LABELS)), np.int64)
     for batch in trial.batches("evaluate"):
         # NumPy between them: the network may run on JAX.
         drawn = (part.numpy() for part in draw(batch.probabilities, batch.images))
-        counted.add(batch.names, *drawn, batch.truth)
+        totals.add(batch.names, *drawn, batch.truth)
         frequency += batch.truth.sum(0, np.int64)
         whole = batch.masks, batch.probabilities
         labels = range(len(schema.LABELS))
         pairs = [*([x[..., k, None] for x in whole] for k in labels), whole]
         soft.append([float(metrics.dice_coef(*pair)) for pair in pairs])
-    return counted, np.mean(soft, axis=0), frequency / trial.images
+    return totals, np.mean(soft, axis=0), frequency / trial.images
 
 
 def _baselines(trial: Trial, frequency: np.ndarray) -> dict[str, np.ndarray]:

@@ -236,6 +236,11 @@ def _announce(network, settings, records, steps, progress, folder: Path) -> None
     )
     if progress.epoch or progress.step:
         print(f"Goes on {_place(progress)}.")
+    if (folder / run.RULE).exists() and not settings.tune:
+        print(
+            "Its rule was tuned for the weights that it has: better ones remove it, "
+            "and bin/evaluate --tune makes another."
+        )
     sys.stdout.flush()
 
 

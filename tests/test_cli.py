@@ -249,3 +249,17 @@ def test_a_reader_that_leaves_loses_no_file(sample, tmp_path):
     os.close(write)
     assert (ended.returncode, ended.stderr) == (141, b"")
     assert (tmp_path / "out" / "statistics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "remedy"), [("cv2", "bin/setup"), ("uvicorn", "bin/setup serving")]
+)
+def test_packages_that_are_not_there_are_named_with_their_remedy(
+    missing, remedy, tmp_path, monkeypatch, capsys
+):
+    def load(module):
+        raise ModuleNotFoundError("No module", name=missing)
+
+    monkeypatch.setattr(cli.startup, "load", load)
+    assert cli.main(["make_scenes", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f"no {missing}. Run {remedy}.\n")

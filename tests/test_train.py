@@ -331,6 +331,16 @@ def test_mixed_precision_goes_on_too(small_run):
     assert all(np.isfinite(value).all() for value in values)
 
 
+def test_a_training_that_goes_on_tells_what_becomes_of_the_tuned_rule(
+    small_run, capsys
+):
+    folder = small_run("--epochs", 1)
+    assert "tuned" not in capsys.readouterr().out
+    (folder / module.RULE).write_text("{}")
+    small_run("--epochs", 2)
+    assert "better ones remove it" in capsys.readouterr().out
+
+
 def test_another_loss_is_taken_by_its_name(small_run, capsys):
     folder = small_run("--loss", "bce", "--epochs", 1)
     assert config.of_run(folder).loss == "bce"
