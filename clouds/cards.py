@@ -100,7 +100,7 @@ def model(
         clouds=__version__,
         network=f"{several}{views}, at {size} in {precision}",
         runs="\n".join(map(_of_run, runs)),
-        metrics=_of_metrics(metrics, rule, len(runs), flips),
+        metrics=_of_metrics(metrics, rule, [each.weights for each in runs], flips),
         rule=_of_rule(rule, tuned),
         labels=", ".join(schema.LABELS),
         grid=_GRID,
@@ -161,7 +161,9 @@ def _of_rule(rule: Rule, tuned: bool) -> str:
     )
 
 
-def _of_metrics(metrics: Mapping | None, rule: Rule, runs: int, flips: bool) -> str:
+def _of_metrics(
+    metrics: Mapping | None, rule: Rule, weights: list[str], flips: bool
+) -> str:
     if not metrics:
         return "Not measured. `bin/evaluate` before `bin/export` brings figures here."
     names = (*schema.LABELS, "mean")
@@ -176,9 +178,11 @@ def _of_metrics(metrics: Mapping | None, rule: Rule, runs: int, flips: bool) -> 
     ]
     if metrics.get("tuned_on_these_images"):
         notes.append("The rule was tuned on these very images: expect less of others.")
-    measured = Rule(**metrics["rule"]), len(metrics["runs"]), metrics["flips"]
-    if measured != (rule, runs, flips):
-        notes.append("Measured with other runs, views or rule than are exported here.")
+    measured = Rule(**metrics["rule"]), metrics.get("weights"), metrics["flips"]
+    if measured != (rule, weights, flips):
+        notes.append(
+            "Measured with other weights, views or rule than are exported here."
+        )
     return "\n".join([*rows, "", " ".join(notes)])
 
 

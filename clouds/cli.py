@@ -98,7 +98,8 @@ def _run(command: str, given: dict) -> int:
         return 130
     except Exception as error:
         full = disk.is_full(error) and not isinstance(error, InputError)
-        if debug or not (full or isinstance(error, (InputError, OSError))):
+        known = isinstance(error, (InputError, OSError)) or _is_remote(error)
+        if debug or not (full or known):
             raise
         message = _no_room(error, chosen) if full else _one_line(error)
         print(f"{command}: error: {message}", file=sys.stderr)
@@ -145,6 +146,12 @@ def _load(command: str, module: str) -> ModuleType:
             f"bin/{command} needs the packages that bin/setup{extra} installs. "
             f"Received: no {error.name}. Run bin/setup{extra}."
         ) from error
+
+
+def _is_remote(error: Exception) -> bool:
+    """Whether TensorFlow did not get at a file elsewhere, such as one of a bucket."""
+    tf = sys.modules.get("tensorflow")
+    return tf and isinstance(error, tf.errors.OpError) and "://" in error.message
 
 
 def _one_line(error: Exception) -> str:

@@ -152,6 +152,11 @@ def _doubts(found: Sequence[Evaluation]) -> list[str]:
     for each in found:
         runs = [each.folder] if _of_itself(each) else each.facts["runs"]
         doubts += evaluations.of_other_records(runs, each.facts["sha256"])
+        doubts += [
+            f"{folder} has other weights now than were measured: training went on. "
+            "Evaluate it again."
+            for folder in evaluations.outdated(each.facts, runs)
+        ]
     return [*dict.fromkeys(doubts)]
 
 

@@ -17,6 +17,7 @@ from clouds import (
     evaluations,
     metrics,
     postprocess,
+    rules,
     run,
     schema,
     scores,
@@ -126,13 +127,8 @@ def _baselines(trial: Trial, frequency: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _facts(settings: config.Evaluation, trial: Trial, rule: Rule) -> dict:
-    given = ("threshold", "min_size", "top", "top_scope", "gap", "clean_on")
-    flags = any(getattr(settings, name) is not None for name in given)
     of_rule = run.rule_facts(settings.run[0])
-    sources = [
-        *(["tuned"] if of_rule is not None else []),
-        *(["flags"] if flags and not settings.tune else []),
-    ]
+    source = "tuned" if settings.tune else settings.rule_source(of_rule is not None)
     here, there = trial.facts, (of_rule or {}).get("tuned_on")
     same = (
         there is not None
@@ -142,7 +138,7 @@ def _facts(settings: config.Evaluation, trial: Trial, rule: Rule) -> dict:
     return {
         **here,
         "rule": dataclasses.asdict(rule),
-        "rule_source": " and ".join(sources) or "default",
+        "rule_source": source,
         "tuned_on_these_images": same,
         "settings": dataclasses.asdict(settings),
     }
@@ -158,17 +154,12 @@ def _title(trial: Trial) -> str:
 def _note(settings: config.Evaluation, facts: dict) -> str:
     """Says by which rule masks were drawn, and if it knew these images."""
     folder, source = settings.run[0], facts["rule_source"]
-    if source == "default":
-        return "Masks are drawn by the default rule; --tune chooses one for the run."
-    if source == "flags":
-        return "Masks are drawn by the rule that the flags give."
-    flags = " and by the flags" if "flags" in source else ""
-    text = f"Masks are drawn by the rule in {folder}/{run.RULE}{flags}."
+    text = rules.told(source, folder)
     if not facts["tuned_on_these_images"]:
         return text
     text += " It was tuned on these very images: they look better than others will."
     of_rule = run.rule_facts(folder)
-    if flags or not evaluations.alike(facts, of_rule["tuned_on"]):
+    if source != "tuned" or not evaluations.alike(facts, of_rule["tuned_on"]):
         return text
     honest = of_rule["dice"]["cross_fitted"]["mean"]
     expected = "{value:.4f} [{low:.4f}, {high:.4f}]".format(**honest)

@@ -67,6 +67,24 @@ def alike(facts: dict, tuned_on: dict) -> bool:
     return one == other
 
 
+def outdated(facts: dict, runs: Iterable[str]) -> list[str]:
+    """Finds runs whose weights are not those that were measured.
+
+    Args:
+      facts: of an evaluation, or those of a tuning.
+      runs: where its runs are now, in its order.
+
+    Returns:
+      Their folders. What is not known, or has no weights there, is not among them.
+    """
+    pairs = zip(runs, facts.get("weights", ()), strict=False)
+    return [
+        folder
+        for folder, known in pairs
+        if Path(folder, run.WEIGHTS).is_file() and run.weights_checksum(folder) != known
+    ]
+
+
 def of_other_records(runs: Iterable[str], sha256: str) -> list[str]:
     """Says which runs may have been trained on the images that they are measured on.
 

@@ -20,6 +20,7 @@ from clouds import (
     evaluations,
     locks,
     manifest,
+    rules,
     run,
     signatures,
     warmup,
@@ -78,8 +79,7 @@ def export(settings: config.Export) -> Path:
         manifest.write_text(str(out / MODELS), models_config(versions(out)))
         manifest.write_text(str(out / BATCHING), _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")
-    if tuned is None:
-        print("No rule was tuned for the run: bin/evaluate --tune does.")
+    print(rules.told(settings.rule_source(tuned is not None), settings.run[0]))
     if precision != predicted:
         print(
             f"It computes in {precision}, bin/predict in {predicted}: some pixels of "
@@ -168,8 +168,8 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def _trained(place: str) -> cards.Trained:
-    weights = manifest.checksum(str(run.weights(place)))
-    return cards.Trained(run.settings(place), run.read_facts(Path(place)), weights)
+    facts, weights = run.read_facts(place), run.weights_checksum(place)
+    return cards.Trained(run.settings(place), facts, weights)
 
 
 _MODELS = """\

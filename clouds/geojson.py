@@ -5,11 +5,17 @@ Coordinates are pixels of the submission's grid, or degrees (see `clouds.polygon
 
 from clouds import polygons, schema
 from clouds.config import Box
+from clouds.errors import InputError
 from clouds.journal import Entry
 
 _HEIGHT, _WIDTH = schema.SUBMISSION_SIZE
 _ALIKE = 4 / 3
 """How much the proportions of a box and its image may differ, for pixels not square."""
+IN_PIXELS = (
+    f"Polygons will be in pixels of the {_HEIGHT}x{_WIDTH} grid; --bbox gives degrees."
+)
+"""What to tell whoever gives no box."""
+
 _PIXELS = (
     f"pixels of the {_HEIGHT}x{_WIDTH} grid: x to the right, y down, from the top left "
     "corner of the image; a pixel covers x to x+1 and y to y+1"
@@ -66,20 +72,43 @@ def doubt(box: Box, shape: tuple[int, int] | None) -> str | None:
 
     Returns:
       A sentence or two; None where nothing does.
+
+    Raises:
+      InputError: the box has them in Worldview's order, south first.
     """
     if shape is None:
         return None
-    west, south, east, north = box
-    of_box = ((east - west) % 360 or 360) / (north - south)
-    of_image = shape[1] / shape[0]
-    if 1 / _ALIKE <= of_box / of_image <= _ALIKE:
+    first, second, third, fourth = box
+    proportions, of_image = _proportions(box), shape[1] / shape[0]
+    if _alike(proportions, of_image):
         return None
-    return (
-        "--bbox should have the images' proportions, as west, south, east, north. "
-        f"Received: {','.join(f'{degrees:g}' for degrees in box)}, {of_box:.2f} times "
-        f"as wide as high in degrees, where the first image is {of_image:.2f} times. "
-        "Check the order: Worldview's BBOX has south, west, north, east."
+    told = (
+        "--bbox {} have the images' proportions, as west, south, east, north. "
+        f"Received: {_shown(box)}, {proportions:.2f} times as wide as high in degrees, "
+        f"where the first image is {of_image:.2f} times. Worldview's BBOX has south, "
+        "west, north, east: "
     )
+    swapped = second, first, fourth, third
+    on_earth = -90 <= first < third <= 90
+    if on_earth and _alike(_proportions(swapped), of_image):
+        raise InputError(
+            told.format("must") + f"did you mean --bbox={_shown(swapped)}?"
+        )
+    return told.format("should") + "check the order."
+
+
+def _proportions(box: Box) -> float:
+    """How many times it is as wide as high, in degrees."""
+    west, south, east, north = box
+    return ((east - west) % 360 or 360) / (north - south)
+
+
+def _alike(one: float, other: float) -> bool:
+    return 1 / _ALIKE <= one / other <= _ALIKE
+
+
+def _shown(box: Box) -> str:
+    return ",".join(f"{degrees:g}" for degrees in box)
 
 
 def _geometry(mask, box: Box | None) -> dict:

@@ -19,9 +19,9 @@ from clouds import (
     ensemble,
     geojson,
     locks,
-    manifest,
     outputs,
     postprocess,
+    rules,
     run,
     schema,
     sources,
@@ -59,7 +59,8 @@ def predict(settings: config.Prediction) -> int:
     trained = ensemble.settings(settings.run)
     of_source = sources.of_records if settings.records else sources.of_files
     source = of_source(settings, trained)
-    rule = settings.rule(run.rule(settings.run[0]))
+    tuned = run.rule(settings.run[0])
+    rule = settings.rule(tuned)
     doubt = settings.bbox and geojson.doubt(settings.bbox, source.shape())
     if doubt:
         print(f"predict: warning: {doubt}", file=sys.stderr)
@@ -77,6 +78,9 @@ def predict(settings: config.Prediction) -> int:
                 )
                 return 0
             results.check()
+        print(rules.told(settings.rule_source(tuned is not None), settings.run[0]))
+        if settings.geojson and not settings.bbox:
+            print(geojson.IN_PIXELS)
         batch_entries = _predictor(settings, rule)
         results.begin(anew=settings.overwrite)
         faults = _predict(source, results.journal, batch_entries)
@@ -86,7 +90,7 @@ def predict(settings: config.Prediction) -> int:
 def _known(settings: config.Prediction, rule: Rule, source: Source) -> dict:
     """What predictions must have in common to be of one folder."""
     return {
-        "weights": [manifest.checksum(str(run.weights(f))) for f in settings.run],
+        "weights": [run.weights_checksum(folder) for folder in settings.run],
         "flips": settings.flips,
         **dataclasses.asdict(rule),
         "images": source.place,

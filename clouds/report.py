@@ -21,6 +21,7 @@ from clouds import (
     evaluations,
     gallery,
     manifest,
+    rules,
     run,
     schema,
     trials,
@@ -59,9 +60,13 @@ def report(settings: config.Report) -> None:
     path = Path(settings.out or Path(settings.run, FILE))
     documents.check(FILE, path)
     figures = settings.evaluation or settings.run
-    found = evaluations.read(figures)
-    records = settings.records or (found.facts["records"] if found else None)
-    tuning = _tuning(figures)
+    measured, tuning = evaluations.read(figures), _tuning(figures)
+    records = settings.records or (measured.facts["records"] if measured else None)
+    # Training that goes on leaves figures of weights that are no more.
+    outdated = _outdated(settings, measured.facts) if measured else []
+    found = None if outdated else measured
+    if tuning and _outdated(settings, tuning["tuned_on"]):
+        tuning = None
     honest = (
         found
         and tuning
@@ -86,10 +91,14 @@ def report(settings: config.Report) -> None:
         title=settings.run,
         facts=_facts(settings.run),
         charts=_charts(found.facts) if found else None,
+        outdated=outdated,
+        rule=rules.told(found.facts["rule_source"], settings.run) if found else None,
         kinds=gallery.KINDS,
         **fields,
     )
     print(f"{path}: {size / 1e6:.1f} MB")
+    for folder in outdated:
+        print(f"{folder} has other weights now than were measured: training went on.")
     for part in _PARTS:
         if not fields[part]:
             print(f"without {part}: {fields['commands'][part]}")
@@ -223,6 +232,15 @@ def _tuning(folder: str) -> dict | None:
     return {**found, "heat_maps": places}
 
 
+def _outdated(settings: config.Report, facts: dict) -> list[str]:
+    return evaluations.outdated(facts, _runs(settings, facts))
+
+
+def _runs(settings: config.Report, facts: dict) -> list[str]:
+    """What was measured; a run that was moved is found where it is now."""
+    return facts["runs"] if len(facts["runs"]) > 1 else [settings.run]
+
+
 def _gallery(
     settings: config.Report, found: Evaluation | None, records: str | None
 ) -> dict | None:
@@ -232,8 +250,7 @@ def _gallery(
     if settings.records is None and manifest.load(records) is None:
         return None
     facts = found.facts
-    # A run that was moved is found where it is now.
-    runs = facts["runs"] if len(facts["runs"]) > 1 else [settings.run]
+    runs = _runs(settings, facts)
     trial = trials.of(runs, records, split=facts["split"], flips=facts["flips"])
     if trial.facts["sha256"] != facts["sha256"]:
         raise InputError(

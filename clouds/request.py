@@ -90,6 +90,8 @@ def request(settings: config.Request) -> int:
                 results.check()
             if settings.bbox:
                 _check_box(settings, next(iter(found.values())), patience)
+            elif settings.geojson:
+                print(geojson.IN_PIXELS)
             results.begin(anew=settings.overwrite)
             faults = _gather(settings, found, asked, patience, results.journal)
             return _finish(settings, found, results, faults)

@@ -15,6 +15,22 @@ NOTHING = 2**31 - 1
 _COUNT = len(schema.LABELS)
 
 
+def told(source: str, folder: str) -> str:
+    """Says by which rule masks are drawn.
+
+    Args:
+      source: default, tuned, flags, or tuned and flags.
+      folder: of the run that a rule was tuned for.
+    """
+    by = {
+        "default": "by the default rule; bin/evaluate --tune chooses one for the run",
+        "flags": "by the rule that the flags give",
+        "tuned": f"by the rule tuned for {folder}",
+        "tuned and flags": f"by the rule tuned for {folder} and by the flags",
+    }
+    return f"Masks are drawn {by[source]}."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """How masks are drawn and cleaned.

@@ -219,6 +219,15 @@ def weights(folder: str) -> Path:
     return path
 
 
+def weights_checksum(folder: str) -> str:
+    """The SHA-256 of a run's best weights.
+
+    Raises:
+      InputError: there are none.
+    """
+    return manifest.checksum(str(weights(folder)))
+
+
 def load(
     folder: str, *, name: str = "clouds", precision: str | None = None
 ) -> keras.Model:

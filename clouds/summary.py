@@ -6,7 +6,8 @@ the areas of the true, the plain and the post-processed mask and what the latter
 share with the first, in pixels of 350x525, and the score of the label's presence
 (`postprocess.presence`). And `metrics.json`:
 
-    split, images, records, sha256, folds, runs, flips   what was measured
+    split, images, records, sha256, folds, runs, weights, flips   what was measured:
+                       sha256 is the records', weights are the runs' own
     rule               by which masks were drawn
     rule_source        default, tuned (postprocess.json), flags, or tuned and flags
     tuned_on_these_images   if it was: what it draws then looks better than it is

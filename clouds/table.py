@@ -202,8 +202,8 @@ def _read_csv(path: str) -> pd.DataFrame:
 def _not_utf8(path: str, received: str) -> InputError:
     return InputError(
         f"The csv must be UTF-8 text. Received: {received}, in '{path}', as UTF-16 and "
-        "older encodings have. Write it with the encoding utf-8; the name of a "
-        "compressed file must end so, as in .gz."
+        "older encodings have. Write it with the encoding utf-8, or, if it is "
+        "compressed, give it a name that says so, such as train.csv.gz."
     )
 
 

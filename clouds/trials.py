@@ -85,7 +85,7 @@ class Trial:
         """Height and width of the truth."""
         return self.parts[0].records.truth_size
 
-    @property
+    @functools.cached_property
     def facts(self) -> dict:
         """Which images these are, to be kept with what is found on them."""
         return {
@@ -95,6 +95,7 @@ class Trial:
             "folds": [part.fold for part in self.parts],
             "images": self.images,
             "runs": list(self.runs),
+            "weights": [run.weights_checksum(folder) for folder in self.runs],
             "flips": self.flips,
         }
 

@@ -55,6 +55,19 @@ def test_setup_tells_of_tensorflow_only_where_it_is_not_there_yet(package, there
     )
 
 
+def test_setup_that_is_interrupted_says_that_it_goes_on(package):
+    # As of a terminal, the signal comes to both; pip ends, and then the script.
+    (package / "bin/python").write_text(
+        '#!/bin/sh\ncase "$*" in *pip*) kill -INT $PPID; exit 1 ;; esac\n'
+    )
+    (package / "bin/python").chmod(0o755)
+    environment = os.environ | {"VIRTUAL_ENV": str(package)}
+    command = [package / "bin/setup", "serving"]
+    run = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert run.returncode == 130
+    assert run.stderr.decode() == "setup: interrupted. The same command goes on.\n"
+
+
 def test_setup_installs_without_a_last_word_where_it_is_to_be_quiet(package):
     (package / "bin/python").write_text("#!/bin/sh\n")
     (package / "bin/python").chmod(0o755)

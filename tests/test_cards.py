@@ -23,6 +23,7 @@ FACTS = {
     "best": {"val_mean_dice": 0.51234, "loss": 1.0},
 }
 RUN = cards.Trained(SETTINGS, FACTS, "ef" * 32)
+OTHERS = "other weights, views or rule"
 
 
 def metrics(**others):
@@ -35,6 +36,7 @@ def metrics(**others):
         "split": "val",
         "rule": json.loads(json.dumps(RULE.__dict__)),
         "runs": ["/home/me/run"],
+        "weights": [RUN.weights],
         "flips": False,
         "tuned_on_these_images": False,
     }
@@ -64,7 +66,7 @@ def test_a_card_tells_data_figures_masks_and_limits_but_no_path():
     ):
         assert told in text
     assert "/home" not in text
-    assert "other runs, views or rule" not in text
+    assert OTHERS not in text
     assert "expect less" not in text
 
 
@@ -73,8 +75,9 @@ def test_a_card_tells_data_figures_masks_and_limits_but_no_path():
     [
         (None, {}, "Not measured."),
         (metrics(tuned_on_these_images=True), {}, "expect less of others"),
-        (metrics(), {"flips": True}, "other runs, views or rule"),
-        (metrics(), {"rule": Rule(), "tuned": False}, "other runs, views or rule"),
+        (metrics(), {"flips": True}, OTHERS),
+        (metrics(), {"rule": Rule(), "tuned": False}, OTHERS),
+        (metrics(weights=["00" * 32]), {}, OTHERS),
     ],
 )
 def test_figures_that_say_little_of_this_model_are_told_as_such(found, others, told):

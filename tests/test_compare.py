@@ -7,6 +7,7 @@ import pytest
 
 from clouds import cli, compare, config, documents, evaluations, schema
 from clouds.rules import NOTHING
+from clouds.run import WEIGHTS
 
 
 @pytest.fixture
@@ -96,6 +97,17 @@ def test_a_run_of_other_records_is_said_to_have_perhaps_seen_the_images(runs, ca
     path.write_text(json.dumps(known))
     assert compared(runs, "a", "b") == 0
     said = f"{runs / 'b'} was trained on other records, tfrecords/others: these images"
+    assert capsys.readouterr().out.count(said) == 1
+    assert said in (runs / "compare.html").read_text()
+
+
+def test_a_run_whose_training_went_on_is_said_to_be_measured_before(runs, capsys):
+    said = f"{runs / 'b'} has other weights now than were measured"
+    assert compared(runs, "a", "b") == 0
+    assert said not in capsys.readouterr().out
+    with (runs / "b" / WEIGHTS).open("ab") as file:
+        file.write(b"more")
+    assert compared(runs, "a", "b") == 0
     assert capsys.readouterr().out.count(said) == 1
     assert said in (runs / "compare.html").read_text()
 

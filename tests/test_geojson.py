@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from clouds import geojson, rle, schema
+from clouds.errors import InputError
 from clouds.journal import Entry
 
 
@@ -37,7 +38,7 @@ def test_each_label_with_a_mask_is_a_feature():
     ("box", "doubted"),
     [
         ((-61.0, 5.0, -40.0, 19.0), False),
-        ((5.0, -61.0, 19.0, -40.0), True),
+        ((150.0, 5.0, 170.0, 35.0), True),
         ((170.0, 5.0, -169.0, 19.0), False),
         ((-180.0, -60.0, 180.0, 60.0), True),
         ((-61.0, 5.0, -44.0, 19.0), False),
@@ -50,14 +51,27 @@ def test_a_box_of_other_proportions_than_the_image_is_doubted(box, doubted):
 
 
 def test_a_doubt_names_the_order_and_both_proportions():
-    text = geojson.doubt((5.0, -61.0, 19.0, -40.0), (1400, 2100))
+    text = geojson.doubt((150.0, 5.0, 170.0, 35.0), (1400, 2100))
     for part in (
         "west, south, east, north",
-        "5,-61,19,-40",
+        "150,5,170,35",
         "0.67 times",
         "1.50 times",
+        "check the order",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("box", "meant"),
+    [
+        ((5.0, -61.0, 19.0, -40.0), "-61,5,-40,19"),
+        ((-14.5, 10.0, -4.5, 25.0), "10,-14.5,25,-4.5"),
+    ],
+)
+def test_a_box_in_the_order_of_worldview_is_refused(box, meant):
+    with pytest.raises(InputError, match=f"must have .* did you mean --bbox={meant}"):
+        geojson.doubt(box, (1400, 2100))
 
 
 def test_a_box_puts_them_on_the_earth():

@@ -20,6 +20,7 @@ from clouds import (
     pixels,
     postprocess,
     rle,
+    rules,
     schema,
     table,
     unet,
@@ -432,12 +433,38 @@ def test_images_are_drawn_from_their_files_not_from_the_networks_pixels(
     assert abs(shown.astype(int) - fine).max() < 30
 
 
-def test_a_box_in_another_order_is_warned_of(images, run, tmp_path, capsys):
-    for name, box in (("right", "-61,5,-40,19"), ("swapped", "5,-61,19,-40")):
-        flags = ("--geojson", f"--bbox={box}", "--overlays", 0)
-        assert predict(run, images, tmp_path / name, *flags) == 0
-        warned = "predict: warning: --bbox should have" in capsys.readouterr().err
-        assert warned == (name == "swapped")
+def test_a_box_in_another_order_is_refused(images, run, tmp_path, capsys):
+    flags = ("--geojson", "--overlays", 0)
+    assert predict(run, images, tmp_path / "a", *flags, "--bbox=-61,5,-40,19") == 0
+    assert not capsys.readouterr().err
+    message = "where the first image is 1.50 times. Worldview's BBOX has south, west, "
+    message += "north, east: did you mean --bbox=-61,5,-40,19?"
+    refused(capsys, message, run, images, tmp_path / "b", *flags, "--bbox=5,-61,19,-40")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_box_of_other_proportions_is_warned_of(images, run, tmp_path, capsys):
+    flags = ("--geojson", "--overlays", 0, "--bbox=150,5,170,35")
+    assert predict(run, images, tmp_path, *flags) == 0
+    assert "predict: warning: --bbox should have" in capsys.readouterr().err
+
+
+def test_what_masks_are_drawn_by_and_count_in_is_told(images, run, tmp_path, capsys):
+    def told(name, *flags):
+        assert predict(run, images, tmp_path / name, "--overlays", 0, *flags) == 0
+        return capsys.readouterr().out.splitlines()[:-1]
+
+    assert told("default") == [rules.told("default", str(run))]
+    assert told("flags", "--top", 0.6, "--geojson", "--bbox=-61,5,-40,19") == [
+        rules.told("flags", str(run))
+    ]
+    tuned = shutil.copytree(run, tmp_path / "run")
+    run_folder.save_rule(tuned, Rule(), {})
+    run, pixels = tuned, "Polygons will be in pixels of the 350x525 grid"
+    first, second = told("tuned", "--geojson")
+    assert first == f"Masks are drawn by the rule tuned for {tuned}."
+    assert second.startswith(pixels)
+    assert told("both", "--gap", "keep") == [rules.told("tuned and flags", str(tuned))]
 
 
 def test_probabilities_that_are_no_numbers_are_refused(images, tmp_path, capsys):

@@ -7,6 +7,7 @@ import pytest
 import small
 
 from clouds import cli, curves, schema
+from clouds.run import WEIGHTS
 
 
 class Elements(HTMLParser):
@@ -125,6 +126,26 @@ def test_parts_that_are_not_there_say_how_they_are_made(evaluated, tmp_path, cap
         assert f"bin/{command}" in text
         assert f"bin/{command}" in printed
     assert "--tune" in text
+
+
+def test_figures_of_weights_that_are_no_more_are_left_out(
+    folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("clouds.unet.build", small.build_smooth)
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    assert cli.main(["report", "--run", str(run), "--gallery", "1"]) == 0
+    assert "without evaluation" not in capsys.readouterr().out
+    with (run / WEIGHTS).open("ab") as file:
+        file.write(b"more")
+    assert cli.main(["report", "--run", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{run} has other weights now than were measured" in shown
+    for part in ("evaluation", "tuning", "gallery"):
+        assert f"without {part}: bin/evaluate --records" in shown
+    text = Elements((run / "report.html").read_text()).text
+    assert "weights are others now than were measured" in text
+    assert "to expect of new images" not in text and "AP of presence" not in text
 
 
 def test_without_records_there_is_no_gallery_but_the_figures(

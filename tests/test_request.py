@@ -41,7 +41,7 @@ def test_a_folder_becomes_a_submission_and_what_is_torn_is_told(
     flags = ["--geojson", "--overlays", "9", "--batch-size", "2"]
     assert ask(server, tmp_path, pictures, flags=flags) == 3
     shown = capsys.readouterr()
-    assert "4 images" in shown.out
+    assert "4 images" in shown.out and "in pixels of the 350x525 grid" in shown.out
     assert "1 of 5 images got no answer" in shown.err
     (listed,) = (tmp_path / "unreadable.txt").read_text().splitlines()
     assert listed.startswith("c.jpg: Image must be") and listed.count("c.jpg") == 1
@@ -57,12 +57,18 @@ def test_a_folder_becomes_a_submission_and_what_is_torn_is_told(
     assert cv2.imread(str(tmp_path / "overlays.png")).std() > 10
 
 
-def test_a_box_in_another_order_is_warned_of(server, pictures, tmp_path, capsys):
-    for name, box in (("right", "-61,5,-40,19"), ("swapped", "5,-61,19,-40")):
+def test_a_box_of_other_proportions_is_warned_of_or_refused(
+    server, pictures, tmp_path, capsys
+):
+    boxes = {"-61,5,-40,19": None, "150,5,170,35": "should", "5,-61,19,-40": "must"}
+    for box, word in boxes.items():
         flags = ["--geojson", f"--bbox={box}", "--overlays", "0"]
-        assert ask(server, tmp_path / name, pictures / "a.jpg", flags=flags) == 0
-        warned = "request: warning: --bbox should have" in capsys.readouterr().err
-        assert warned == (name == "swapped")
+        code = ask(server, tmp_path / box, pictures / "a.jpg", flags=flags)
+        assert code == (2 if word == "must" else 0)
+        shown = capsys.readouterr()
+        told = f"--bbox {word} have the images' proportions" in shown.err
+        assert told == (word is not None)
+        assert "in pixels" not in shown.out
 
 
 def test_zips_files_patterns_and_urls_are_asked_about(server, pictures, tmp_path):

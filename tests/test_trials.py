@@ -92,6 +92,7 @@ def test_the_facts_tell_the_images(runs, records):
         "folds": [None],
         "images": 4,
         "runs": runs[:1],
+        "weights": [manifest.checksum(f"{runs[0]}/{run.WEIGHTS}")],
         "flips": False,
     }
     json.dumps(facts)

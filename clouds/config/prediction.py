@@ -26,6 +26,8 @@ from clouds.config.fields import (
 from clouds.errors import InputError
 from clouds.rules import Rule
 
+_OF_RULE = ("threshold", "min_size", "top", "top_scope", "gap", "clean_on")
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Judgement:
@@ -97,6 +99,12 @@ class _Judgement:
         }
         given = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(tuned or Rule(), **given)
+
+    def rule_source(self, tuned: bool) -> str:
+        """Where that rule comes from: default, tuned, flags, or tuned and flags."""
+        flags = any(getattr(self, name) is not None for name in _OF_RULE)
+        sources = [*["tuned"] * tuned, *["flags"] * flags]
+        return " and ".join(sources) or "default"
 
 
 @dataclass(frozen=True, kw_only=True)
