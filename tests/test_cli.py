@@ -251,6 +251,13 @@ def test_a_reader_that_leaves_loses_no_file(sample, tmp_path):
     assert (tmp_path / "out" / "statistics.json").exists()
 
 
+def test_what_cannot_be_got_from_elsewhere_is_one_line(tmp_path, capsys):
+    # TensorFlow knows no such scheme, so that nothing is asked of the network.
+    assert cli.main(["describe", "--csv", "far://a.csv", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "'far' not implemented" in error and error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("missing", "remedy"), [("cv2", "bin/setup"), ("uvicorn", "bin/setup serving")]
 )

@@ -71,6 +71,12 @@ def test_values_out_of_range_are_refused(changes, message):
         ),
         (config.Comparison, {"run": ("file", "r")}, "^RUN must be a folder"),
         (config.SubmissionCheck, {"file": "folder"}, "^FILE must be a file"),
+        (
+            config.Training,
+            {"records": "gs://b/r", "run": "gs://b/run"},
+            "^--run must be a folder on this machine. Received: 'gs://b/run'",
+        ),
+        (config.Report, {"run": "r", "out": "gs://b/p"}, "^--out must be a file on th"),
     ],
 )
 def test_a_folder_in_place_of_a_file_and_the_other_way_round_is_told(

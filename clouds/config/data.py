@@ -9,6 +9,7 @@ from clouds.config.fields import (
     Decode,
     File,
     Folder,
+    LocalFolder,
     Place,
     Size,
     flag,
@@ -107,7 +108,7 @@ class Sample:
       bin/make_scenes --out runs/scenes --train 200 --test 8
     """
 
-    out: Folder = flag("folder for train.csv, train_images, test_images, …")
+    out: LocalFolder = flag("folder for train.csv, train_images, test_images, …")
     overwrite: bool = flag("replace such files in the folder", False)
     train: int = flag("labelled scenes", 200)
     test: int = flag("scenes without labels", 8)
@@ -129,7 +130,7 @@ class Description:
     """
 
     csv: File = flag(_CSV)
-    out: Folder = flag("folder for statistics.json and statistics.png")
+    out: LocalFolder = flag("folder for statistics.json and statistics.png")
     grid: Size = flag("height x width that the csv's runs count on", schema.GRID)
 
     def __post_init__(self):

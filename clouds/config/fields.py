@@ -18,15 +18,19 @@ class Form(NamedTuple):
       metavar: its place in `--help`.
       expected: what it must be, for a message.
       separator: between its numbers, if it has several.
+      local: whether it is a path on this machine, not one in a bucket.
     """
 
     metavar: str
     expected: str
     separator: str | None = None
+    local: bool = False
 
 
 File = Annotated[str, Form("FILE", "a path")]
 Folder = Annotated[str, Form("DIR", "a path")]
+LocalFile = Annotated[str, Form("FILE", "a path", local=True)]
+LocalFolder = Annotated[str, Form("DIR", "a path", local=True)]
 Place = Annotated[str, Form("PATH", "a path")]
 Address = Annotated[str, Form("ADDRESS:PORT", "an address and a port")]
 Json = Annotated[str, Form("JSON", "JSON as text")]
@@ -41,7 +45,7 @@ Box = Annotated[
         separator=",",
     ),
 ]
-Folders = tuple[Folder, ...]
+LocalFolders = tuple[LocalFolder, ...]
 Places = tuple[Place, ...]
 Numbers = tuple[float, ...]
 Decode = Literal["reduced", "exact"]
@@ -198,18 +202,24 @@ def _as_json(given) -> str:
 
 
 def check_paths(settings) -> None:
-    """Refuses a folder in place of a file, and the other way round.
+    """Refuses a folder in place of a file, the other way round, and far ones.
 
     Raises:
-      InputError: a field of one kind has the path of something else.
+      InputError: a field of one kind has the path of something else, or one of this
+        machine that of a bucket.
     """
     of_all = hints(type(settings))
     for field in dataclasses.fields(settings):
-        kind, value = form(of_all[field.name]).metavar, getattr(settings, field.name)
-        if not value or kind not in _KINDS:
+        written, value = form(of_all[field.name]), getattr(settings, field.name)
+        if not value or written.metavar not in _KINDS:
             continue
-        expected, other, is_other = _KINDS[kind]
+        expected, other, is_other = _KINDS[written.metavar]
         for path in value if isinstance(value, tuple) else (value,):
+            if written.local and "://" in path:
+                raise InputError(
+                    f"{name(field)} must be a {expected} on this machine. Received: "
+                    f"'{path}'. Give a path here, and copy what is to be elsewhere."
+                )
             if is_other(Path(path)):
                 raise InputError(
                     f"{name(field)} must be a {expected}. Received: '{path}', which is "

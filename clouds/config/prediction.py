@@ -11,7 +11,8 @@ from clouds.config.fields import (
     Box,
     File,
     Folder,
-    Folders,
+    LocalFolder,
+    LocalFolders,
     Numbers,
     Place,
     Size,
@@ -33,7 +34,7 @@ _OF_RULE = ("threshold", "min_size", "top", "top_scope", "gap", "clean_on")
 class _Judgement:
     """How a run's probabilities become masks."""
 
-    run: Folders = flag(
+    run: LocalFolders = flag(
         "folder of a run, or of several whose predictions are averaged",
         section="network",
     )
@@ -128,7 +129,7 @@ class Evaluation(_InSteps):
       bin/evaluate --records tfrecords/folds --run runs/fold0 runs/fold1 --tune
     """
 
-    run: Folders = flag(
+    run: LocalFolders = flag(
         "folder of a run, or of several: those of one fold are averaged, those of "
         "several folds each predict the images of their own",
         section="network",
@@ -140,7 +141,7 @@ class Evaluation(_InSteps):
         "them in the run, to be used from then on",
         False,
     )
-    out: Folder | None = flag(
+    out: LocalFolder | None = flag(
         "folder for the figures; the first run's if not given", None
     )
 
@@ -181,7 +182,9 @@ class Prediction(_InSteps):
     sample_submission: File | None = flag(
         "csv that tells which of the images, in which order", None
     )
-    out: Folder = flag("folder for submission.csv, submission_post.csv and the rest")
+    out: LocalFolder = flag(
+        "folder for submission.csv, submission_post.csv and the rest"
+    )
     overwrite: bool = flag("replace the predictions in the folder", False)
 
     overlays: int = flag(
@@ -233,7 +236,9 @@ class Export(_Judgement):
       bin/export --run runs/first --out models/clouds
     """
 
-    out: Folder = flag("folder of the model; the export becomes its next version there")
+    out: LocalFolder = flag(
+        "folder of the model; the export becomes its next version there"
+    )
     precision: Literal["float32", "mixed_bfloat16"] | None = flag(
         "of the network; mixed_bfloat16 takes half the space, and half the time on a "
         "CPU that knows bfloat16; if not given, that of the training, in which "
@@ -274,7 +279,7 @@ def _of_all_labels(numbers: Numbers | None) -> Numbers | None:
     return numbers * len(schema.LABELS) if numbers and len(numbers) == 1 else numbers
 
 
-def apart(out: Folder, *images: Place | None) -> None:
+def apart(out: LocalFolder, *images: Place | None) -> None:
     """Refuses a folder of images as the one for what is found in them."""
     folders = (place for place in images if place and Path(place).is_dir())
     for place in folders:

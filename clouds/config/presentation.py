@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from clouds.config.fields import File, Folder, Folders, flag, positional, positive
+from clouds.config.fields import (
+    Folder,
+    LocalFile,
+    LocalFolder,
+    LocalFolders,
+    flag,
+    positional,
+    positive,
+)
 from clouds.errors import InputError
 
 
@@ -17,12 +25,12 @@ class Report:
       bin/report --run runs/first
     """
 
-    run: Folder = flag("folder of a run")
-    evaluation: Folder | None = flag(
+    run: LocalFolder = flag("folder of a run")
+    evaluation: LocalFolder | None = flag(
         "folder of the figures, if bin/evaluate --out named another than the run's",
         None,
     )
-    statistics: Folder | None = flag(
+    statistics: LocalFolder | None = flag(
         "folder of statistics.json, if bin/describe --out named another than the run's",
         None,
     )
@@ -30,7 +38,7 @@ class Report:
         "folder of the records that the run was evaluated on, if they were moved", None
     )
     gallery: int = flag("images of each kind: best, worst, most uncertain, random", 4)
-    out: File | None = flag(
+    out: LocalFile | None = flag(
         "page to write, or to write anew; report.html in the run if not given", None
     )
 
@@ -50,10 +58,10 @@ class Comparison:
       bin/compare runs/first runs/second
     """
 
-    run: Folders = positional(
+    run: LocalFolders = positional(
         "folders of runs, or of figures that bin/evaluate --out named"
     )
-    out: File = flag("page to write, or to write anew", "compare.html")
+    out: LocalFile = flag("page to write, or to write anew", "compare.html")
 
     def __post_init__(self):
         """Refuses fewer than two runs."""

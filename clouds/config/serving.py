@@ -6,8 +6,8 @@ from typing import Annotated
 from clouds.config.fields import (
     IMAGES_ASKED,
     Box,
-    Folder,
     Form,
+    LocalFolder,
     Places,
     check,
     flag,
@@ -33,7 +33,7 @@ class Serving:
       curl --data-binary @shot.jpg http://localhost:8501/v1/images
     """
 
-    model: Folder = flag(
+    model: LocalFolder = flag(
         "folder of a model's versions, as bin/export writes them; the highest is "
         "served, also one that comes later",
         section="model",
@@ -101,7 +101,7 @@ class Request:
     """
 
     images: Places = flag(IMAGES_ASKED, section="images")
-    out: Folder = flag("folder for submission_post.csv and the rest")
+    out: LocalFolder = flag("folder for submission_post.csv and the rest")
     overwrite: bool = flag("replace what the folder holds", False)
 
     server: Server | None = flag(

@@ -9,6 +9,7 @@ from clouds.config.fields import (
     Decode,
     Folder,
     Json,
+    LocalFolder,
     Place,
     Precision,
     Size,
@@ -33,7 +34,7 @@ class Training:
     """
 
     records: Folder | None = flag("folder of records", None)
-    run: Folder = flag(
+    run: LocalFolder = flag(
         "folder for weights, history and settings; if it holds a run, that goes on, "
         "and flags left out are its own"
     )
