@@ -5,6 +5,7 @@ will not, for `clouds.patience`.
 """
 
 import base64
+import contextlib
 import math
 import time
 import urllib.parse
@@ -36,6 +37,10 @@ _GRPC_AGAIN = {
 }
 _PORTS = {"REST": 8501, "gRPC": 8500}
 _SERVED = "AVAILABLE"
+
+
+class _Gone(Rejected):
+    """There is nothing of that name."""
 
 
 class Answer(NamedTuple):
@@ -79,7 +84,7 @@ class Client(Protocol):
           An answer for each.
 
         Raises:
-          Busy: it may succeed later.
+          Busy: it may succeed later; lost, if there is no such model any more.
           Rejected: it will not; with several files, one of them may be at fault.
         """
 
@@ -157,7 +162,8 @@ class Rest:
         body = orjson.dumps({"instances": rows})
         version = "" if self._version is None else f"/versions/{self._version}"
         url = f"{self._model}{version}:predict"
-        answered = self._send("POST", url, seconds, body)
+        with _lost_if_gone():
+            answered = self._send("POST", url, seconds, body)
         try:
             rows = orjson.loads(answered)["predictions"]
             answers = [_of_row(row) for row in rows]
@@ -225,7 +231,8 @@ class Grpc:
         """As `Client` has it."""
         request = predict_pb2.PredictRequest(model_spec=self._spec)
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(list(files)))
-        outputs = _call(self._stub.Predict, request, seconds).outputs
+        with _lost_if_gone():
+            outputs = _call(self._stub.Predict, request, seconds).outputs
         try:
             texts = tf.make_ndarray(outputs["rle"]).astype(str).tolist()
             scores = tf.make_ndarray(outputs["score"]).tolist()
@@ -244,7 +251,17 @@ def _call(method: Callable, request, seconds: float):
             raise Lost(f"the server is out of reach ({reason})") from fault
         if fault.code() in _GRPC_AGAIN:
             raise Busy(reason) from fault
-        raise Rejected(reason) from fault
+        gone = fault.code() is grpc.StatusCode.NOT_FOUND
+        raise (_Gone if gone else Rejected)(reason) from fault
+
+
+@contextlib.contextmanager
+def _lost_if_gone():
+    """Of a model that was there: it may be loaded again, and else nothing helps."""
+    try:
+        yield
+    except _Gone as fault:
+        raise Lost(f"the model is no longer served ({fault})") from fault
 
 
 def _version(wanted: int | None, there: Set[int]) -> int:
@@ -301,7 +318,7 @@ def _contents(response: httpx.Response, end: float, most: float = math.inf) -> b
     if response.status_code in _AGAIN:
         wait = response.headers.get("retry-after", "")
         raise Busy(reason, float(wait) if wait.isdecimal() else 0)
-    raise Rejected(reason)
+    raise (_Gone if response.status_code == 404 else Rejected)(reason)
 
 
 def _of_row(row: dict) -> Answer | Rejected:

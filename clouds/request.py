@@ -113,7 +113,7 @@ def ask(
       For each its answer, or why there is none.
     """
     if patience.lost.is_set():
-        return [Busy("the server went out of reach")] * len(files)
+        return [Busy("it was not asked: the server was lost before")] * len(files)
     try:
         return patience(lambda seconds: asked.ask(files, seconds))
     except Busy as fault:

@@ -81,7 +81,7 @@ def test_bad_images_are_told_one_by_one_and_other_models_are_not_there(server, c
     assert "cannot be decoded" in str(bad)
     with pytest.raises(Rejected, match="no model has this name"):
         connect(server, name="other").check(10)
-    with pytest.raises(Rejected, match="Version must be"):
+    with pytest.raises(Lost, match="no longer served .Version must be"):
         connect(server, version=7).ask([GOOD], 10)
 
 
@@ -126,7 +126,7 @@ def test_the_version_that_is_the_latest_at_first_is_asked_to_the_end(connect):
     with scripted((200, {}, body), gone) as (address, seen):
         asked = connect(address)
         assert asked.check(10) == 12
-        with pytest.raises(Rejected, match="no version 12"):
+        with pytest.raises(Lost, match="no longer served .no version 12"):
             asked.ask([GOOD], 10)
     assert seen[1][0] == "/v1/models/clouds/versions/12:predict"
 
@@ -152,7 +152,7 @@ def test_what_may_succeed_later_is_told_from_what_will_not(connect):
         assert busy.value.wait == 7
         with pytest.raises(Busy, match="answered 503"):
             asked.ask([GOOD], 10)
-        with pytest.raises(Rejected, match="none"):
+        with pytest.raises(Lost, match="none"):
             asked.ask([GOOD], 10)
         with pytest.raises(Rejected, match="answered 413"):
             asked.ask([GOOD], 10)
@@ -259,7 +259,7 @@ def test_by_grpc_too_what_may_succeed_is_told_apart(tiny_grpc_server, connect):
     with pytest.raises(Rejected) as rejected:
         connect(address, grpc=True).ask([GOOD, GOOD[:700]], 10)
     assert "\n" not in str(rejected.value)
-    with pytest.raises(Rejected, match="not found"):
+    with pytest.raises(Lost, match="no longer served .Servable not found"):
         connect(address, grpc=True, name="other").ask([GOOD], 10)
     with pytest.raises(Rejected, match="Could not find"):
         connect(address, grpc=True, name="other").check(10)
