@@ -219,6 +219,19 @@ def test_switches_hide_what_they_name(browser, folder):
     assert browser.get_log("browser") == []
 
 
+def test_the_switches_do_not_cover_what_follows_the_gallery(browser, folder):
+    metrics = {"width": 390, "height": 600, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get(f"file://{folder}/report.html".replace("<", "%3C").replace(">", "%3E"))
+    script = """
+      const [heading, [bar]] = [document.getElementById("series"),
+        document.getElementsByClassName("switches")];
+      heading.scrollIntoView({ behavior: "instant" });
+      return [heading, bar].map((each) => each.getBoundingClientRect());"""
+    heading, bar = browser.execute_script(script)
+    assert bar["bottom"] <= heading["top"] < 600
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_is_as_wide_as_the_window(browser, folder, width):
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
