@@ -130,7 +130,7 @@ def models_config(known: Sequence[int]) -> str:
       known: its versions, in order.
 
     Returns:
-      Text: the newest version, labelled `latest`, and the one before it, `previous`.
+      Its text: the newest version, labelled `latest`, and the one before, `previous`.
     """
     labels = dict(zip(("latest", "previous"), reversed(known[-2:]), strict=False))
     served = " ".join(f"versions: {number}" for number in labels.values())

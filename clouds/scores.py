@@ -144,8 +144,8 @@ def confusion(sets: np.ndarray) -> np.ndarray:
     predicted, that is the usual confusion matrix, `none` being a class.
 
     Args:
-      sets: int64[2**C, 2**C], pixels by their true and predicted sets of labels, bit
-        c is label c.
+      sets: `int64[2**C, 2**C]`, pixels by their true and predicted sets of labels,
+        bit c is label c.
 
     Returns:
       float64[C + 1, C + 1], pixels by true and predicted label, the last none.

@@ -84,7 +84,7 @@ class Tally:
 
     Attributes:
       bins: of all pixels, by probability.
-      sets: int64[2**C, 2**C], pixels by the labels that are true there (bit c is
+      sets: `int64[2**C, 2**C]`, pixels by the labels that are true there (bit c is
         label c), then by those of the post-processed masks.
     """
 

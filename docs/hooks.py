@@ -1,6 +1,7 @@
 """What MkDocs does while it builds these pages."""
 
 import os
+import re
 
 from clouds import cli, flags
 
@@ -10,6 +11,11 @@ _COMMANDS = "{{ commands }}"
 def on_page_markdown(markdown: str, **_) -> str:
     """Puts the help of each command where a page asks for it."""
     return markdown.replace(_COMMANDS, _help()) if _COMMANDS in markdown else markdown
+
+
+def on_page_content(html: str, **_) -> str:
+    """Marks flags, which the style sheet keeps from being parted at their hyphens."""
+    return re.sub(r"(?<=[\s>])--[a-z-]+", r'<span class="flag">\g<0></span>', html)
 
 
 def _help() -> str:

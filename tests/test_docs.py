@@ -216,3 +216,9 @@ def test_the_pages_build_without_a_warning(tmp_path):
     help_of_train = (tmp_path / "reference/commands/index.html").read_text()
     assert "--learning-rate" in help_of_train
     assert "clouds.rle.encode" in (tmp_path / "reference/masks/index.html").read_text()
+    for page in tmp_path.glob("reference/*/index.html"):
+        returns = r"Returns:</span>.*?</ul>"
+        for told in re.findall(returns, page.read_text(), re.DOTALL):
+            assert told.count("<li") == 1, told
+    tutorial = (tmp_path / "competition/index.html").read_text()
+    assert '<span class="flag">--checkpoint-every</span>' in tutorial
