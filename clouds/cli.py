@@ -7,15 +7,12 @@ output says which), 130 interrupted, 141 when nobody reads the output any more.
 
 import contextlib
 import os
-import signal
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from clouds import config, disk, flags, startup
+from clouds import config, disk, flags, interrupts, startup
 from clouds.errors import InputError, MissingError, did_you_mean
 
 COMMANDS = {
@@ -32,6 +29,9 @@ COMMANDS = {
     "request": (config.Request, "clouds.request", "request"),
     "submit-check": (config.SubmissionCheck, "clouds.submissions", "check"),
 }
+
+_THAT_GO_ON = ("make_scenes", "make_tfrecords", "predict", "request")
+_GOES_ON = ". The same command goes on."
 
 _OF_SERVING = ("grpc", "httpx", "orjson", "prometheus_client", "starlette")
 _OF_SERVING += ("tensorflow_serving", "uvicorn")
@@ -79,6 +79,7 @@ def _run(command: str, given: dict) -> int:
     debug, printed = given.pop("debug"), given.pop("print_config")
     file, level = given.pop("config"), given.pop("log_level")
     startup.log_from(level)
+    interrupted = f"{command}: interrupted" + _GOES_ON * (command in _THAT_GO_ON)
     chosen = None
     try:
         known = config.gather(settings, given, file)
@@ -86,16 +87,18 @@ def _run(command: str, given: dict) -> int:
             _print(settings, known, file)
             return 0
         chosen = config.make(settings, known, file)
-        with _second_interrupt_ends():
-            returned = getattr(_load(command, module), function)(chosen)
+        with interrupts.ending(interrupted):
+            loaded = _load(command, module)
+        with interrupts.raising():
+            returned = getattr(loaded, function)(chosen)
         sys.stdout.flush()
     except BrokenPipeError:
         # Who read has had enough, such as `head`; Python would write at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        print(f"{command}: interrupted", file=sys.stderr)
-        return 130
+        print(interrupted, file=sys.stderr)
+        return interrupts.EXIT_CODE
     except Exception as error:
         full = disk.is_full(error) and not isinstance(error, InputError)
         known = isinstance(error, (InputError, OSError)) or _is_remote(error)
@@ -112,27 +115,6 @@ def _print(settings: type, known: dict, file: str | None) -> None:
     with contextlib.suppress(MissingError):
         config.make(settings, known, file)
     print(config.as_yaml(settings, known), end="", flush=True)
-
-
-@contextlib.contextmanager
-def _second_interrupt_ends() -> Iterator[None]:
-    """Within, and after a first Ctrl-C for good, another ends the process at once."""
-    before = signal.getsignal(signal.SIGINT)
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or before is not signal.default_int_handler:
-        yield
-        return
-
-    def interrupt(number, frame):
-        signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGINT) is interrupt:
-            signal.signal(signal.SIGINT, before)
 
 
 def _load(command: str, module: str) -> ModuleType:

@@ -45,13 +45,19 @@ def export(settings: config.Export) -> Path:
       The version's folder.
 
     Raises:
-      InputError: a run cannot be read, or Keras does not run on TensorFlow.
+      InputError: a run cannot be read, the folder is one, or Keras does not run on
+        TensorFlow.
     """
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise InputError(
             "Exporting needs Keras on TensorFlow; the run may be of any backend. "
             f"Received: KERAS_BACKEND={backend}. Set KERAS_BACKEND=tensorflow."
+        )
+    if Path(settings.out, config.FILE).is_file():
+        raise InputError(
+            "--out must be a folder of a model's own. Received: "
+            f"'{settings.out}', which is a run. Give another, such as models/clouds."
         )
     trained = ensemble.settings(settings.run)
     tuned = run.rule(settings.run[0])

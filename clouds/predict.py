@@ -219,7 +219,8 @@ def _warn(settings: config.Prediction, source: Source, faults: dict) -> None:
     listed = Path(settings.out) / outputs.UNREADABLE
     print(
         f"predict: {len(faults)} of {counted(source.total, 'image')} could not be read "
-        f"and got no rows in the submissions{lacking}. {listed} says why. Mend what it "
-        "names, and the same command predicts that alone.",
+        f"and got no rows in the submissions{lacking}. {listed} says why. Replace the "
+        "files that it names, and the same command predicts them alone; to go without "
+        "them, leave all as it is.",
         file=sys.stderr,
     )

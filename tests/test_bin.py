@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -49,10 +50,7 @@ def test_setup_tells_of_tensorflow_only_where_it_is_not_there_yet(package, there
     shown = output(package, "setup", "serving")
     assert f"Installing clouds[serving] into {package}\n" in shown
     assert ("600 MB" in shown) == (not there)
-    assert shown.endswith(
-        f"Everything is in place: clouds[serving] in {package}. "
-        "bin/quickstart tries it.\n"
-    )
+    assert shown.endswith(f"Everything is in place: clouds[serving] in {package}\n")
 
 
 def test_setup_that_is_interrupted_says_that_it_goes_on(package):
@@ -73,6 +71,22 @@ def test_setup_installs_without_a_last_word_where_it_is_to_be_quiet(package):
     (package / "bin/python").chmod(0o755)
     shown = output(package, "setup", "--quiet", "docs")
     assert shown == f"Installing clouds[docs] into {package}\n"
+
+
+def test_setup_without_extras_says_what_to_try(package):
+    (package / "bin/python").write_text("#!/bin/sh\n")
+    (package / "bin/python").chmod(0o755)
+    (package / ".clouds-base").unlink()
+    shown = output(package, "setup")
+    assert shown.endswith(f"clouds in {package}\nbin/quickstart tries it.\n")
+
+
+def test_the_quickstart_refuses_places_that_are_not_there_before_all_else(package):
+    (package / "bin/setup").write_text("#!/bin/sh\necho set up\n")
+    command = [package / "bin/quickstart", "--images", package, "--csv", "gone.csv"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2 and run.stdout == ""
+    assert f"Received: '{Path.cwd()}/gone.csv', which is not." in run.stderr
 
 
 def test_the_quickstart_shows_the_tables_once_at_the_end(package):

@@ -106,27 +106,6 @@ def test_a_full_disk_is_one_line_that_names_it(error, tmp_path, monkeypatch, cap
     assert shown.count("\n") == 1
 
 
-def test_a_second_interrupt_ends_a_command_that_the_first_does_not():
-    code = (
-        "import os, signal, sys, time, types\n"
-        "from clouds import cli\n"
-        "def write(settings):\n"
-        "    try:\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "        time.sleep(600)\n"
-        "    finally:\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "        time.sleep(600)\n"
-        "cli._load = lambda *names: types.SimpleNamespace(write=write)\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "sys.exit(cli.main(['make_scenes', '--out', 'x']))\n"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, cwd=ROOT, timeout=300
-    )
-    assert (ended.returncode, ended.stderr) == (130, b"")
-
-
 def test_help_is_there_without_tensorflow():
     code = (
         "import sys\n"

@@ -268,6 +268,12 @@ def test_official_stubs_are_answered_by_the_tests_grpc_server(
     same(answers, found)
 
 
+def test_a_run_is_no_place_for_a_model(run, capsys):
+    assert cli.main(["export", "--run", str(run), "--out", str(run)]) == 2
+    assert f"Received: '{run}', which is a run." in capsys.readouterr().err
+    assert not (run / export.MODELS).exists()
+
+
 def test_each_export_is_the_next_version_and_says_by_what_rule(
     exported, run, tmp_path, capsys
 ):
