@@ -62,10 +62,18 @@ def raising() -> Iterator[None]:
         if not _on_its_way():
             raise KeyboardInterrupt
 
+    told = sys.unraisablehook
+
+    def tell(lost):
+        if lost.exc_type is not KeyboardInterrupt:
+            told(lost)
+
     signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = tell
     try:
         yield
     finally:
+        sys.unraisablehook = told
         if signal.getsignal(signal.SIGALRM) is again:
             signal.setitimer(signal.ITIMER_REAL, 0)
         # After a first one for good: what ends the process may take its time too.
