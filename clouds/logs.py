@@ -19,6 +19,7 @@ from clouds import bars, optimizers, plots, schema
 from clouds.checkpoints import Progress
 
 PANEL = "validation.png"
+_PREDICTED = "predicted, above 0.5,\nnot post-processed"
 BOARD = "tensorboard"
 _SHOWN = 4
 
@@ -97,7 +98,8 @@ class Panel(keras.callbacks.Callback):
         with optimizers.averages(self.averaged):
             logits, _ = self.model((self.images, self.masks), training=False)
         predicted = keras.ops.convert_to_numpy(logits) > 0
-        rows = {"truth": self.masks > 0, "predicted": predicted}
+        # Logits above 0 are probabilities above 0.5.
+        rows = {"truth": self.masks > 0, _PREDICTED: predicted}
         plots.overlays(
             [*self.images] * len(rows),
             [mask for masks in rows.values() for mask in masks],
