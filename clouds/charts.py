@@ -136,7 +136,7 @@ class HeatMap(NamedTuple):
       cells: those that are shaded.
       x_ticks: (place, text) each.
       y_ticks: (place, text) each.
-      marks: (name, x, y) each.
+      marks: (name, x, y, beyond) each; beyond, its x lies further right.
       ends: the values of shades 0 and 1.
     """
 
@@ -144,7 +144,7 @@ class HeatMap(NamedTuple):
     cells: list[Cell]
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
-    marks: list[tuple[str, float, float]]
+    marks: list[tuple[str, float, float, bool]]
     ends: tuple[float, float]
 
 
@@ -235,7 +235,8 @@ def heat_map(
       values: float[Y, X].
       x: of the columns, rising, two at least.
       y: of the rows, the same.
-      marks: x and y by name; beyond the grid they stand at its edge.
+      marks: x and y by name; beyond the grid they stand at its edge, and those of
+        a higher x are told as such.
       reach: what lies further below the highest value is not shaded.
 
     Returns:
@@ -266,7 +267,12 @@ def heat_map(
         [(across(tick), f"{tick:,g}") for tick in x_ticks],
         [(down(tick), f"{tick:g}") for tick in y_ticks],
         [
-            (name, across(np.clip(a, x[0], x[-1])), down(np.clip(b, y[0], y[-1])))
+            (
+                name,
+                RIGHT if a > x[-1] else across(max(a, x[0])),
+                down(np.clip(b, y[0], y[-1])),
+                a > x[-1],
+            )
             for name, (a, b) in marks.items()
         ],
         (best - reach, best),

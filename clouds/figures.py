@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from clouds import plots, schema
-from clouds.rules import NOTHING, Rule
+from clouds import plots, rules, schema
+from clouds.rules import Rule
 
 _GREY = "#666666"
 _BASELINES = {"all_empty": ("all empty", "v"), "best_constant": ("best constant", "D")}
@@ -29,6 +30,9 @@ _OF_MASKS = {
 }
 _SHOWN = 0.15
 """Dice below the best of a label that the shades of its map span."""
+
+_WHOLE = {"clip_on": False, "in_layout": False}
+"""Of points that may lie on an edge; NaNs, if not clipped, would upset the layout."""
 
 _SHADES = LinearSegmentedColormap.from_list("shades", ["white", "#999999"])
 
@@ -71,7 +75,7 @@ def tuning(
     grid: np.ndarray,
     thresholds: Sequence[float],
     sizes: Sequence[int],
-    rules: tuple[Rule, Rule],
+    chosen: Rule,
     path: Path,
 ) -> None:
     """Draws the mean Dice by threshold and minimum area, a heat map a label.
@@ -80,41 +84,49 @@ def tuning(
       grid: float[C, T, A], without tops.
       thresholds: T of them.
       sizes: A of them, in pixels of the submission's grid.
-      rules: the default and the chosen one.
+      chosen: by the tuning; where its area lies beyond `sizes`, an arrow points
+        there, with the area beside it.
       path: of the picture; its ending tells the format.
     """
-    figure = Figure(figsize=(15, 4.4), layout="constrained")
+    figure = Figure(figsize=(15, 4.7), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1)
     axes = figure.subplots(1, len(grid), sharey=True)
-    marks = zip(rules, ("o", "*"), (7, 13), ("default", "chosen"), strict=True)
-    marks = list(marks)
+    colours = {"color": "white", "markeredgecolor": "black"}
+    default = {**colours, "marker": "o", "markersize": 7, "label": "default"}
+    star = {**colours, "marker": "*", "markersize": 13, "label": "chosen"}
     for label, ax in enumerate(axes):
         # What is far from the best would take the shades of what is near.
         best = grid[label].max()
         shades = {"cmap": "cividis", "vmin": best - _SHOWN, "vmax": best}
         image = ax.pcolormesh(sizes, thresholds, grid[label], **shades)
         figure.colorbar(image, ax=ax, format="%.2f", extend="min")
-        for rule, shape, size, name in marks:
-            options = {"color": "white", "markeredgecolor": "black", "label": name}
-            area = min(rule.min_sizes[label], sizes[-1])
-            place = [area], [rule.thresholds[label]]
-            ax.plot(*place, shape, markersize=size, clip_on=False, **options)
+        for rule, mark in ((Rule(), default), (chosen, star)):
+            _mark(ax, rule.thresholds[label], rule.min_sizes[label], sizes[-1], mark)
         ax.set(xlim=(sizes[0], sizes[-1]), ylim=(thresholds[0], thresholds[-1]))
-        title = _named(label, rules[1])
+        title = f"{schema.LABELS[label]}\n{chosen.of_label(label)}"
         ax.set_title(title, color=schema.COLOURS[label], fontsize="medium")
         ax.set_xlabel("minimum area, pixels of 350x525")
     axes[0].set_ylabel("threshold")
-    axes[0].legend(loc="upper right", facecolor="#bbbbbb", framealpha=0.8)
-    figure.suptitle("Mean Dice by threshold and minimum area, without a top")
+    handles = [Line2D([], [], linestyle="", **mark) for mark in (default, star)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    title = "Mean Dice by threshold and minimum area, without a top"
+    if chosen.tops and any(chosen.tops):
+        title += "; with a top, the chosen rule's score is not the map's"
+    figure.suptitle(title)
     plots.save(figure, path)
 
 
-def _named(label, rule):
-    name, area = schema.LABELS[label], rule.min_sizes[label]
-    if area == NOTHING:
-        return f"{name}\nnothing drawn"
-    top = f", top {rule.tops[label]:.2f}" if rule.tops and rule.tops[label] else ""
-    return f"{name}\nabove {rule.thresholds[label]:.2f}{top}, area above {area:,}"
+def _mark(ax: Axes, threshold, size, last, mark) -> None:
+    """Marks a rule, or with an arrow where it lies when that is beyond the axis."""
+    if size > last:
+        arrow = {**mark, "marker": ">", "markersize": 9}
+        box = {"facecolor": "white", "alpha": 0.85, "pad": 1.5, "edgecolor": "none"}
+        options = {"textcoords": "offset points", "ha": "right", "va": "center"}
+        text = f"{mark['label']}: {rules.area(size)}"
+        ax.annotate(text, (last, threshold), (-8, 0), bbox=box, **options)
+        ax.plot([last], [threshold], clip_on=False, **arrow)
+    else:
+        ax.plot([size], [threshold], clip_on=False, **mark)
 
 
 def _dice(ax: Axes, figures) -> None:
@@ -138,6 +150,7 @@ def _dice(ax: Axes, figures) -> None:
             "edgecolor": "black",
             "marker": marker,
             "zorder": 3,
+            **_WHOLE,
         }
         ax.scatter(places + shift, values, s=28, label=title, **options)
     ax.set_xticks(places, [*schema.LABELS, "mean"])
@@ -156,7 +169,8 @@ def _of_masks(ax: Axes, figures) -> None:
     for label, colour in enumerate(schema.COLOURS):
         values = np.stack([figures[f"{name}_post"][label] for name in _OF_MASKS])
         places = np.arange(len(values)) + 0.15 * (label - 1.5)
-        ax.errorbar(places, values[:, 0], _ends(values), fmt="o", color=colour)
+        options = {"fmt": "o", "color": colour, **_WHOLE}
+        ax.errorbar(places, values[:, 0], _ends(values), **options)
     ax.set_xticks(range(len(_OF_MASKS)), _OF_MASKS.values(), fontsize="small")
     ax.set(title="Post-processed masks, 95 % intervals", ylim=(0, 1))
     ax.grid(axis="y", color="#dddddd")
@@ -202,7 +216,8 @@ def _reliability(ax: Axes, probability, frequency, error, title: str) -> None:
         there = np.isfinite(probability[label])
         place = probability[label, there], frequency[label, there]
         name = f"ECE {error[label]:.3f}"
-        ax.plot(*place, "o-", color=colour, markersize=4, label=name)
+        options = {"color": colour, "markersize": 4, "label": name}
+        ax.plot(*place, "o-", zorder=3, **_WHOLE, **options)
     ax.set(title=title, xlim=(0, 1), ylim=(0, 1))
     ax.set(xlabel="mean probability", ylabel="share that is of the label")
     ax.yaxis.set_major_formatter(PercentFormatter(1))

@@ -5,7 +5,6 @@ the gallery are predicted anew. Where something is not there, the page says what
 it.
 """
 
-import dataclasses
 import json
 import shlex
 from collections.abc import Sequence
@@ -215,7 +214,8 @@ def _tuning(folder: str) -> dict | None:
     if found is None:
         return None
     maps = found["maps"]
-    rules = {"default": dataclasses.asdict(Rule()), "chosen": found["rule"]}
+    chosen = Rule(**found["rule"])
+    by_name = {"default": Rule(), "chosen": chosen}
     places = [
         charts.heat_map(
             label,
@@ -223,13 +223,20 @@ def _tuning(folder: str) -> dict | None:
             maps["min_sizes"],
             maps["thresholds"],
             marks={
-                name: (rule["min_sizes"][k], rule["thresholds"][k])
-                for name, rule in rules.items()
+                name: (rule.min_sizes[k], rule.thresholds[k])
+                for name, rule in by_name.items()
             },
         )
         for k, label in enumerate(schema.LABELS)
     ]
-    return {**found, "heat_maps": places}
+    told = [
+        {
+            "chosen": chosen.of_label(k),
+            "areas": {n: rules.area(rule.min_sizes[k]) for n, rule in by_name.items()},
+        }
+        for k in range(len(schema.LABELS))
+    ]
+    return {**found, "heat_maps": list(zip(places, told, strict=True))}
 
 
 def _outdated(settings: config.Report, facts: dict) -> list[str]:

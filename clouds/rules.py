@@ -31,6 +31,11 @@ def told(source: str, folder: str) -> str:
     return f"Masks are drawn {by[source]}."
 
 
+def area(size: int) -> str:
+    """Says a minimum size in pixels, or that nothing is drawn."""
+    return "nothing drawn" if size == NOTHING else f"{size:,}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """How masks are drawn and cleaned.
@@ -68,3 +73,15 @@ class Rule:
                     f"{'of 0 or more' if highest is None else 'from 0 to 1'}. "
                     f"Received: {list(values)}."
                 )
+
+    def of_label(self, label: int) -> str:
+        """Says what a label's numbers are.
+
+        Args:
+          label: its number, in the order of `schema.LABELS`.
+        """
+        size = self.min_sizes[label]
+        if size == NOTHING:
+            return area(size)
+        top = f", top {self.tops[label]:.2f}" if self.tops and self.tops[label] else ""
+        return f"above {self.thresholds[label]:.2f}{top}, area above {area(size)}"

@@ -98,7 +98,7 @@ def tune(
         run.save_rule(folder, rule, facts)
     run.write_json(out / FILE, _tuning(rule, facts, fitted))
     thresholds = LEVELS[fitted.places, 0]
-    figures.tuning(fitted.grid, thresholds, tuning.SIZES, (Rule(), rule), out / PICTURE)
+    figures.tuning(fitted.grid, thresholds, tuning.SIZES, rule, out / PICTURE)
     print(text, end="", flush=True)
     return Tuned(rule, dice, text)
 

@@ -89,7 +89,8 @@ def test_the_best_cell_is_darkest_and_bad_ones_are_left_out(heat_map):
 
 def test_marks_lie_on_their_cells_or_at_the_edge(heat_map):
     (best,) = [cell for cell in heat_map.cells if cell.shade == 1]
-    (_, x, y), (_, far, low) = heat_map.marks
+    (_, x, y, inside), (_, far, low, beyond) = heat_map.marks
+    assert (inside, beyond) == (False, True)
     assert 0 < x - best.x < best.width
     assert 0 < y - best.y < best.height
     assert x < far <= charts.RIGHT

@@ -47,11 +47,17 @@ def test_an_evaluation_becomes_a_picture_in_the_colours_of_the_labels(tmp_path):
     assert {rgb(colour) for colour in schema.COLOURS} <= colours
 
 
-def test_no_legend_lies_in_a_panel(tmp_path, monkeypatch):
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that would have become files."""
     drawn = []
     monkeypatch.setattr(
         figures.plots, "save", lambda figure, path: drawn.append(figure)
     )
+    return drawn
+
+
+def test_no_legend_lies_in_a_panel(drawn, tmp_path):
     figures.evaluation(**evaluated(), path=tmp_path / "metrics.png", title="val")
     assert legends_beside_their_panels(drawn[0]) == 4
 
@@ -78,15 +84,40 @@ def test_a_tuning_becomes_a_heat_map_a_label(tmp_path):
         tops=(0, 0, 0.7, 0),
     )
     path = tmp_path / "tuning.png"
-    figures.tuning(grid, thresholds, sizes, (Rule(), chosen), path)
+    figures.tuning(grid, thresholds, sizes, chosen, path)
     assert [path.name for path in tmp_path.iterdir()] == ["tuning.png"]
     shape, colours = colours_of(path)
     assert shape[1] == 1500 and len(colours) > 200
     assert {rgb(colour) for colour in schema.COLOURS} <= colours
 
 
+def test_an_arrow_and_the_area_tell_of_what_lies_beyond_the_axis(drawn, tmp_path):
+    sizes = (5, 30000, 90000, NOTHING)
+    grid = np.random.default_rng(0).random((4, 31, 31))
+    thresholds, shown = np.arange(1, 32) / 32, range(0, 31000, 1000)
+    chosen = Rule(min_sizes=sizes)
+    figures.tuning(grid, thresholds, shown, chosen, tmp_path / "tuning.png")
+    panels = drawn[0].axes[:4]
+    marks = [[line.get_marker() for line in ax.lines] for ax in panels]
+    assert marks == [["o", "*"], ["o", "*"], ["o", ">"], ["o", ">"]]
+    texts = [[text.get_text() for text in ax.texts] for ax in panels]
+    assert texts == [[], [], ["chosen: 90,000"], ["chosen: nothing drawn"]]
+
+
+def test_points_at_the_edge_are_whole(drawn, tmp_path):
+    figures.evaluation(**evaluated(1.0), path=tmp_path / "metrics.png", title="val")
+    points = [
+        line
+        for ax in drawn[0].axes
+        for line in ax.lines
+        if line.get_marker() == "o" and 1 in line.get_ydata()
+    ]
+    assert points
+    assert not any(line.get_clip_on() for line in points)
+
+
 def test_a_flat_map_is_drawn_as_well(tmp_path):
     thresholds, sizes = np.arange(1, 32) / 32, range(0, 31000, 1000)
     grid = np.ones((4, 31, 31))
-    figures.tuning(grid, thresholds, sizes, (Rule(), Rule()), tmp_path / "tuning.png")
+    figures.tuning(grid, thresholds, sizes, Rule(), tmp_path / "tuning.png")
     assert (tmp_path / "tuning.png").exists()

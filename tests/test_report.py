@@ -7,6 +7,7 @@ import pytest
 import small
 
 from clouds import cli, curves, schema
+from clouds.rules import Rule
 from clouds.run import WEIGHTS
 
 
@@ -70,6 +71,8 @@ def test_the_page_holds_every_part(page, folder):
         expected = tuned["dice"]["cross_fitted"][label]["value"]
         assert f"{label}{expected:.3f}" in page.text
     assert "20 images" in page.text
+    for label in range(len(schema.LABELS)):
+        assert f"Chosen: {Rule(**tuned['rule']).of_label(label)}" in page.text
 
 
 def test_it_loads_nothing_and_runs_nothing(page, folder):

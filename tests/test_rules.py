@@ -1,7 +1,7 @@
 import pytest
 
 from clouds.errors import InputError
-from clouds.rules import Rule
+from clouds.rules import NOTHING, Rule
 
 
 def test_lists_of_json_become_tuples():
@@ -23,3 +23,11 @@ def test_lists_of_json_become_tuples():
 def test_values_out_of_range_are_refused(field, values, message):
     with pytest.raises(InputError, match=message):
         Rule(**{field: values})
+
+
+def test_a_label_of_a_rule_is_told():
+    sizes, tops = (96948, 9, NOTHING, 0), (0.75, 0, 0.5, 0)
+    rule = Rule(min_sizes=sizes, tops=tops)
+    assert rule.of_label(0) == "above 0.50, top 0.75, area above 96,948"
+    assert rule.of_label(1) == "above 0.50, area above 9"
+    assert rule.of_label(2) == "nothing drawn"
