@@ -23,7 +23,7 @@ from clouds import (
 )
 from clouds.errors import InputError
 from clouds.manifest import Manifest
-from clouds.words import counted
+from clouds.words import counted, turned
 
 SPLIT = "split.csv"
 _FOREIGN = (".tfrecord", ".jpg", ".jpeg")
@@ -49,8 +49,13 @@ def convert(settings: config.Records) -> None:
     source = _source(settings, found)
     files = images.pick(found, source.images, source.path, settings.images)
     order, planned = plan.make(settings, source)
-    if source.texts is not None and (doubt := table.doubt(source, settings.grid)):
-        print(f"make_tfrecords: warning: {doubt}", file=sys.stderr)
+    if source.texts is not None:
+        doubts = (
+            turned(settings.size, settings.grid, "the images that the csv is of"),
+            table.doubt(source, settings.grid),
+        )
+        for doubt in filter(None, doubts):
+            print(f"make_tfrecords: warning: {doubt}", file=sys.stderr)
     _make_folder(settings.out)
     with locks.sole_writer(settings.out, "--out"):
         started = _start(settings, planned)
@@ -68,6 +73,11 @@ def convert(settings: config.Records) -> None:
                 f"Records must fit into '{settings.out}'. Received: {error.message}. "
                 "Make room and run the same command again: it goes on."
             ) from error
+    if before := sum(shard.sha256 is not None for shard in started.shards):
+        left = ", left as they are; --overwrite makes them again" * started.complete
+        print(
+            f"Made before: {before} of {counted(len(planned.shards), 'shard')}{left}."
+        )
     print(_summary(settings.out, planned))
 
 
@@ -94,7 +104,7 @@ def _verify(folder: str) -> None:
             f"{faults[0]} Copy these shards again, or remove the folder and make it "
             "anew."
         )
-    print(_summary(folder, read))
+    print(f"{_summary(folder, read)}; all were read, and are as they were written")
 
 
 def _summary(folder: str, read: Manifest) -> str:

@@ -37,7 +37,7 @@ from clouds import (
     weights,
 )
 from clouds.errors import InputError
-from clouds.words import counted
+from clouds.words import counted, turned
 
 
 class Trainer(keras.Model):
@@ -253,6 +253,8 @@ def _resolve(settings: config.Training, records) -> config.Training:
             f"{records.size[1]} in {settings.records}. Make larger records, or "
             "train smaller."
         )
+    if doubt := turned(size, records.size, "the records"):
+        print(f"train: warning: {doubt}", file=sys.stderr)
     if settings.freeze_epochs and keras.backend.backend() == "jax":
         raise InputError(
             "--freeze-epochs must be 0 on JAX, where Keras's optimizers move all "

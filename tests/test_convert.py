@@ -304,7 +304,24 @@ def test_exact_decoding_is_the_notebooks(sample, tmp_path):
 
 def test_verifying_whole_records_succeeds(records, capsys):
     assert cli.main(["make_tfrecords", "--verify", str(records)]) == 0
-    assert "train 16, val 4" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "train 16, val 4; all were read, and are as they were written" in shown
+
+
+def test_what_was_made_before_is_told(sample, tmp_path, capsys):
+    flags = make_tfrecords(sample, tmp_path, "--size", "48x32", "--shards", "2")
+    assert cli.main(flags) == 0
+    first = capsys.readouterr()
+    assert "Made before" not in first.out
+    assert "warning: --size should be height x width. Received: 48x32" in first.err
+    assert cli.main(flags) == 0
+    left = "Made before: 3 of 3 shards, left as they are; --overwrite makes them again."
+    assert left in capsys.readouterr().out
+    made = manifest.read(str(tmp_path))
+    cut = (*made.shards[:2], made.shards[2]._replace(sha256=None, size=None))
+    manifest.save(str(tmp_path), made._replace(shards=cut))
+    assert cli.main(flags) == 0
+    assert "Made before: 2 of 3 shards.\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
