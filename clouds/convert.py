@@ -146,7 +146,7 @@ def _start(settings: config.Records, planned: Manifest) -> Manifest:
         return planned
     if there.plan != planned:
         raise InputError(
-            f"--out must be empty or hold the same records. Received: '{settings.out}'"
+            f"--out must be new or hold the same records. Received: '{settings.out}'"
             f", made with another {', '.join(_differences(there.plan, planned))}. "
             "Give another folder, or --overwrite."
         )

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -61,7 +62,14 @@ def test_setup_that_is_interrupted_says_that_it_goes_on(package):
     (package / "bin/python").chmod(0o755)
     environment = os.environ | {"VIRTUAL_ENV": str(package)}
     command = [package / "bin/setup", "serving"]
-    run = subprocess.run(command, env=environment, capture_output=True, check=False)
+    # Where it is ignored already, as in a job in the background, no trap is set.
+    run = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert run.returncode == 130
     assert run.stderr.decode() == "setup: interrupted. The same command goes on.\n"
 

@@ -124,7 +124,7 @@ def test_places_may_take_any_number_of_values(monkeypatch):
           bin/act a b
         """
 
-        run: fields.Folders = fields.positional("what to do it with")
+        run: fields.LocalFolders = fields.positional("what to do it with")
         out: fields.File = fields.flag("where to put it", "there")
 
     parser = flags.parsers({"act": Several})[1]["act"]

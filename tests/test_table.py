@@ -169,3 +169,16 @@ def test_of_the_real_csv_only_the_wrong_grid_is_doubted(real_data):
         assert table.doubt(read.one(image), schema.GRID) is None
     for grid in ((2100, 1400), (1410, 2115), (2800, 4200)):
         assert "columns 1400 high" in table.doubt(read, grid)
+
+
+@pytest.mark.parametrize("text", ["1 1", "5 100 2000 7"])
+def test_a_sample_submission_in_place_of_masks_is_doubted(text, tmp_path):
+    names = [f"{image}.jpg_{label}" for image in "ab" for label in schema.LABELS]
+    read = table.read(write(tmp_path, *(f"{name},{text}\n" for name in names)))
+    assert "For images without masks give --unlabelled" in table.doubt(
+        read, schema.GRID
+    )
+    drawn = [f"{name},{k} 1\n" for k, name in enumerate(names, 1)]
+    assert table.doubt(table.read(write(tmp_path, *drawn)), schema.GRID) is None
+    empty = [f"{name},\n" for name in names]
+    assert table.doubt(table.read(write(tmp_path, *empty)), schema.GRID) is None
