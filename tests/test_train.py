@@ -139,6 +139,18 @@ def test_what_does_not_fit_the_records_is_refused(records, run, tmp_path, capsys
     assert not (tmp_path / "fresh").exists()
 
 
+@pytest.mark.parametrize(("size", "warned"), [("64x32", True), ("32x32", False)])
+def test_a_size_given_as_width_and_height_is_warned_of(
+    size, warned, records, tmp_path, capsys
+):
+    flags = ("--records", records, "--run", tmp_path / "fresh", "--size", size)
+    assert cli.main(["train", *map(str, flags)]) == 2
+    shown = capsys.readouterr().err
+    assert "must not exceed the training images" in shown
+    warning = f"train: warning: --size should be height x width. Received: {size}"
+    assert (warning in shown) == warned
+
+
 def test_the_momentum_reaches_every_batch_normalisation():
     settings = config.Training(
         records="r",
