@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from clouds import __version__, pixels, schema
 from clouds.config import Training
-from clouds.rules import NOTHING, Rule
+from clouds.rules import Rule, area
 from clouds.words import counted
 
 MODEL, SIGNATURES = "model_card.md", "signature.md"
@@ -145,8 +145,7 @@ def _of_rule(rule: Rule, tuned: bool) -> str:
     tops = rule.tops or [None] * len(schema.LABELS)
     numbers = zip(schema.LABELS, rule.thresholds, tops, rule.min_sizes, strict=True)
     rows += [
-        f"| {label} | {threshold:.4g} | {f'{top:.4g}' if top else '-'} | "
-        f"{'nothing drawn' if size == NOTHING else size} |"
+        f"| {label} | {threshold:.4g} | {f'{top:.4g}' if top else '-'} | {area(size)} |"
         for label, threshold, top, size in numbers
     ]
     grid = _GRID if rule.grid == "submission" else "the network's grid, then resized"

@@ -15,7 +15,7 @@ from clouds import charts, config, curves, documents, evaluations, schema, score
 from clouds.charts import Line
 from clouds.errors import InputError
 from clouds.evaluations import Evaluation
-from clouds.rules import NOTHING
+from clouds.rules import area
 from clouds.words import counted, decimal
 
 _PAGE = "compare.html"
@@ -181,10 +181,7 @@ def _row(facts: dict) -> dict[str, str]:
         "rule": facts["rule_source"]
         + ", on these images" * facts["tuned_on_these_images"],
         "thresholds": ", ".join(f"{value:.2f}" for value in rule["thresholds"]),
-        "minimum areas": ", ".join(
-            "nothing drawn" if value == NOTHING else f"{value:,g}"
-            for value in rule["min_sizes"]
-        ),
+        "minimum areas": ", ".join(map(area, rule["min_sizes"])),
     }
 
 

@@ -51,7 +51,7 @@ def convert(settings: config.Records) -> None:
     order, planned = plan.make(settings, source)
     if source.texts is not None:
         doubts = (
-            turned(settings.size, settings.grid, "the images that the csv is of"),
+            turned(settings.size, settings.grid, "the csv's images"),
             table.doubt(source, settings.grid),
         )
         for doubt in filter(None, doubts):
@@ -61,6 +61,10 @@ def convert(settings: config.Records) -> None:
         started = _start(settings, planned)
         if started == planned:
             _write_split(settings.out, source, order, planned)
+        if before := sum(shard.sha256 is not None for shard in started.shards):
+            shards = counted(len(started.shards), "shard")
+            left = ", left as they are; --overwrite makes them again" * started.complete
+            print(f"Made before: {before} of {shards}{left}.", flush=True)
         try:
             _write_shards(settings, source, files, order, started)
         except InputError:
@@ -73,11 +77,6 @@ def convert(settings: config.Records) -> None:
                 f"Records must fit into '{settings.out}'. Received: {error.message}. "
                 "Make room and run the same command again: it goes on."
             ) from error
-    if before := sum(shard.sha256 is not None for shard in started.shards):
-        left = ", left as they are; --overwrite makes them again" * started.complete
-        print(
-            f"Made before: {before} of {counted(len(planned.shards), 'shard')}{left}."
-        )
     print(_summary(settings.out, planned))
 
 

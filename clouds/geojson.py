@@ -4,7 +4,7 @@ Coordinates are pixels of the submission's grid, or degrees (see `clouds.polygon
 """
 
 from clouds import polygons, schema
-from clouds.config import Box
+from clouds.config.fields import Box, shown
 from clouds.errors import InputError
 from clouds.journal import Entry
 
@@ -82,19 +82,18 @@ def doubt(box: Box, shape: tuple[int, int] | None) -> str | None:
     proportions, of_image = _proportions(box), shape[1] / shape[0]
     if _alike(proportions, of_image):
         return None
-    told = (
-        "--bbox {} have the images' proportions, as west, south, east, north. "
-        f"Received: {_shown(box)}, {proportions:.2f} times as wide as high in degrees, "
-        f"where the first image is {of_image:.2f} times. Worldview's BBOX has south, "
-        "west, north, east: "
-    )
     swapped = second, first, fourth, third
     on_earth = -90 <= first < third <= 90
-    if on_earth and _alike(_proportions(swapped), of_image):
-        raise InputError(
-            told.format("must") + f"did you mean --bbox={_shown(swapped)}?"
-        )
-    return told.format("should") + "check the order."
+    fits = on_earth and _alike(_proportions(swapped), of_image)
+    told = (
+        f"--bbox {'must' if fits else 'should'} have the images' proportions, as west, "
+        f"south, east, north. Received: {shown(box, Box)}, {proportions:.2f} times as "
+        f"wide as high in degrees, where the first image is {of_image:.2f} times. "
+        "Worldview's BBOX has south, west, north, east: "
+    )
+    if fits:
+        raise InputError(f"{told}did you mean --bbox={shown(swapped, Box)}?")
+    return f"{told}check the order."
 
 
 def _proportions(box: Box) -> float:
@@ -105,10 +104,6 @@ def _proportions(box: Box) -> float:
 
 def _alike(one: float, other: float) -> bool:
     return 1 / _ALIKE <= one / other <= _ALIKE
-
-
-def _shown(box: Box) -> str:
-    return ",".join(f"{degrees:g}" for degrees in box)
 
 
 def _geometry(mask, box: Box | None) -> dict:

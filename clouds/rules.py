@@ -31,9 +31,9 @@ def told(source: str, folder: str) -> str:
     return f"Masks are drawn {by[source]}."
 
 
-def area(size: int) -> str:
+def area(size: float) -> str:
     """Says a minimum size in pixels, or that nothing is drawn."""
-    return "nothing drawn" if size == NOTHING else f"{size:,}"
+    return "nothing drawn" if size == NOTHING else f"{size:,g}"
 
 
 @dataclass(frozen=True, kw_only=True)

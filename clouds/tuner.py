@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from clouds import figures, postprocess, run, schema, scores, slices, tuning
 from clouds.errors import InputError
-from clouds.rules import NOTHING, Rule, Scope
+from clouds.rules import Rule, Scope, area
 from clouds.trials import Trial
 from clouds.tuning import CrossFit
 from clouds.words import counted, decimal
@@ -148,8 +148,7 @@ def _text(trial, rule, dice, truth, folds):
     chosen = pd.DataFrame({"threshold": rule.thresholds}, list(schema.LABELS))
     if rule.tops:
         chosen["top"] = [f"{top:.3f}" if top else "-" for top in rule.tops]
-    chosen["area above"] = rule.min_sizes
-    chosen["area above"] = chosen["area above"].replace(NOTHING, "nothing drawn")
+    chosen["area above"] = [area(size) for size in rule.min_sizes]
     lines = [
         f"Tuned on {counted(trial.images, 'image')} of the {trial.split} split, "
         f"cross-fitted in {folds} folds. Competition's Dice:",

@@ -66,7 +66,7 @@ def test_a_doubt_names_the_order_and_both_proportions():
     ("box", "meant"),
     [
         ((5.0, -61.0, 19.0, -40.0), "-61,5,-40,19"),
-        ((-14.5, 10.0, -4.5, 25.0), "10,-14.5,25,-4.5"),
+        ((-14.1234567, 10.0, -4.5, 25.0), "10,-14.1234567,25,-4.5"),
     ],
 )
 def test_a_box_in_the_order_of_worldview_is_refused(box, meant):

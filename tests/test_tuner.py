@@ -101,7 +101,7 @@ def test_the_text_tells_both_figures_and_the_rule(tuned):
     assert "5 folds" in found.text
     areas = [line.split()[-1] for line in found.text.splitlines() if line]
     for area in found.rule.min_sizes:
-        assert (str(area) if area != NOTHING else "drawn") in areas
+        assert (f"{area:,}" if area != NOTHING else "drawn") in areas
 
 
 def test_scope_and_gap_are_those_asked_for(fold_runs, in_folds, tmp_path):

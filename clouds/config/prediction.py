@@ -299,5 +299,5 @@ def on_earth(box: Box) -> None:
         raise InputError(
             "--bbox must be west, south, east, north: longitudes from -180 to 180, "
             "latitudes from -90 to 90, the south below the north. Received: "
-            f"{','.join(f'{degrees:g}' for degrees in box)}."
+            f"{shown(box, Box)}."
         )
