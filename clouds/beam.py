@@ -17,7 +17,7 @@ import tensorflow as tf
 from clouds import config, manifest, startup
 from clouds.errors import InputError
 from clouds.manifest import Manifest
-from clouds.words import counted
+from clouds.text import counted
 
 _TASKS = ".tasks.part"
 _WRITTEN = ".written.part"

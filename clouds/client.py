@@ -26,7 +26,7 @@ from tensorflow_serving.apis import (
 from clouds import config, protocol, schema
 from clouds.errors import InputError
 from clouds.patience import Busy, Lost, Rejected
-from clouds.words import counted
+from clouds.text import counted
 
 _AGAIN = {408, 429, 500, 502, 503, 504}
 _GRPC_AGAIN = {

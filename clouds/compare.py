@@ -16,7 +16,7 @@ from clouds.charts import Line
 from clouds.errors import InputError
 from clouds.evaluations import Evaluation
 from clouds.rules import area
-from clouds.words import counted, decimal
+from clouds.text import counted, decimal
 
 _PAGE = "compare.html"
 _COLUMNS = [*schema.LABELS, "mean"]

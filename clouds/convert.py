@@ -23,7 +23,7 @@ from clouds import (
 )
 from clouds.errors import InputError
 from clouds.manifest import Manifest
-from clouds.words import counted, turned
+from clouds.text import counted, turned
 
 SPLIT = "split.csv"
 _FOREIGN = (".tfrecord", ".jpg", ".jpeg")

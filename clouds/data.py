@@ -10,7 +10,7 @@ import tensorflow as tf
 from clouds import records, schema
 from clouds.errors import InputError
 from clouds.manifest import Manifest
-from clouds.words import counted
+from clouds.text import counted
 
 _SHUFFLE = 1024
 _READ_AT_ONCE = 8

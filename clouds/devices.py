@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from clouds import config
 from clouds.errors import InputError
-from clouds.words import counted
+from clouds.text import counted
 
 _PATIENCE = 60
 """Seconds without a sign of life after which a host counts as gone."""

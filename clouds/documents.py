@@ -11,7 +11,7 @@ import jinja2
 
 from clouds import charts, schema
 from clouds.errors import InputError
-from clouds.words import counted, decimal
+from clouds.text import counted, decimal
 
 LARGEST = 15_000_000
 """Bytes of a page, so that it can be sent by mail and opened on a phone."""

@@ -27,8 +27,8 @@ from clouds import (
 )
 from clouds.rules import Rule
 from clouds.tally import Tally
+from clouds.text import counted
 from clouds.trials import Trial
-from clouds.words import counted
 
 _LEVELS = np.arange(0.05, 1, 0.05, dtype=np.float32)
 

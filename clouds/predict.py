@@ -31,7 +31,7 @@ from clouds.journal import Entry, Journal
 from clouds.results import Results
 from clouds.rules import Rule
 from clouds.sources import Batch, Source
-from clouds.words import counted
+from clouds.text import counted
 
 UNREADABLE = 3
 """Exit code where some images could not be read."""

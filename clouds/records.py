@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from clouds import images, pixels, schema
 from clouds.manifest import Manifest, Shard, checksum
-from clouds.words import counted
+from clouds.text import counted
 
 _JPEG_QUALITY = 95
 _SPREAD = sum(1 << 7 * label for label in range(len(schema.LABELS)))

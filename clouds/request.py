@@ -35,7 +35,7 @@ from clouds.errors import InputError
 from clouds.journal import Entry, Journal
 from clouds.patience import Busy, Patience, Rejected
 from clouds.results import Results
-from clouds.words import counted
+from clouds.text import counted
 
 FAILED = 3
 """Exit code where some images were not answered."""

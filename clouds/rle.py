@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from clouds.errors import InputError
-from clouds.words import counted
+from clouds.text import counted
 
 Size = tuple[int, int]
 

@@ -10,7 +10,7 @@ import numpy as np
 from clouds import bars, config, locks, plots, rle, scenes, schema
 from clouds.errors import InputError
 from clouds.table import COLUMNS
-from clouds.words import counted
+from clouds.text import counted
 
 FILE = "scenes.json"
 _CSV = {"train": "train.csv", "test": "sample_submission.csv"}

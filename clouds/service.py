@@ -37,7 +37,7 @@ from clouds.journal import Entry
 from clouds.models import Model, Row, Signature
 from clouds.monitoring import Metrics
 from clouds.protocol import Refusal
-from clouds.words import counted
+from clouds.text import counted
 
 _LOG = logging.getLogger(__name__)
 _MEGA = 1_000_000

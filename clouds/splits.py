@@ -3,7 +3,7 @@
 import numpy as np
 
 from clouds.errors import InputError
-from clouds.words import counted
+from clouds.text import counted
 
 
 def folds(present: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from clouds import bars, components, config, plots, rle, run, schema, table
 from clouds.errors import InputError
-from clouds.words import counted
+from clouds.text import counted
 
 FILE = "statistics.json"
 PICTURE = "statistics.png"

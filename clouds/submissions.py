@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from clouds import config, rle, schema, table
 from clouds.errors import InputError
-from clouds.words import counted
+from clouds.text import counted
 
 MOST = 20
 """Faults that are listed; of each kind at least one, the others are counted."""

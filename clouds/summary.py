@@ -43,7 +43,7 @@ import pandas as pd
 
 from clouds import figures, manifest, run, schema, scores, tally
 from clouds.tally import Bins, Images, Tally
-from clouds.words import counted
+from clouds.text import counted
 
 JSON, TEXT = "metrics.json", "metrics.txt"
 LABELS, IMAGES = "metrics.csv", "metrics_images.csv"

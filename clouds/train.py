@@ -37,7 +37,7 @@ from clouds import (
     weights,
 )
 from clouds.errors import InputError
-from clouds.words import counted, turned
+from clouds.text import counted, turned
 
 
 class Trainer(keras.Model):

@@ -25,9 +25,9 @@ import tensorflow as tf
 from clouds import figures, postprocess, run, schema, scores, slices, tuning
 from clouds.errors import InputError
 from clouds.rules import Rule, Scope, area
+from clouds.text import counted, decimal
 from clouds.trials import Trial
 from clouds.tuning import CrossFit
-from clouds.words import counted, decimal
 
 FILE, PICTURE = "tuning.json", "tuning.png"
 

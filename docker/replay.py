@@ -24,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clouds import scenes, startup
-from clouds.words import counted
+from clouds.text import counted
 
 
 class Request(NamedTuple):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from clouds.words import counted, decimal, turned
+from clouds.text import counted, decimal, turned
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from clouds.config.fields import (
     within_one,
 )
 from clouds.errors import InputError, MissingError
-from clouds.words import counted
+from clouds.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
