@@ -274,7 +274,7 @@ def main(arguments):
     if options.measure:
         print(json.dumps(answer(options)))
         return
-    from clouds import startup
+    from clouds.runtime import startup
 
     startup.load("tensorflow")
     rates = {who: [] for who in (*OURS, *THEIRS)}

@@ -28,7 +28,7 @@ import numpy as np
 import peers
 from notebook import MIN_SIZE, NETWORK, SUBMISSION, THRESHOLD
 
-from clouds import startup
+from clouds.runtime import startup
 
 TARGETS = {("smooth", "notebook"): 2.5, ("noisy", "notebook"): 6}
 TARGETS |= {("smooth", "OpenCV"): 1.5}

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from clouds import startup
+from clouds.runtime import startup
 
 startup.load("tensorflow")
 

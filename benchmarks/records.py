@@ -25,7 +25,8 @@ from unittest import mock
 
 import peers
 
-from clouds import schema, startup
+from clouds import schema
+from clouds.runtime import startup
 
 SIZE = schema.NETWORK_SIZE
 RATIO = 4

@@ -12,7 +12,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from clouds import cli, startup
+from clouds import cli
+from clouds.runtime import startup
 
 startup.load("tensorflow")
 

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from clouds import config, manifest, startup
+from clouds import config, manifest
 from clouds.errors import InputError
 from clouds.manifest import Manifest
+from clouds.runtime import startup
 from clouds.text import counted
 
 _TASKS = ".tasks.part"

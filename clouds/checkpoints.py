@@ -13,8 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from clouds import disk
 from clouds.errors import InputError
+from clouds.runtime import files as disk_files
 
 FOLDER = "checkpoints"
 KEPT = 2
@@ -79,7 +79,7 @@ def save(folder: Path, progress: Progress, arrays: list[np.ndarray]) -> Path:
     path = folder / FOLDER / f"epoch{progress.epoch:04}-step{progress.step:06}.npz"
     path.parent.mkdir(exist_ok=True)
     size = sum(array.nbytes for array in arrays)
-    disk.check_room(path.parent, size, "Checkpoints")
+    disk_files.check_room(path.parent, size, "Checkpoints")
     text = json.dumps(dataclasses.asdict(progress)).encode()
     part = path.with_name("part.npz")
     numbered = {str(number): array for number, array in enumerate(arrays)}

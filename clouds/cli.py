@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-from clouds import config, disk, flags, interrupts, startup
+from clouds import config, flags
 from clouds.errors import InputError, MissingError, did_you_mean
+from clouds.runtime import files, interrupts, startup
 
 COMMANDS = {
     "make_scenes": (config.Sample, "clouds.sample", "write"),
@@ -100,7 +101,7 @@ def _run(command: str, given: dict) -> int:
         print(interrupted, file=sys.stderr)
         return interrupts.EXIT_CODE
     except Exception as error:
-        full = disk.is_full(error) and not isinstance(error, InputError)
+        full = files.is_full(error) and not isinstance(error, InputError)
         known = isinstance(error, (InputError, OSError)) or _is_remote(error)
         if debug or not (full or known):
             raise
@@ -145,7 +146,7 @@ def _one_line(error: Exception) -> str:
 def _no_room(error: Exception, settings) -> str:
     outs = [getattr(settings, name, None) for name in ("out", "run")]
     places = [getattr(error, "filename", None), *outs, tempfile.gettempdir()]
-    place, free = disk.fullest([path for path in places if isinstance(path, str)])
+    place, free = files.fullest([path for path in places if isinstance(path, str)])
     return (
         f"The disk must have room for what is written. Received: '{place}', with "
         f"{free / 1e6:,.1f} MB free. Make room and run the same command again: it goes "

@@ -7,22 +7,10 @@ import sys
 import pandas as pd
 import tensorflow as tf
 
-from clouds import (
-    bars,
-    beam,
-    config,
-    images,
-    locks,
-    manifest,
-    plan,
-    records,
-    rle,
-    schema,
-    startup,
-    table,
-)
+from clouds import beam, config, images, manifest, plan, records, rle, schema, table
 from clouds.errors import InputError
 from clouds.manifest import Manifest
+from clouds.runtime import locks, progress, startup
 from clouds.text import counted, turned
 
 SPLIT = "split.csv"
@@ -92,7 +80,7 @@ def _verify(folder: str) -> None:
     if not (read and read.complete):
         read = manifest.read(folder)
     faults = []
-    for shard in bars.bar(read.shards, desc="verify", unit="shard"):
+    for shard in progress.bar(read.shards, desc="verify", unit="shard"):
         for fault in records.faults(folder, read, shard):
             faults.append(fault)
             print(fault)
@@ -180,7 +168,7 @@ def _write_shards(settings, source, files, order, started: Manifest) -> None:
     flat = itertools.chain.from_iterable(tasks)
     with (
         contextlib.closing(startup.in_processes(_examples, flat, workers)) as examples,
-        bars.bar(desc="records", unit="image", total=total) as bar,
+        progress.bar(desc="records", unit="image", total=total) as bar,
     ):
         for index in missing:
             path = f"{settings.out}/{shards[index].name}"

@@ -18,7 +18,6 @@ from clouds import (
     config,
     ensemble,
     evaluations,
-    locks,
     manifest,
     rules,
     run,
@@ -26,6 +25,7 @@ from clouds import (
     warmup,
 )
 from clouds.errors import InputError
+from clouds.runtime import locks
 from clouds.signatures import Signature
 
 NAME = "clouds"

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import bars, optimizers, plots, schema
+from clouds import optimizers, plots, schema
 from clouds.checkpoints import Progress
+from clouds.runtime import progress as progress_module
 
 PANEL = "validation.png"
 _PREDICTED = "predicted, above 0.5,\nnot post-processed"
@@ -139,7 +140,7 @@ class Board(keras.callbacks.Callback):
 class Bar(keras.callbacks.ProgbarLogger):
     """Keras's progress bar, without the figures of each label.
 
-    Where Keras shows no bar, lines are logged (`clouds.bars`).
+    Where Keras shows no bar, lines are logged (`clouds.runtime.progress`).
 
     Args:
       batch_size: images a step.
@@ -182,7 +183,7 @@ class Bar(keras.callbacks.ProgbarLogger):
             super().on_epoch_end(epoch, _without_labels(logs))
 
     def _begin_lines(self, what: str, images: int):
-        self.lines = bars.lines(
+        self.lines = progress_module.lines(
             desc=what, unit="image", total=images, disable=self.verbose == 1
         )
 

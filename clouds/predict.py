@@ -13,12 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from clouds import (
-    bars,
     config,
     drawing,
     ensemble,
     geojson,
-    locks,
     outputs,
     postprocess,
     rules,
@@ -30,6 +28,7 @@ from clouds.errors import InputError
 from clouds.journal import Entry, Journal
 from clouds.results import Results
 from clouds.rules import Rule
+from clouds.runtime import locks, progress
 from clouds.sources import Batch, Source
 from clouds.text import counted
 
@@ -158,13 +157,13 @@ def _predict(
     """Predicts what the journal lacks; returns what is wrong with the others."""
     faults = {}
     before = len(journal)
-    with bars.bar(
+    with progress.bar(
         desc="predict", unit="image", total=source.total, initial=before
     ) as bar:
         for batch in source.batches(lambda name: name not in journal):
             for name, fault in batch.faults.items():
                 if len(faults) < _REPORTED:
-                    bars.tell(f"predict: unreadable: {fault}")
+                    progress.tell(f"predict: unreadable: {fault}")
                 faults[name] = fault
             if batch.names:
                 journal.add(batch_entries(batch))

@@ -19,22 +19,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import (
-    bars,
-    client,
-    config,
-    geojson,
-    images,
-    locks,
-    outputs,
-    pixels,
-    schema,
-)
+from clouds import client, config, geojson, images, outputs, pixels, schema
 from clouds.client import Answer, Client
 from clouds.errors import InputError
 from clouds.journal import Entry, Journal
 from clouds.patience import Busy, Patience, Rejected
 from clouds.results import Results
+from clouds.runtime import locks, progress
 from clouds.text import counted
 
 FAILED = 3
@@ -126,7 +117,7 @@ def ask(
 
 
 def _tell(text: str) -> None:
-    bars.tell(f"request: {text}")
+    progress.tell(f"request: {text}")
 
 
 def _find(places: Sequence[str]) -> dict[str, str]:
@@ -190,7 +181,7 @@ def _gather(
     """Asks about what the journal lacks; returns why others are not answered."""
     faults, before = {}, len(journal)
     left = {name: place for name, place in found.items() if name not in journal}
-    with bars.bar(
+    with progress.bar(
         desc="request", unit="image", total=len(found), initial=before
     ) as bar:
         for name, answer in _answers(settings, left, asked, patience):

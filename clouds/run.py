@@ -24,12 +24,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import __version__, checkpoints, config, disk, manifest, pixels, unet
+from clouds import __version__, checkpoints, config, manifest, pixels, unet
 from clouds.checkpoints import Progress
 from clouds.config import Training
 from clouds.errors import InputError
 from clouds.manifest import Manifest
 from clouds.rules import Rule
+from clouds.runtime import files
 
 CONFIG = config.FILE
 FACTS = "run.json"
@@ -299,7 +300,7 @@ def save_weights(network: keras.Model, folder: Path) -> None:
     """
     # HDF5 ends the process where it meets a full disk. It needs a little beside them.
     size = 4 * network.count_params() + (1 << 20)
-    disk.check_room(folder, size, "Weights")
+    files.check_room(folder, size, "Weights")
     (folder / RULE).unlink(missing_ok=True)
     part = folder / f"part.{WEIGHTS}"
     network.save_weights(part)

@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clouds import bars, config, locks, plots, rle, scenes, schema
+from clouds import config, plots, rle, scenes, schema
 from clouds.errors import InputError
+from clouds.runtime import locks, progress
 from clouds.table import COLUMNS
 from clouds.text import counted
 
@@ -131,7 +132,9 @@ def _draw(out: Path, settings: config.Sample, there: dict) -> None:
     shown = []
     for folder in _FOLDERS.values():
         (out / folder).mkdir(exist_ok=True)
-    for split, seed, path in bars.bar(_images(out, here), desc="scenes", unit="scene"):
+    for split, seed, path in progress.bar(
+        _images(out, here), desc="scenes", unit="scene"
+    ):
         image, masks = scenes.scene(seed, settings.size)
         if len(shown) < _SHOWN:
             shown.append((image, masks))

@@ -6,9 +6,10 @@ import socket
 
 import uvicorn
 
-from clouds import config, connections, startup
+from clouds import config, connections
 from clouds.errors import InputError
 from clouds.models import Model
+from clouds.runtime import startup
 from clouds.service import Service
 
 _KEEP_ALIVE = 30

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import bars, components, config, plots, rle, run, schema, table
+from clouds import components, config, plots, rle, run, schema, table
 from clouds.errors import InputError
+from clouds.runtime import progress
 from clouds.text import counted
 
 FILE = "statistics.json"
@@ -189,7 +190,7 @@ def measure(read: table.Table, grid: rle.Size) -> Areas:
     at_once = _masks_at_once(grid)
     places = np.argwhere(read.present)
     owners, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    with bars.bar(desc="describe", unit="mask", total=len(places)) as bar:
+    with progress.bar(desc="describe", unit="mask", total=len(places)) as bar:
         for first in range(0, len(places), at_once):
             batch = places[first : first + at_once]
             owner, size = _components(

@@ -19,8 +19,6 @@ from clouds import (
     config,
     data,
     devices,
-    disk,
-    locks,
     losses,
     manifest,
     metrics,
@@ -29,7 +27,6 @@ from clouds import (
     resnet,
     run,
     schema,
-    startup,
     trackers,
     trials,
     tuner,
@@ -37,6 +34,8 @@ from clouds import (
     weights,
 )
 from clouds.errors import InputError
+from clouds.runtime import files as disk_files
+from clouds.runtime import locks, startup
 from clouds.text import counted, turned
 
 
@@ -136,7 +135,7 @@ def _check_room(trainer: Trainer, folder: Path) -> None:
     files = [folder / run.WEIGHTS, *checkpoints.files(folder)]
     there = sum(path.stat().st_size for path in files if path.exists())
     needed = 2 * weights_size + (checkpoints.KEPT + 1) * state - there
-    disk.check_room(folder, needed, "Weights and checkpoints")
+    disk_files.check_room(folder, needed, "Weights and checkpoints")
 
 
 def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> None:
@@ -172,7 +171,7 @@ def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> Non
                         verbose=1 if sys.stdout.isatty() else 2,
                     )
     except tf.errors.ResourceExhaustedError as error:
-        if disk.is_full(error):
+        if disk_files.is_full(error):
             raise
         raise InputError(
             "A step must fit into the device's memory. Received: --batch-size "

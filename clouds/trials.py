@@ -14,9 +14,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import bars, data, ensemble, manifest, run, schema
+from clouds import data, ensemble, manifest, run, schema
 from clouds.errors import InputError
 from clouds.manifest import Manifest
+from clouds.runtime import progress
 
 
 class Batch(NamedTuple):
@@ -112,7 +113,7 @@ class Trial:
           InputError: a run or a shard cannot be read, or a probability is no number
             from 0 to 1.
         """
-        with bars.bar(desc=title, unit="image", total=self.images) as bar:
+        with progress.bar(desc=title, unit="image", total=self.images) as bar:
             for part, network in zip(self.parts, self._networks, strict=True):
                 batches = data.evaluation_batches(
                     self.folder,

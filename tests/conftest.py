@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from clouds import cli, startup
+from clouds import cli
+from clouds.runtime import startup
 
 startup.load("tensorflow")
 

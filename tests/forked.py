@@ -15,7 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from clouds import cli, startup
+from clouds import cli
+from clouds.runtime import startup
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["clouds.train", "clouds.predict", "clouds.convert"])

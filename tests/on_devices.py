@@ -20,7 +20,8 @@ def train(records, run, *flags):
     import cv2
     import numpy as np
 
-    from clouds import cli, startup
+    from clouds import cli
+    from clouds.runtime import startup
 
     startup.load("clouds.unet").build = small.build
     startup.load("clouds.plots")._save = lambda figure, path: cv2.imwrite(

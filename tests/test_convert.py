@@ -14,19 +14,9 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, make_tfrecords
 
-from clouds import (
-    cli,
-    config,
-    convert,
-    data,
-    locks,
-    manifest,
-    rle,
-    schema,
-    startup,
-    table,
-)
+from clouds import cli, config, convert, data, manifest, rle, schema, table
 from clouds.errors import InputError
+from clouds.runtime import locks, startup
 
 
 def contents(folder):

@@ -3,8 +3,8 @@ import errno
 
 import pytest
 
-from clouds import disk
 from clouds.errors import InputError
+from clouds.runtime import files
 
 Usage = collections.namedtuple("Usage", "total used free")
 
@@ -19,27 +19,27 @@ Usage = collections.namedtuple("Usage", "total used free")
     ],
 )
 def test_a_full_disk_is_known_by_the_systems_words(error, full):
-    assert disk.is_full(error) == full
+    assert files.is_full(error) == full
 
 
 def test_the_fullest_path_is_found_though_it_is_not_there_yet(tmp_path, monkeypatch):
     (tmp_path / "small").mkdir()
     usages = {tmp_path: Usage(total=9, used=0, free=9)}
     usages[tmp_path / "small"] = Usage(total=9, used=7, free=2)
-    monkeypatch.setattr(disk.shutil, "disk_usage", usages.get)
+    monkeypatch.setattr(files.shutil, "disk_usage", usages.get)
     paths = [tmp_path, tmp_path / "small/new/run"]
-    assert disk.fullest(paths) == (paths[1], 2)
+    assert files.fullest(paths) == (paths[1], 2)
 
 
 def test_a_disk_that_does_not_tell_its_room_is_trusted(tmp_path, monkeypatch):
     usage = Usage(total=0, used=0, free=0)
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage)
-    disk.check_room(tmp_path, 98_000_000, "Weights")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage)
+    files.check_room(tmp_path, 98_000_000, "Weights")
 
 
 def test_what_does_not_fit_is_refused_with_what_is_needed(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "_free", lambda path: 20_000_000)
-    disk.check_room(tmp_path, 20_000_000, "Weights")
+    monkeypatch.setattr(files, "_free", lambda path: 20_000_000)
+    files.check_room(tmp_path, 20_000_000, "Weights")
     message = "Weights must fit onto the disk, 98 MB. Received: .* with 20.0 MB free"
     with pytest.raises(InputError, match=message):
-        disk.check_room(tmp_path, 98_000_000, "Weights")
+        files.check_room(tmp_path, 98_000_000, "Weights")

@@ -16,7 +16,8 @@ import pytest
 import small
 from conftest import ROOT
 
-from clouds import cli, flags, startup
+from clouds import cli, flags
+from clouds.runtime import startup
 
 PAGES = {
     str(page.relative_to(ROOT)): page.read_text()

@@ -1,7 +1,7 @@
 import pytest
 
-from clouds import locks
 from clouds.errors import InputError
+from clouds.runtime import locks
 
 
 def test_a_folder_has_one_writer_at_a_time(tmp_path):

@@ -117,7 +117,7 @@ def test_without_a_bar_lines_tell_of_training_and_validation(
     verbose, monkeypatch, caplog
 ):
     monkeypatch.setattr(logs.bars, "_SECONDS", 0)
-    caplog.set_level("INFO", "clouds.bars")
+    caplog.set_level("INFO", "clouds.runtime.progress")
     bar = logs.Bar(batch_size=4, validation=3)
     bar.set_params({"verbose": verbose, "epochs": 5, "steps": 2})
     bar.on_train_begin()

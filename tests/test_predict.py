@@ -15,7 +15,6 @@ from clouds import (
     config,
     ensemble,
     journal,
-    locks,
     outputs,
     pixels,
     postprocess,
@@ -27,6 +26,7 @@ from clouds import (
 )
 from clouds import run as run_folder
 from clouds.rules import Rule
+from clouds.runtime import locks
 
 SIZE = schema.SUBMISSION_SIZE
 SUBMISSIONS = outputs.SUBMISSIONS

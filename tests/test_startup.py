@@ -44,7 +44,7 @@ def test_how_far_a_command_is_is_told_unless_only_warnings_are_asked_for(level):
         "import logging\n"
         "from clouds import startup\n"
         f"startup.log_from({level!r})\n"
-        "logging.getLogger('clouds.bars').info('half')\n"
+        "logging.getLogger('clouds.runtime.progress').info('half')\n"
         "logging.getLogger('library').info('a word')\n"
         "logging.getLogger('library').warning('beware')\n"
     )

@@ -21,8 +21,6 @@ from clouds import (
     cli,
     config,
     data,
-    disk,
-    locks,
     losses,
     manifest,
     metrics,
@@ -32,6 +30,7 @@ from clouds import (
 )
 from clouds import run as module
 from clouds.rules import Rule
+from clouds.runtime import files, locks
 
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (2, 32, 64, 3), np.uint8)
@@ -262,7 +261,7 @@ def small_run(records, tmp_path, monkeypatch):
 def test_a_full_disk_stops_a_training_that_goes_on_when_there_is_room(
     small_run, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(disk, "_free", lambda path: 0)
+    monkeypatch.setattr(files, "_free", lambda path: 0)
     small_run("--epochs", 2, code=2)
     shown = capsys.readouterr().err
     assert shown.startswith("train: error: Weights and checkpoints must fit onto the")
@@ -271,7 +270,7 @@ def test_a_full_disk_stops_a_training_that_goes_on_when_there_is_room(
     def free(path):
         return 0 if checkpoints.files(tmp_path / "run") else 10**9
 
-    monkeypatch.setattr(disk, "_free", free)
+    monkeypatch.setattr(files, "_free", free)
     folder = small_run("--epochs", 2, code=2)
     assert "must fit onto the disk" in capsys.readouterr().err
     progress, _ = checkpoints.load(folder)
