@@ -28,7 +28,7 @@ from clouds import (  # noqa: E402
     signatures,
     unet,
 )
-from clouds.rules import Rule  # noqa: E402
+from clouds.config.rule import Rule  # noqa: E402
 
 
 class Shift(keras.layers.Layer):

@@ -32,7 +32,7 @@ from clouds import (  # noqa: E402
     unet,
     weights,
 )
-from clouds.rules import Rule  # noqa: E402
+from clouds.config.rule import Rule  # noqa: E402
 
 
 def as_run(source, size, folder):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from clouds import __version__, pixels, schema
 from clouds.config import Training
-from clouds.rules import Rule, area
+from clouds.config.rule import Rule, area
 from clouds.text import counted
 
 MODEL, SIGNATURES = "model_card.md", "signature.md"

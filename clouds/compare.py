@@ -13,9 +13,9 @@ import pandas as pd
 
 from clouds import charts, config, curves, documents, evaluations, schema, scores
 from clouds.charts import Line
+from clouds.config.rule import area
 from clouds.errors import InputError
 from clouds.evaluations import Evaluation
-from clouds.rules import area
 from clouds.text import counted, decimal
 
 _PAGE = "compare.html"

@@ -9,7 +9,7 @@ areas in the submission's pixels; on `network` the masks are resized last.
 import tensorflow as tf
 
 from clouds import components, sieve
-from clouds.rules import Rule
+from clouds.config.rule import Rule
 
 
 def draw(

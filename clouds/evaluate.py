@@ -17,7 +17,6 @@ from clouds import (
     evaluations,
     metrics,
     postprocess,
-    rules,
     run,
     schema,
     scores,
@@ -25,7 +24,8 @@ from clouds import (
     trials,
     tuner,
 )
-from clouds.rules import Rule
+from clouds.config import rule as rule_of
+from clouds.config.rule import Rule
 from clouds.tally import Tally
 from clouds.text import counted
 from clouds.trials import Trial
@@ -154,7 +154,7 @@ def _title(trial: Trial) -> str:
 def _note(settings: config.Evaluation, facts: dict) -> str:
     """Says by which rule masks were drawn, and if it knew these images."""
     folder, source = settings.run[0], facts["rule_source"]
-    text = rules.told(source, folder)
+    text = rule_of.told(source, folder)
     if not facts["tuned_on_these_images"]:
         return text
     text += " It was tuned on these very images: they look better than others will."

@@ -19,11 +19,11 @@ from clouds import (
     ensemble,
     evaluations,
     manifest,
-    rules,
     run,
     signatures,
     warmup,
 )
+from clouds.config import rule as rule_of
 from clouds.errors import InputError
 from clouds.runtime import locks
 from clouds.signatures import Signature
@@ -85,7 +85,7 @@ def export(settings: config.Export) -> Path:
         manifest.write_text(str(out / MODELS), models_config(versions(out)))
         manifest.write_text(str(out / BATCHING), _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")
-    print(rules.told(settings.rule_source(tuned is not None), settings.run[0]))
+    print(rule_of.told(settings.rule_source(tuned is not None), settings.run[0]))
     if precision != predicted:
         print(
             f"It computes in {precision}, bin/predict in {predicted}: some pixels of "

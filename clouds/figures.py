@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from clouds import plots, rules, schema
-from clouds.rules import Rule
+from clouds import plots, schema
+from clouds.config import rule as rule_of
+from clouds.config.rule import Rule
 
 _GREY = "#666666"
 _BASELINES = {"all_empty": ("all empty", "v"), "best_constant": ("best constant", "D")}
@@ -122,7 +123,7 @@ def _mark(ax: Axes, threshold, size, last, mark) -> None:
         arrow = {**mark, "marker": ">", "markersize": 9}
         box = {"facecolor": "white", "alpha": 0.85, "pad": 1.5, "edgecolor": "none"}
         options = {"textcoords": "offset points", "ha": "right", "va": "center"}
-        text = f"{mark['label']}: {rules.area(size)}"
+        text = f"{mark['label']}: {rule_of.area(size)}"
         ax.annotate(text, (last, threshold), (-8, 0), bbox=box, **options)
         ax.plot([last], [threshold], clip_on=False, **arrow)
     else:

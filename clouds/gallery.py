@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from clouds import drawing, polygons, schema
+from clouds.config.rule import Rule
 from clouds.evaluations import Evaluation
-from clouds.rules import Rule
 from clouds.trials import Batch, Trial
 
 KINDS = {

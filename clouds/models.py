@@ -17,9 +17,9 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from clouds import protocol
+from clouds.config.rule import Rule
 from clouds.errors import InputError
 from clouds.protocol import Refusal, Spec
-from clouds.rules import Rule
 
 FILE = "saved_model.pb"
 FILES = "image_bytes"

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from clouds import components, sieve
+from clouds.config.rule import Scope
 from clouds.errors import InputError
-from clouds.rules import Scope
 
 Numbers = float | Sequence[float] | tf.Tensor
 """One number for all labels, or C numbers, one a label."""

@@ -19,15 +19,15 @@ from clouds import (
     geojson,
     outputs,
     postprocess,
-    rules,
     run,
     schema,
     sources,
 )
+from clouds.config import rule as rule_of
+from clouds.config.rule import Rule
 from clouds.errors import InputError
 from clouds.journal import Entry, Journal
 from clouds.results import Results
-from clouds.rules import Rule
 from clouds.runtime import locks, progress
 from clouds.sources import Batch, Source
 from clouds.text import counted
@@ -77,7 +77,7 @@ def predict(settings: config.Prediction) -> int:
                 )
                 return 0
             results.check()
-        print(rules.told(settings.rule_source(tuned is not None), settings.run[0]))
+        print(rule_of.told(settings.rule_source(tuned is not None), settings.run[0]))
         if settings.geojson and not settings.bbox:
             print(geojson.IN_PIXELS)
         batch_entries = _predictor(settings, rule)

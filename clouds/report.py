@@ -20,15 +20,15 @@ from clouds import (
     evaluations,
     gallery,
     manifest,
-    rules,
     run,
     schema,
     trials,
 )
 from clouds.charts import Line
+from clouds.config import rule as rule_of
+from clouds.config.rule import Rule
 from clouds.errors import InputError
 from clouds.evaluations import Evaluation
-from clouds.rules import Rule
 
 FILE = "report.html"
 
@@ -91,7 +91,7 @@ def report(settings: config.Report) -> None:
         facts=_facts(settings.run),
         charts=_charts(found.facts) if found else None,
         outdated=outdated,
-        rule=rules.told(found.facts["rule_source"], settings.run) if found else None,
+        rule=rule_of.told(found.facts["rule_source"], settings.run) if found else None,
         kinds=gallery.KINDS,
         **fields,
     )
@@ -232,7 +232,9 @@ def _tuning(folder: str) -> dict | None:
     told = [
         {
             "chosen": chosen.of_label(k),
-            "areas": {n: rules.area(rule.min_sizes[k]) for n, rule in by_name.items()},
+            "areas": {
+                n: rule_of.area(rule.min_sizes[k]) for n, rule in by_name.items()
+            },
         }
         for k in range(len(schema.LABELS))
     ]

@@ -27,9 +27,9 @@ import tensorflow as tf
 from clouds import __version__, checkpoints, config, manifest, pixels, unet
 from clouds.checkpoints import Progress
 from clouds.config import Training
+from clouds.config.rule import Rule
 from clouds.errors import InputError
 from clouds.manifest import Manifest
-from clouds.rules import Rule
 from clouds.runtime import files
 
 CONFIG = config.FILE

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from clouds import components
 from clouds.components import Runs
+from clouds.config.rule import Scope
 from clouds.errors import InputError
-from clouds.rules import Scope
 
 _BLACK = 2
 _ROUNDING = 1e-3

@@ -19,8 +19,8 @@ import keras
 import tensorflow as tf
 
 from clouds import drawing, pixels, postprocess, schema
+from clouds.config.rule import Rule
 from clouds.kernels import UpsampledConv2D
-from clouds.rules import Rule
 
 DEFAULT = "serving_default"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clouds.rules import Scope
+from clouds.config.rule import Scope
 from clouds.slices import Found
 
 

@@ -23,8 +23,8 @@ import pandas as pd
 import tensorflow as tf
 
 from clouds import figures, postprocess, run, schema, scores, slices, tuning
+from clouds.config.rule import Rule, Scope, area
 from clouds.errors import InputError
-from clouds.rules import Rule, Scope, area
 from clouds.text import counted, decimal
 from clouds.trials import Trial
 from clouds.tuning import CrossFit

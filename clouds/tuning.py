@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clouds import slices, splits, sweep
+from clouds.config.rule import NOTHING, Rule, Scope
 from clouds.errors import InputError
-from clouds.rules import NOTHING, Rule, Scope
 from clouds.slices import Found
 
 SIZES = tuple(range(0, 61500, 1500))

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from clouds import cards
 from clouds.config import Training
-from clouds.rules import NOTHING, Rule
+from clouds.config.rule import NOTHING, Rule
 from clouds.schema import LABELS
 
 NAMES = (*LABELS, "mean")

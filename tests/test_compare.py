@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from clouds import cli, compare, config, documents, evaluations, schema
-from clouds.rules import NOTHING
+from clouds.config.rule import NOTHING
 from clouds.run import WEIGHTS
 
 

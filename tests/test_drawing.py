@@ -7,8 +7,8 @@ import references
 import tensorflow as tf
 
 from clouds import drawing, postprocess
+from clouds.config.rule import Rule
 from clouds.errors import InputError
-from clouds.rules import Rule
 
 THRESHOLDS = (0.3, 0.5, 0.55, 0.9)
 MIN_SIZES = (0, 3, 10, 40)

@@ -14,7 +14,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from clouds import cards, cli, export, pixels, table, warmup
 from clouds import run as run_folder
-from clouds.rules import Rule
+from clouds.config.rule import Rule
 from clouds.scenes import scene
 
 OPS = ROOT / "tests/addons/serving_ops.txt"

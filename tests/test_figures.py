@@ -4,7 +4,7 @@ import pytest
 from conftest import legends_beside_their_panels
 
 from clouds import figures, schema
-from clouds.rules import NOTHING, Rule
+from clouds.config.rule import NOTHING, Rule
 
 _NAMES = ("dice", "dice_non_empty", "empty_found", "empty_right", "iou", "precision")
 

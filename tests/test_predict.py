@@ -19,13 +19,13 @@ from clouds import (
     pixels,
     postprocess,
     rle,
-    rules,
     schema,
     table,
     unet,
 )
 from clouds import run as run_folder
-from clouds.rules import Rule
+from clouds.config import rule
+from clouds.config.rule import Rule
 from clouds.runtime import locks
 
 SIZE = schema.SUBMISSION_SIZE
@@ -454,9 +454,9 @@ def test_what_masks_are_drawn_by_and_count_in_is_told(images, run, tmp_path, cap
         assert predict(run, images, tmp_path / name, "--overlays", 0, *flags) == 0
         return capsys.readouterr().out.splitlines()[:-1]
 
-    assert told("default") == [rules.told("default", str(run))]
+    assert told("default") == [rule.told("default", str(run))]
     assert told("flags", "--top", 0.6, "--geojson", "--bbox=-61,5,-40,19") == [
-        rules.told("flags", str(run))
+        rule.told("flags", str(run))
     ]
     tuned = shutil.copytree(run, tmp_path / "run")
     run_folder.save_rule(tuned, Rule(), {})
@@ -464,7 +464,7 @@ def test_what_masks_are_drawn_by_and_count_in_is_told(images, run, tmp_path, cap
     first, second = told("tuned", "--geojson")
     assert first == f"Masks are drawn by the rule tuned for {tuned}."
     assert second.startswith(pixels)
-    assert told("both", "--gap", "keep") == [rules.told("tuned and flags", str(tuned))]
+    assert told("both", "--gap", "keep") == [rule.told("tuned and flags", str(tuned))]
 
 
 def test_probabilities_that_are_no_numbers_are_refused(images, tmp_path, capsys):

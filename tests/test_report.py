@@ -7,7 +7,7 @@ import pytest
 import small
 
 from clouds import cli, curves, schema
-from clouds.rules import Rule
+from clouds.config.rule import Rule
 from clouds.run import WEIGHTS
 
 

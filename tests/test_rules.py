@@ -1,7 +1,7 @@
 import pytest
 
+from clouds.config.rule import NOTHING, Rule
 from clouds.errors import InputError
-from clouds.rules import NOTHING, Rule
 
 
 def test_lists_of_json_become_tuples():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from clouds import checkpoints, config, run
+from clouds.config.rule import Rule
 from clouds.errors import InputError
-from clouds.rules import Rule
 
 settings = config.Training(records="r", run="x", size=(64, 96), precision="float32")
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from clouds import drawing, pixels, rle, schema, signatures
-from clouds.rules import Rule
+from clouds.config.rule import Rule
 from clouds.scenes import scene
 
 SIZE = (24, 36)

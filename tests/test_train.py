@@ -29,7 +29,7 @@ from clouds import (
     unet,
 )
 from clouds import run as module
-from clouds.rules import Rule
+from clouds.config.rule import Rule
 from clouds.runtime import files, locks
 
 rng = np.random.default_rng(0)

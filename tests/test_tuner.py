@@ -8,8 +8,8 @@ import pytest
 import small
 
 from clouds import drawing, metrics, run, schema, trials, tuner
+from clouds.config.rule import NOTHING, Rule
 from clouds.errors import InputError
-from clouds.rules import NOTHING, Rule
 
 ROWS = [*schema.LABELS, "mean"]
 pytestmark = pytest.mark.usefixtures("smooth_network")

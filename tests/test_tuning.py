@@ -7,8 +7,8 @@ import pytest
 from references import maps
 
 from clouds import metrics, postprocess, schema, slices, tuning
+from clouds.config.rule import NOTHING, Rule
 from clouds.errors import InputError
-from clouds.rules import NOTHING, Rule
 
 LEVELS = np.linspace(0.1, 0.9, 5)[:, None] + [0.0, 0.03]
 SCOPES = ["component", "image"]

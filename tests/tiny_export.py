@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from clouds import signatures
-from clouds.rules import Rule
+from clouds.config.rule import Rule
 
 SIZE = 64, 96
 RULE = Rule(min_sizes=(100,) * 4, gap=False)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clouds import rules, schema
+from clouds import schema
+from clouds.config import rule as rule_of
 from clouds.config.fields import (
     IMAGES,
     Box,
@@ -24,8 +25,8 @@ from clouds.config.fields import (
     shown,
     within_one,
 )
+from clouds.config.rule import Rule
 from clouds.errors import InputError
-from clouds.rules import Rule
 
 _OF_RULE = ("threshold", "min_size", "top", "top_scope", "gap", "clean_on")
 
@@ -56,7 +57,7 @@ class _Judgement:
         "if not given, the run's tuned one, or none",
         None,
     )
-    top_scope: rules.Scope | None = flag(
+    top_scope: rule_of.Scope | None = flag(
         "where it must: within the component, or anywhere in the image; if not given, "
         "the run's tuned one, or component",
         None,
@@ -66,7 +67,7 @@ class _Judgement:
         "orbits; keep: it stays; if not given, the run's tuned one, or cut",
         None,
     )
-    clean_on: rules.Grid | None = flag(
+    clean_on: rule_of.Grid | None = flag(
         "grid on which components are cleaned and counted: submission, 350x525, or as "
         "in the notebook network, before resizing; if not given, the run's tuned one, "
         "or submission",
