@@ -30,7 +30,7 @@ def files(folder, count):
         return [path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"))]
     import cv2
 
-    from clouds import scenes
+    from clouds.data import scenes
 
     drawn = (scenes.scene(seed, (1400, 2100))[0] for seed in range(count))
     return [cv2.imencode(".jpg", each[..., ::-1])[1].tobytes() for each in drawn]

@@ -1,6 +1,6 @@
 """Times the pipeline against the notebook's generator, and beside a training step.
 
-First, images a second: `clouds.data.train_batches` on records of 320x480, without
+First, images a second: `clouds.data.pipeline.train_batches` on records of 320x480, without
 augmentation, which runs on the device; and a generator that does the notebook's
 work on the same full-resolution images: reads and resizes JPEGs, paints four
 masks at 1400x2100 and resizes them, augments with albumentations or does not.
@@ -46,20 +46,21 @@ WAIT = 0.02
 
 def prepare(options, folder):
     """Makes the records in `folder`, and the csv and images that they are made of."""
-    from clouds import config, convert
+    from clouds import config
+    from clouds.data import make_tfrecords
 
     csv, images = peers.repeat(options.data, folder, options.copies)
     settings = config.Records(csv=str(csv), images=str(images), out=f"{folder}/records")
     with contextlib.redirect_stdout(sys.stderr):
-        convert.convert(settings)
+        make_tfrecords.convert(settings)
 
 
 def batches_of(folder, size):
     """The pipeline."""
-    from clouds import data, manifest
+    from clouds.data import manifest, pipeline
 
     records = f"{folder}/records"
-    return data.train_batches(records, manifest.read(records), size)
+    return pipeline.train_batches(records, manifest.read(records), size)
 
 
 def time_ours(options, one_core):

@@ -17,18 +17,9 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from clouds import (  # noqa: E402
-    data,
-    drawing,
-    kernels,
-    manifest,
-    pixels,
-    run,
-    scores,
-    signatures,
-    unet,
-)
+from clouds import drawing, kernels, run, scores, signatures, unet
 from clouds.config.rule import Rule  # noqa: E402
+from clouds.data import manifest, pipeline, preprocessing
 
 
 class Shift(keras.layers.Layer):
@@ -50,7 +41,7 @@ def load(folder, size, precision, *, fold=False):
     if fold:
         network = folded(network)
     images = keras.Input((*size, 3), dtype="uint8")
-    logits = network(pixels.prepare(images, run.settings(folder).preprocess))
+    logits = network(preprocessing.prepare(images, run.settings(folder).preprocess))
     found = keras.layers.Activation("sigmoid", dtype="float32")(logits)
     return keras.Model(images, found)
 
@@ -134,7 +125,7 @@ def dice(predict, folder, records, size):
         true, drawn = tf.cast(truth, tf.int32), tf.cast(drawn, tf.int32)
         return [tf.reduce_sum(each, (1, 2)) for each in (true, drawn, true * drawn)]
 
-    batches = data.evaluation_batches(records, known, "val", 16, size=size)
+    batches = pipeline.evaluation_batches(records, known, "val", 16, size=size)
     for fields in tqdm(batches, "Dice", total=-(-known.examples("val") // 16)):
         areas = judge(fields["image"], fields["truth"])
         found.append(scores.dice(*(area.numpy() for area in areas)))

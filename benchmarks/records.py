@@ -5,7 +5,7 @@ First, in one process with one thread: the full-resolution images to records of
 same reduction, 1/4. Both take turns in each round; a ratio is of one round. Then
 where that time goes, part by part.
 
-Second, `clouds.convert.convert` on the images under many names, with one worker
+Second, `clouds.data.make_tfrecords.convert` on the images under many names, with one worker
 (in the process) and with several: the rate is the slope of the examples' arrival
 times after the first quarter, so that the start of the pool, shown beside it,
 does not count.
@@ -37,7 +37,7 @@ TARGETS = {"imread": 1.5, "workers": 1.8}
 def convert(csv, images, out, workers, in_processes):
     """Converts with another `startup.in_processes`; returns when it began."""
     from clouds import config
-    from clouds import convert as convert_module
+    from clouds.data import make_tfrecords as convert_module
 
     settings = config.Records(
         csv=str(csv), images=str(images), out=str(out), workers=workers
@@ -99,7 +99,8 @@ def parts_of(tasks):
     """The parts of making a record, each alone on what the part before it gave."""
     import tensorflow as tf
 
-    from clouds import images, pixels, records, rle
+    from clouds import rle
+    from clouds.data import image_files, preprocessing, records
 
     def decode(contents):
         return tf.io.decode_jpeg(
@@ -117,10 +118,10 @@ def parts_of(tasks):
     def compress(planes):
         return [records.compress(plane) for plane in planes]
 
-    read = tf.function(images.read)
-    resize = tf.function(lambda image: pixels.resize(image, SIZE))
+    read = tf.function(image_files.read)
+    resize = tf.function(lambda image: preprocessing.resize(image, SIZE))
     files = [tf.constant(task[0]) for task in tasks]
-    contents = [images.read(file) for file in files]
+    contents = [image_files.read(file) for file in files]
     decoded = [decode(content) for content in contents]
     resized = [resize(image) for image in decoded]
     runs = [parse(task) for task in tasks]

@@ -21,18 +21,9 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from clouds import (  # noqa: E402
-    config,
-    drawing,
-    pixels,
-    postprocess,
-    run,
-    schema,
-    signatures,
-    unet,
-    weights,
-)
+from clouds import config, drawing, postprocess, run, schema, signatures, unet, weights
 from clouds.config.rule import Rule  # noqa: E402
+from clouds.data import preprocessing
 
 
 def as_run(source, size, folder):
@@ -71,7 +62,7 @@ def write_parts(folder, settings, precision, path):
 
     def each(contents):
         return tf.map_fn(
-            lambda one: pixels.decode(pixels.limited(one), size)[0],
+            lambda one: preprocessing.decode(preprocessing.limited(one), size)[0],
             contents,
             fn_output_signature=tf.TensorSpec([*size, 3], tf.uint8),
         )

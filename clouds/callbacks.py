@@ -16,10 +16,11 @@ from typing import NoReturn
 import keras
 import numpy as np
 
-from clouds import checkpoints, config, data, logs, optimizers, run
+from clouds import checkpoints, config, logs, optimizers, run
 from clouds.checkpoints import Progress
+from clouds.data import pipeline
+from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.manifest import Manifest
 
 
 def make(
@@ -121,9 +122,9 @@ class Watch(keras.callbacks.Callback):
         """Raises the error of a batch."""
         settings, step = self.settings, self.done + batch
         source = (settings.records, self.records, settings.batch_size // settings.hosts)
-        names = data.train_names(
+        names = pipeline.train_names(
             *source,
-            self.epoch * data.steps(*source, hosts=settings.hosts) + step,
+            self.epoch * pipeline.steps(*source, hosts=settings.hosts) + step,
             seed=settings.seed,
             cache=settings.cache,
             host=settings.host_index,

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from clouds import __version__, pixels, schema
+from clouds import __version__, schema
 from clouds.config import Training
 from clouds.config.rule import Rule, area
+from clouds.data import preprocessing
 from clouds.text import counted
 
 MODEL, SIGNATURES = "model_card.md", "signature.md"
@@ -62,7 +63,7 @@ def signatures(
     return _SIGNATURES.format(
         version=version,
         rows="\n".join(rows),
-        most=f"{pixels.MOST_PIXELS:,}",
+        most=f"{preprocessing.MOST_PIXELS:,}",
         grid=_GRID,
         labels=", ".join(schema.LABELS),
     )

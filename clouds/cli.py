@@ -17,9 +17,9 @@ from clouds.errors import InputError, MissingError, did_you_mean
 from clouds.runtime import files, interrupts, startup
 
 COMMANDS = {
-    "make_scenes": (config.Sample, "clouds.sample", "write"),
+    "make_scenes": (config.Sample, "clouds.data.make_scenes", "write"),
     "describe": (config.Description, "clouds.statistics", "describe"),
-    "make_tfrecords": (config.Records, "clouds.convert", "convert"),
+    "make_tfrecords": (config.Records, "clouds.data.make_tfrecords", "convert"),
     "train": (config.Training, "clouds.train", "train"),
     "evaluate": (config.Evaluation, "clouds.evaluate", "evaluate"),
     "report": (config.Report, "clouds.report", "report"),

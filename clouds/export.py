@@ -13,17 +13,9 @@ from pathlib import Path
 
 import keras
 
-from clouds import (
-    cards,
-    config,
-    ensemble,
-    evaluations,
-    manifest,
-    run,
-    signatures,
-    warmup,
-)
+from clouds import cards, config, ensemble, evaluations, run, signatures, warmup
 from clouds.config import rule as rule_of
+from clouds.data import manifest
 from clouds.errors import InputError
 from clouds.runtime import locks
 from clouds.signatures import Signature

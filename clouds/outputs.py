@@ -16,7 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clouds import config, geojson, plots, rle, schema, table
+from clouds import config, geojson, plots, rle, schema
+from clouds.data import annotations
 from clouds.journal import Entry
 
 SUBMISSIONS = PLAIN, CLEANED = "submission.csv", "submission_post.csv"
@@ -183,7 +184,7 @@ def submission(path: Path, of_entry: str, orders: dict) -> Iterator[Add]:
     """
     with _replacing(path) as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(table.COLUMNS)
+        rows.writerow(annotations.COLUMNS)
 
         def add(entry: Entry) -> None:
             texts = getattr(entry, of_entry)

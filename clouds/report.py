@@ -19,7 +19,6 @@ from clouds import (
     documents,
     evaluations,
     gallery,
-    manifest,
     run,
     schema,
     trials,
@@ -27,6 +26,7 @@ from clouds import (
 from clouds.charts import Line
 from clouds.config import rule as rule_of
 from clouds.config.rule import Rule
+from clouds.data import manifest
 from clouds.errors import InputError
 from clouds.evaluations import Evaluation
 

@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import client, config, geojson, images, outputs, pixels, schema
+from clouds import client, config, geojson, outputs, schema
 from clouds.client import Answer, Client
+from clouds.data import image_files, preprocessing
 from clouds.errors import InputError
 from clouds.journal import Entry, Journal
 from clouds.patience import Busy, Patience, Rejected
@@ -128,7 +129,7 @@ def _find(places: Sequence[str]) -> dict[str, str]:
             name = posixpath.basename(urllib.parse.unquote(path)) or "image"
             here = {name: place}
         else:
-            here = images.find(place, config.IMAGES_ASKED)
+            here = image_files.find(place, config.IMAGES_ASKED)
         if twice := found.keys() & here.keys():
             name = min(twice)
             raise InputError(
@@ -166,7 +167,7 @@ def _check_box(settings: config.Request, place: str, patience: Patience) -> None
     if isinstance(contents, Exception):
         return
     with contextlib.suppress(tf.errors.OpError):
-        shape = pixels.decode(contents, schema.SUBMISSION_SIZE)[1].numpy()
+        shape = preprocessing.decode(contents, schema.SUBMISSION_SIZE)[1].numpy()
         if doubt := geojson.doubt(settings.bbox, shape):
             print(f"request: warning: {doubt}", file=sys.stderr)
 
@@ -228,7 +229,7 @@ def _read(place: str, patience: Patience) -> bytes | Exception:
                 lambda seconds: client.fetch(place, seconds, _MOST_BYTES)
             )
         else:
-            contents = images.read(tf.constant(place)).numpy()
+            contents = image_files.read(tf.constant(place)).numpy()
         if contents.startswith(_KNOWN):
             return contents
         image = tf.io.decode_image(contents, 3, expand_animations=False)
@@ -283,7 +284,7 @@ def _shown(place: str) -> np.ndarray:
     contents = _read(place, Patience(0, 60))
     if isinstance(contents, Exception):
         return np.zeros((*schema.SUBMISSION_SIZE, 3), np.uint8)
-    return pixels.decode(contents, schema.SUBMISSION_SIZE)[0].numpy()
+    return preprocessing.decode(contents, schema.SUBMISSION_SIZE)[0].numpy()
 
 
 def _batched(names, size: int) -> Iterator[list[str]]:

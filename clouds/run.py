@@ -24,12 +24,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import __version__, checkpoints, config, manifest, pixels, unet
+from clouds import __version__, checkpoints, config, unet
 from clouds.checkpoints import Progress
 from clouds.config import Training
 from clouds.config.rule import Rule
+from clouds.data import manifest, preprocessing
+from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.manifest import Manifest
 from clouds.runtime import files
 
 CONFIG = config.FILE
@@ -256,7 +257,7 @@ def load(
             f"({str(error).splitlines()[0]}). Train again with --overwrite."
         ) from error
     images = keras.Input((*chosen.size, 3), dtype="uint8", name="images")
-    logits = network(pixels.prepare(images, chosen.preprocess))
+    logits = network(preprocessing.prepare(images, chosen.preprocess))
     probabilities = keras.layers.Activation("sigmoid", dtype="float32")(logits)
     return keras.Model(images, probabilities, name=name)
 

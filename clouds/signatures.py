@@ -18,8 +18,9 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from clouds import drawing, pixels, postprocess, schema
+from clouds import drawing, postprocess, schema
 from clouds.config.rule import Rule
+from clouds.data import preprocessing
 from clouds.kernels import UpsampledConv2D
 
 DEFAULT = "serving_default"
@@ -53,10 +54,12 @@ def build(
     predict = settled(network)
 
     def decode(contents):
-        return pixels.decode(pixels.limited(contents), size, exact=exact)[0]
+        return preprocessing.decode(preprocessing.limited(contents), size, exact=exact)[
+            0
+        ]
 
     def resize(image):
-        return pixels.resize(image, size, exact=exact)
+        return preprocessing.resize(image, size, exact=exact)
 
     def answer(images):
         probabilities = predict(images)

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from clouds import data, images, manifest, pixels, schema, table
+from clouds import schema
 from clouds.config import Prediction, Training
+from clouds.data import annotations, image_files, manifest, pipeline, preprocessing
 from clouds.errors import InputError
 
 _AHEAD = 2
@@ -76,8 +77,8 @@ def of_records(settings: Prediction, trained: Training) -> Source:
     read = manifest.read(folder, labelled=False)
 
     def batches(wanted: Callable[[str], bool], size=trained.size) -> Iterator[Batch]:
-        with data.damage_named(folder, read):
-            for batch in data.test_batches(
+        with pipeline.damage_named(folder, read):
+            for batch in pipeline.test_batches(
                 folder, read, settings.batch_size, size=size
             ):
                 names = [name.decode() for name in batch["name"].numpy()]
@@ -102,17 +103,17 @@ def of_files(settings: Prediction, trained: Training) -> Source:
     Raises:
       InputError: there are none, or not those that are named.
     """
-    found = images.find(settings.images)
+    found = image_files.find(settings.images)
     sample = settings.sample_submission
     orders = _orders(sample) if sample else {}
     names = list(orders or found)
-    files = images.pick(found, names, sample, settings.images)
+    files = image_files.pick(found, names, sample, settings.images)
     files = dict(zip(names, files, strict=True))
 
     def decode(file: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.device("CPU:0"):
             exact = trained.decode == "exact"
-            return pixels.decode(images.read(file), size, exact=exact)
+            return preprocessing.decode(image_files.read(file), size, exact=exact)
 
     def shape() -> tuple[int, int] | None:
         try:
@@ -131,7 +132,7 @@ def of_files(settings: Prediction, trained: Training) -> Source:
             try:
                 return traced(tf.constant(files[name])).numpy()
             except tf.errors.OpError:
-                return str(images.undecodable(files[name]))
+                return str(image_files.undecodable(files[name]))
 
         of_all = (
             names[first : first + settings.batch_size]
@@ -160,7 +161,7 @@ def _gathered(names: list[str], loaded: Iterator) -> Batch:
 
 def _orders(path: str) -> dict[str, list[int]]:
     """The images of a sample submission, each with the order of its labels."""
-    sample = table.read(path)
+    sample = annotations.read(path)
     for name, rows in zip(sample.images, sample.rows, strict=True):
         if rows.max() - rows.min() >= len(schema.LABELS):
             raise InputError(

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import components, config, plots, rle, run, schema, table
+from clouds import components, config, plots, rle, run, schema
+from clouds.data import annotations
 from clouds.errors import InputError
 from clouds.runtime import progress
 from clouds.text import counted
@@ -111,9 +112,9 @@ def describe(settings: config.Description) -> dict[str, pd.DataFrame]:
       InputError: the csv cannot be read, or a text breaks the format; the message
         names its row and run.
     """
-    read = table.read(settings.csv)
+    read = annotations.read(settings.csv)
     counts, areas = count(read), measure(read, settings.grid)
-    if doubt := table.doubt(read, settings.grid):
+    if doubt := annotations.doubt(read, settings.grid):
         print(f"describe: warning: {doubt}", file=sys.stderr)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -141,7 +142,7 @@ def describe(settings: config.Description) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def count(read: table.Table) -> Counts:
+def count(read: annotations.Table) -> Counts:
     """Counts rows, images, masks, and which labels go together.
 
     Args:
@@ -172,7 +173,7 @@ def count(read: table.Table) -> Counts:
     )
 
 
-def measure(read: table.Table, grid: rle.Size) -> Areas:
+def measure(read: annotations.Table, grid: rle.Size) -> Areas:
     """Parses every text and measures the masks and their components.
 
     Args:

@@ -1,6 +1,6 @@
 """Checks a submission as the competition would, and names every fault of it.
 
-A submission is the csv of `clouds.table`, uncompressed, whose runs count on
+A submission is the csv of `clouds.data.annotations`, uncompressed, whose runs count on
 `schema.SUBMISSION_SIZE`. Rows are numbered as in an editor; the header is row 1.
 """
 
@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from clouds import config, rle, schema, table
+from clouds import config, rle, schema
+from clouds.data import annotations
 from clouds.errors import InputError
 from clouds.text import counted
 
@@ -60,7 +61,9 @@ def check(settings: config.SubmissionCheck) -> None:
     rows, faults = _rows(path)
     faults += _name_faults(rows, path)
     if settings.sample_submission:
-        faults += _order_faults(rows, path, table.read(settings.sample_submission))
+        faults += _order_faults(
+            rows, path, annotations.read(settings.sample_submission)
+        )
     runs, broken = _runs(rows, settings)
     faults += broken
     if faults:
@@ -83,11 +86,11 @@ def _rows(path: str) -> tuple[list[Row], list[Fault]]:
         for line in (line.removesuffix("\r") for line in lines)
     ]
     faults = []
-    if not fields or fields[0] != table.COLUMNS:
+    if not fields or fields[0] != annotations.COLUMNS:
         received = f"'{lines[0].strip()[:80]}'" if lines else "an empty file"
-        names = ",".join(table.COLUMNS)
+        names = ",".join(annotations.COLUMNS)
         text = f"The header must be {names}. Received: {received}, in {path}, row 1."
-        if not fields or len(fields[0]) != len(table.COLUMNS):
+        if not fields or len(fields[0]) != len(annotations.COLUMNS):
             # Without the two columns all rows are at fault, which tells no more.
             raise InputError(f"{text} Write those two columns, and no index.")
         faults.append(Fault("header", 1, f"{text} Correct it."))
@@ -98,7 +101,7 @@ def _rows(path: str) -> tuple[list[Row], list[Fault]]:
         )
     rows = []
     for number, row in enumerate(fields[1:], 2):
-        if len(row) == len(table.COLUMNS):
+        if len(row) == len(annotations.COLUMNS):
             rows.append(Row(number, *row))
             continue
         received = f"{len(row)} fields" if row != [""] else "an empty line"
@@ -175,7 +178,7 @@ def _incomplete(numbers: dict[str, int], path: str) -> list[Fault]:
     ]
 
 
-def _order_faults(rows: list[Row], path: str, sample: table.Table) -> list[Fault]:
+def _order_faults(rows: list[Row], path: str, sample: annotations.Table) -> list[Fault]:
     wanted = {
         f"{image}_{label}": int(number)
         for image, numbers in zip(sample.images, sample.rows, strict=True)

@@ -41,7 +41,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from clouds import figures, manifest, run, schema, scores, tally
+from clouds import figures, run, schema, scores, tally
+from clouds.data import manifest
 from clouds.tally import Bins, Images, Tally
 from clouds.text import counted
 

@@ -17,13 +17,10 @@ from clouds import (
     callbacks,
     checkpoints,
     config,
-    data,
     devices,
     losses,
-    manifest,
     metrics,
     optimizers,
-    pixels,
     resnet,
     run,
     schema,
@@ -33,6 +30,7 @@ from clouds import (
     unet,
     weights,
 )
+from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.runtime import files as disk_files
 from clouds.runtime import locks, startup
@@ -55,7 +53,7 @@ class Trainer(keras.Model):
     def call(self, inputs, training=None):
         """(images uint8[B,H,W,3], masks uint8[B,H,W,C]) -> (logits, moved masks)."""
         images, masks = self.augmentation(inputs, training=training)
-        prepared = pixels.prepare(images, self.preprocess)
+        prepared = preprocessing.prepare(images, self.preprocess)
         return self.network(prepared, training=training), masks
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **options):
@@ -100,7 +98,7 @@ def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None
     settings = dataclasses.replace(settings, host_index=on.host, hosts=on.hosts)
     records = manifest.read(settings.records, fold=settings.fold)
     settings = _resolve(settings, records)
-    steps = data.steps(settings.records, records, settings.batch_size)
+    steps = pipeline.steps(settings.records, records, settings.batch_size)
     facts = run.facts(settings, records)
     run.check(settings, facts)
     found = None if settings.overwrite else checkpoints.load(Path(settings.run))
@@ -117,7 +115,7 @@ def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None
             trainer = build(settings, steps=steps, fresh=arrays is None)
         folder.mkdir(parents=True, exist_ok=True)
         with (
-            data.damage_named(settings.records, records),
+            pipeline.damage_named(settings.records, records),
             locks.sole_writer(str(folder), "--run"),
         ):
             _check_room(trainer, folder)
@@ -139,7 +137,7 @@ def _check_room(trainer: Trainer, folder: Path) -> None:
 
 
 def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> None:
-    val_batches = data.val_batches(
+    val_batches = pipeline.val_batches(
         settings.records, records, settings.batch_size, size=settings.size
     )
     examples = next(val_batches.take(1).as_numpy_iterator())
@@ -295,7 +293,7 @@ def _train_batches(settings: config.Training, records, first: int):
         cache = settings.cache
         if cache and cache != "memory":
             cache = stack.enter_context(tempfile.TemporaryDirectory(dir=cache))
-        yield data.train_batches(
+        yield pipeline.train_batches(
             settings.records,
             records,
             settings.batch_size // settings.hosts,

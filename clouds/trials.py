@@ -14,9 +14,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import data, ensemble, manifest, run, schema
+from clouds import ensemble, run, schema
+from clouds.data import manifest, pipeline
+from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.manifest import Manifest
 from clouds.runtime import progress
 
 
@@ -115,14 +116,14 @@ class Trial:
         """
         with progress.bar(desc=title, unit="image", total=self.images) as bar:
             for part, network in zip(self.parts, self._networks, strict=True):
-                batches = data.evaluation_batches(
+                batches = pipeline.evaluation_batches(
                     self.folder,
                     part.records,
                     self.split,
                     self.batch_size,
                     size=network.input_shape[1:3],
                 )
-                with data.damage_named(self.folder, part.records):
+                with pipeline.damage_named(self.folder, part.records):
                     for fields in batches.as_numpy_iterator():
                         yield _predicted(fields, network, part)
                         bar.update(len(fields["name"]))
@@ -140,7 +141,7 @@ class Trial:
           InputError: as `batches`.
         """
         for part, network in zip(self.parts, self._networks, strict=True):
-            batches = data.named_batches(
+            batches = pipeline.named_batches(
                 self.folder,
                 part.records,
                 self.split,
@@ -148,14 +149,14 @@ class Trial:
                 self.batch_size,
                 size=network.input_shape[1:3],
             )
-            with data.damage_named(self.folder, part.records):
+            with pipeline.damage_named(self.folder, part.records):
                 for fields in batches.as_numpy_iterator():
                     yield _predicted(fields, network, part)
 
     def truths(self) -> Iterator[tf.Tensor]:
         """The truth alone, uint8[B, H, W, C], in the same batches."""
         for part in self.parts:
-            yield from data.truth_batches(
+            yield from pipeline.truth_batches(
                 self.folder, part.records, self.split, self.batch_size
             )
 

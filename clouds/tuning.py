@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clouds import slices, splits, sweep
+from clouds import slices, sweep
 from clouds.config.rule import NOTHING, Rule, Scope
+from clouds.data import splits
 from clouds.errors import InputError
 from clouds.slices import Found
 

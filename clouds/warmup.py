@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from clouds import scenes
+from clouds.data import scenes
 
 FILE = "tf_serving_warmup_requests"
 

@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from clouds import scenes
+from clouds.data import scenes
 from clouds.runtime import startup
 from clouds.text import counted
 

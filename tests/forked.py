@@ -19,7 +19,9 @@ from clouds import cli
 from clouds.runtime import startup
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["clouds.train", "clouds.predict", "clouds.convert"])
+_FORKS.set_forkserver_preload(
+    ["clouds.train", "clouds.predict", "clouds.data.make_tfrecords"]
+)
 
 
 class Command:

@@ -3,7 +3,9 @@ import sys
 import pytest
 from conftest import make_tfrecords
 
-from clouds import beam, cli, convert, manifest
+from clouds import cli
+from clouds.data import beam, manifest
+from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.errors import InputError
 
 FIRST = "0000000.jpg"
@@ -64,7 +66,7 @@ def test_beam_makes_the_missing_shards_only(sample, whole, tmp_path):
     manifest.save(str(tmp_path), made._replace(shards=(kept, *missing)))
     assert cli.main(arguments) == 0
     expected = contents(whole) | {kept.name: b"not made again"}
-    del expected[convert.SPLIT]
+    del expected[make_tfrecords_module.SPLIT]
     assert contents(tmp_path) == expected
 
 
@@ -90,23 +92,23 @@ def test_bad_input_found_by_a_worker_is_one_line_and_leaves_nothing(
 def test_a_runner_that_fails_keeps_what_is_finished(
     sample, whole, tmp_path, monkeypatch
 ):
-    rows = (whole / convert.SPLIT).read_text().split()
+    rows = (whole / make_tfrecords_module.SPLIT).read_text().split()
     last = next(row.split(",")[0] for row in rows if row.endswith(",val"))
-    examples = convert._examples
+    examples = make_tfrecords_module._examples
 
     def examples_but_of_the_last(tasks):
         if any(row.images == [last] for _, row, _ in tasks):
             raise RuntimeError("the worker is lost")
         return examples(tasks)
 
-    monkeypatch.setattr(convert, "_examples", examples_but_of_the_last)
+    monkeypatch.setattr(make_tfrecords_module, "_examples", examples_but_of_the_last)
     arguments = on_beam(sample, tmp_path, "--shards", "3")
     with pytest.raises(RuntimeError, match="the worker is lost"):
         cli.main(arguments)
     cut_off = manifest.load(str(tmp_path))
     assert [bool(shard.sha256) for shard in cut_off.shards] == [True, True, True, False]
     assert not list(tmp_path.glob("*.part"))
-    monkeypatch.setattr(convert, "_examples", examples)
+    monkeypatch.setattr(make_tfrecords_module, "_examples", examples)
     assert cli.main(make_tfrecords(sample, tmp_path, "--shards", "3")) == 0
     assert contents(tmp_path) == contents(whole)
 
@@ -116,7 +118,7 @@ def test_an_interrupt_is_one_on_beam_too(sample, tmp_path, monkeypatch):
     def interrupted(tasks):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(convert, "_examples", interrupted)
+    monkeypatch.setattr(make_tfrecords_module, "_examples", interrupted)
     assert cli.main(on_beam(sample, tmp_path)) == 130
     assert not list(tmp_path.glob("*.part"))
 

@@ -14,7 +14,9 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, make_tfrecords
 
-from clouds import cli, config, convert, data, manifest, rle, schema, table
+from clouds import cli, config, rle, schema
+from clouds.data import annotations, manifest, pipeline
+from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.errors import InputError
 from clouds.runtime import locks, startup
 
@@ -31,7 +33,7 @@ def settings(sample, out, **changes):
 
 def names(folder, split):
     read = manifest.read(str(folder))
-    batches = data.evaluation_batches(str(folder), read, split, 7)
+    batches = pipeline.evaluation_batches(str(folder), read, split, 7)
     return [name.decode() for batch in batches for name in batch["name"].numpy()]
 
 
@@ -40,21 +42,23 @@ def test_every_image_is_on_one_side_of_the_split(sample, records):
     assert len(val) == 4
     assert val == sorted(val)
     assert train != sorted(train)
-    assert sorted(train + val) == sorted(table.read(str(sample / "train.csv")).images)
+    assert sorted(train + val) == sorted(
+        annotations.read(str(sample / "train.csv")).images
+    )
 
 
 def test_the_output_does_not_depend_on_the_number_of_workers(
     sample, records, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(convert, "_IMAGES_A_WORKER", 1)
-    convert.convert(settings(sample, tmp_path, workers=2))
+    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_A_WORKER", 1)
+    make_tfrecords_module.convert(settings(sample, tmp_path, workers=2))
     assert contents(tmp_path) == contents(records)
 
 
 def test_masks_are_sampled_from_the_csv_whatever_the_images_size(sample, records):
     read = manifest.read(str(records))
-    source = table.read(str(sample / "train.csv"))
-    (batch,) = data.evaluation_batches(str(records), read, "val", 4)
+    source = annotations.read(str(sample / "train.csv"))
+    (batch,) = pipeline.evaluation_batches(str(records), read, "val", 4)
     for name, masks in zip(batch["name"].numpy(), batch["masks"].numpy(), strict=True):
         for label, runs in enumerate(
             source.runs(source.images.index(name.decode()), (1400, 2100))
@@ -71,7 +75,7 @@ def test_masks_are_sampled_from_the_csv_whatever_the_images_size(sample, records
 
 
 def test_shards_share_out_the_train_images(sample, tmp_path):
-    convert.convert(settings(sample, tmp_path, shards=3))
+    make_tfrecords_module.convert(settings(sample, tmp_path, shards=3))
     made = manifest.read(str(tmp_path))
     assert [shard.examples for shard in made.of_split("train")] == [6, 5, 5]
     assert [shard.examples for shard in made.of_split("val")] == [4]
@@ -81,12 +85,12 @@ def test_an_interrupted_making_goes_on_with_the_missing_shards(
     sample, tmp_path, monkeypatch
 ):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    convert.convert(settings(sample, whole, shards=3))
+    make_tfrecords_module.convert(settings(sample, whole, shards=3))
 
     class Killed(BaseException):
         pass
 
-    made, examples = [], convert._examples
+    made, examples = [], make_tfrecords_module._examples
 
     def examples_until_killed(tasks):
         if len(made) == 8:
@@ -95,15 +99,15 @@ def test_an_interrupted_making_goes_on_with_the_missing_shards(
         return examples(tasks)
 
     monkeypatch.setattr(startup, "_CHUNK", 1)
-    monkeypatch.setattr(convert, "_examples", examples_until_killed)
+    monkeypatch.setattr(make_tfrecords_module, "_examples", examples_until_killed)
     with pytest.raises(Killed):
-        convert.convert(settings(sample, parts, shards=3))
+        make_tfrecords_module.convert(settings(sample, parts, shards=3))
     with pytest.raises(InputError, match="cut off"):
         manifest.read(str(parts))
-    monkeypatch.setattr(convert, "_examples", examples)
-    monkeypatch.setattr(convert, "_IMAGES_A_WORKER", 64)
+    monkeypatch.setattr(make_tfrecords_module, "_examples", examples)
+    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_A_WORKER", 64)
     first = (parts / "train-00000-of-00003.tfrecord").stat().st_mtime_ns
-    convert.convert(settings(sample, parts, shards=3))
+    make_tfrecords_module.convert(settings(sample, parts, shards=3))
     assert (parts / "train-00000-of-00003.tfrecord").stat().st_mtime_ns == first
     assert contents(parts) == contents(whole)
 
@@ -183,7 +187,7 @@ def test_an_error_in_a_worker_is_the_same_error(
     copy_of_sample, tmp_path, capsys, monkeypatch
 ):
     forked.in_workers(monkeypatch)
-    monkeypatch.setattr(convert, "_IMAGES_A_WORKER", 1)
+    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_A_WORKER", 1)
     spoil(copy_of_sample, FIRST, b"")
     arguments = make_tfrecords(copy_of_sample, tmp_path / "out")
     arguments[arguments.index("--workers") + 1] = "2"
@@ -215,8 +219,8 @@ def test_a_folder_of_other_records_is_refused_and_stays(
 
 
 def test_overwrite_replaces_other_records(sample, tmp_path):
-    convert.convert(settings(sample, tmp_path, shards=3))
-    convert.convert(settings(sample, tmp_path, overwrite=True))
+    make_tfrecords_module.convert(settings(sample, tmp_path, shards=3))
+    make_tfrecords_module.convert(settings(sample, tmp_path, overwrite=True))
     assert len(list(tmp_path.glob("train-*"))) == 1
     assert manifest.read(str(tmp_path)).examples("train") == 16
 
@@ -228,18 +232,18 @@ def test_a_folder_that_cannot_be_written_is_refused(sample, capsys, tmp_path):
 
 
 def test_records_in_folds_hold_each_image_once(sample, tmp_path):
-    convert.convert(settings(sample, tmp_path, folds=3))
+    make_tfrecords_module.convert(settings(sample, tmp_path, folds=3))
     sides = [manifest.read(str(tmp_path), fold=fold) for fold in range(3)]
     held = []
     for side in sides:
         assert side.examples("val") + side.examples("train") == 20
-        batches = data.evaluation_batches(str(tmp_path), side, "val", 7)
+        batches = pipeline.evaluation_batches(str(tmp_path), side, "val", 7)
         of_fold = {name for batch in batches for name in batch["name"].numpy()}
-        batches = data.evaluation_batches(str(tmp_path), side, "train", 7)
+        batches = pipeline.evaluation_batches(str(tmp_path), side, "train", 7)
         assert not of_fold & {n for batch in batches for n in batch["name"].numpy()}
         held += of_fold
     assert len(held) == len(set(held)) == 20
-    rows = (tmp_path / convert.SPLIT).read_text().splitlines()
+    rows = (tmp_path / make_tfrecords_module.SPLIT).read_text().splitlines()
     assert rows[0] == "image,split"
     assert rows[1].startswith("0000000.jpg,fold")
     assert len(rows) == 21
@@ -247,7 +251,7 @@ def test_records_in_folds_hold_each_image_once(sample, tmp_path):
 
 @pytest.mark.parametrize("fold", [None, 3, -1])
 def test_a_fold_that_is_not_there_is_refused(fold, sample, tmp_path):
-    convert.convert(settings(sample, tmp_path, folds=3))
+    make_tfrecords_module.convert(settings(sample, tmp_path, folds=3))
     with pytest.raises(InputError, match="--fold must be from 0 to 2"):
         manifest.read(str(tmp_path), fold=fold)
 
@@ -259,9 +263,10 @@ def test_records_without_folds_have_none(records):
 
 def test_the_split_is_written_for_others(sample, records):
     rows = dict(
-        row.split(",") for row in (records / convert.SPLIT).read_text().split()[1:]
+        row.split(",")
+        for row in (records / make_tfrecords_module.SPLIT).read_text().split()[1:]
     )
-    assert sorted(rows) == table.read(str(sample / "train.csv")).images
+    assert sorted(rows) == annotations.read(str(sample / "train.csv")).images
     val = [image for image, split in rows.items() if split == "val"]
     assert val == names(records, "val")
 
@@ -278,14 +283,16 @@ def zipped(sample, path, folder="train_images"):
 def test_images_in_a_zip_give_the_same_records(inside, sample, records, tmp_path):
     archive = zipped(sample, tmp_path / "clouds.zip")
     out = tmp_path / "out"
-    convert.convert(settings(sample, out, images=f"{archive}{inside}"))
+    make_tfrecords_module.convert(settings(sample, out, images=f"{archive}{inside}"))
     assert contents(out) == contents(records)
 
 
 def test_exact_decoding_is_the_notebooks(sample, tmp_path):
-    convert.convert(settings(sample, tmp_path, decode="exact", size=(30, 40)))
+    make_tfrecords_module.convert(
+        settings(sample, tmp_path, decode="exact", size=(30, 40))
+    )
     read = manifest.read(str(tmp_path))
-    (batch,) = data.evaluation_batches(str(tmp_path), read, "val", 4)
+    (batch,) = pipeline.evaluation_batches(str(tmp_path), read, "val", 4)
     for name, image in zip(batch["name"].numpy(), batch["image"].numpy(), strict=True):
         original = cv2.imread(str(sample / "train_images" / name.decode()))[..., ::-1]
         # JPEG at quality 95 lies between.
@@ -346,13 +353,13 @@ def test_a_grid_that_the_runs_speak_against_is_warned_of(
     flags = make_tfrecords(copy_of_sample, tmp_path / "right")
     assert cli.main(flags) == 0
     assert "warning" not in capsys.readouterr().err
-    source = table.read(str(copy_of_sample / "train.csv"))
+    source = annotations.read(str(copy_of_sample / "train.csv"))
     small = [
         f"{name}_{label},{rle.encode(rle.decode(text, schema.GRID)[::2, ::2])}\n"
         for name, texts in zip(source.images, source.texts, strict=True)
         for label, text in zip(schema.LABELS, texts, strict=True)
     ]
-    header = ",".join(table.COLUMNS) + "\n"
+    header = ",".join(annotations.COLUMNS) + "\n"
     (copy_of_sample / "train.csv").write_text(header + "".join(small))
     flags = make_tfrecords(copy_of_sample, tmp_path / "wrong")
     assert cli.main(flags) == 0
@@ -375,15 +382,17 @@ def test_a_second_run_into_the_same_folder_is_refused(sample, tmp_path, capsys):
 
 
 def test_records_go_to_any_file_system_of_tensorflow(sample, records):
-    convert.convert(settings(sample, "ram://records"))
+    make_tfrecords_module.convert(settings(sample, "ram://records"))
     read = manifest.read("ram://records")
     assert read == manifest.read(str(records))
-    batches = [len(images) for images, _ in data.val_batches("ram://records", read, 3)]
+    batches = [
+        len(images) for images, _ in pipeline.val_batches("ram://records", read, 3)
+    ]
     assert batches == [3, 1]
 
 
 def test_a_full_disk_keeps_what_is_finished(sample, tmp_path, monkeypatch, capsys):
-    examples, made = convert._examples, []
+    examples, made = make_tfrecords_module._examples, []
 
     def examples_until_full(tasks):
         made.extend(tasks)
@@ -392,10 +401,10 @@ def test_a_full_disk_keeps_what_is_finished(sample, tmp_path, monkeypatch, capsy
         return examples(tasks)
 
     monkeypatch.setattr(startup, "_CHUNK", 1)
-    monkeypatch.setattr(convert, "_examples", examples_until_full)
+    monkeypatch.setattr(make_tfrecords_module, "_examples", examples_until_full)
     arguments = make_tfrecords(sample, tmp_path, "--shards", "3")
     refused(capsys, arguments, "No space left")
-    monkeypatch.setattr(convert, "_examples", examples)
+    monkeypatch.setattr(make_tfrecords_module, "_examples", examples)
     assert (tmp_path / "train-00000-of-00003.tfrecord").exists()
     assert cli.main(arguments) == 0
     assert cli.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0
@@ -405,7 +414,7 @@ def test_killed_at_five_random_moments_the_records_are_those_of_an_undisturbed_r
     sample, tmp_path
 ):
     whole, out = tmp_path / "whole", tmp_path / "out"
-    convert.convert(settings(sample, whole, shards=8))
+    make_tfrecords_module.convert(settings(sample, whole, shards=8))
     flags = make_tfrecords(sample, out, "--shards", "8")
     random = np.random.default_rng(0)
     for _ in range(5):
@@ -434,7 +443,7 @@ def examples(tasks):
 
 
 if __name__ == "__main__":
-    convert = startup.load("clouds.convert")
+    convert = startup.load("clouds.data.make_tfrecords")
     convert._IMAGES_A_WORKER, startup._CHUNK = 1, 1
     convert._examples = examples
     sys.exit(cli.main(sys.argv[2:]))
@@ -492,9 +501,9 @@ def test_test_images_become_records_without_masks_in_the_order_of_the_csv(
     source = ["--csv", str(csv), "--images", str(sample / "test_images")]
     assert cli.main([*unlabelled(tmp_path), *source]) == 0
     read = manifest.read(str(tmp_path), labelled=False)
-    batches = data.test_batches(str(tmp_path), read, 2)
+    batches = pipeline.test_batches(str(tmp_path), read, 2)
     names = [name.decode() for b in batches for name in b["name"].numpy()]
-    assert names == table.read(str(csv)).images
+    assert names == annotations.read(str(csv)).images
     assert [sorted(batch) for batch in batches] == [["image", "name"]] * 2
     assert cli.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clouds import data, manifest
+from clouds.data import manifest, pipeline
 from clouds.errors import InputError
 
 
@@ -20,14 +20,14 @@ def take(batches, count):
 
 
 def test_training_batches_are_full_and_endless(source):
-    batches = take(data.train_batches(*source, 5), 10)
+    batches = take(pipeline.train_batches(*source, 5), 10)
     assert {images.shape for images, _ in batches} == {(5, 64, 96, 3)}
     assert {masks.shape for _, masks in batches} == {(5, 64, 96, 4)}
     assert all(part.dtype == np.uint8 for batch in batches for part in batch)
 
 
 def test_an_epoch_shows_each_image_once_in_a_new_order(source):
-    batches = take(data.train_batches(*source, 16), 2)
+    batches = take(pipeline.train_batches(*source, 16), 2)
     first, second = ([image.tobytes() for image in images] for images, _ in batches)
     assert len(set(first)) == 16
     assert set(first) == set(second)
@@ -36,7 +36,7 @@ def test_an_epoch_shows_each_image_once_in_a_new_order(source):
 
 def test_the_seed_fixes_the_order(source):
     one, same, other = (
-        take(data.train_batches(*source, 4, seed=seed), 8) for seed in (1, 1, 2)
+        take(pipeline.train_batches(*source, 4, seed=seed), 8) for seed in (1, 1, 2)
     )
     equal = [(a[0] == b[0]).all() for a, b in zip(one, same, strict=True)]
     assert all(equal)
@@ -44,21 +44,21 @@ def test_the_seed_fixes_the_order(source):
 
 
 def test_the_last_partial_batch_is_not_lost(source):
-    sizes = [len(images) for images, _ in data.val_batches(*source, 3)]
+    sizes = [len(images) for images, _ in pipeline.val_batches(*source, 3)]
     assert sizes == [3, 1]
-    assert data.val_batches(*source, 3).cardinality() == 2
+    assert pipeline.val_batches(*source, 3).cardinality() == 2
 
 
 def test_images_come_smaller_when_asked(source):
-    ((images, masks),) = take(data.val_batches(*source, 4, size=(32, 64)), 1)
+    ((images, masks),) = take(pipeline.val_batches(*source, 4, size=(32, 64)), 1)
     assert images.shape == (4, 32, 64, 3)
     assert masks.shape == (4, 32, 64, 4)
 
 
 def test_truth_alone_equals_truth_beside_images(source):
     for batch, truth in zip(
-        data.evaluation_batches(*source, "val", 3),
-        data.truth_batches(*source, "val", 3),
+        pipeline.evaluation_batches(*source, "val", 3),
+        pipeline.truth_batches(*source, "val", 3),
         strict=True,
     ):
         assert tf.reduce_all(batch["truth"] == truth)
@@ -67,20 +67,22 @@ def test_truth_alone_equals_truth_beside_images(source):
 def test_named_images_come_whole_and_in_the_records_order(source):
     whole = [
         batch
-        for batch in data.evaluation_batches(*source, "train", 1).as_numpy_iterator()
+        for batch in pipeline.evaluation_batches(
+            *source, "train", 1
+        ).as_numpy_iterator()
     ]
     chosen = whole[2:12:4]
     names = [batch["name"][0].decode() for batch in chosen[::-1]]
-    (found,) = data.named_batches(*source, "train", names, 9).as_numpy_iterator()
+    (found,) = pipeline.named_batches(*source, "train", names, 9).as_numpy_iterator()
     for key, values in found.items():
         expected = np.concatenate([batch[key] for batch in chosen])
         np.testing.assert_array_equal(values, expected)
-    assert list(data.named_batches(*source, "train", ["none.jpg"], 9)) == []
+    assert list(pipeline.named_batches(*source, "train", ["none.jpg"], 9)) == []
 
 
 def test_a_batch_larger_than_the_split_is_refused(source):
     with pytest.raises(InputError, match="17, with 16 images"):
-        data.train_batches(*source, 17)
+        pipeline.train_batches(*source, 17)
 
 
 def images_of(batches, count):
@@ -91,9 +93,9 @@ def images_of(batches, count):
 def test_a_cache_shows_the_same_images_in_a_new_order(cache, source, tmp_path):
     if cache == "disk":
         cache = str(tmp_path)
-    batches = data.train_batches(*source, 16, cache=cache)
+    batches = pipeline.train_batches(*source, 16, cache=cache)
     first, second = take(batches, 2)
-    assert images_of(data.train_batches(*source, 16), 1) == sorted(
+    assert images_of(pipeline.train_batches(*source, 16), 1) == sorted(
         image.tobytes() for image in first[0]
     )
     assert sorted(i.tobytes() for i in first[0]) == sorted(
@@ -104,20 +106,20 @@ def test_a_cache_shows_the_same_images_in_a_new_order(cache, source, tmp_path):
 
 def test_a_cache_that_does_not_fit_is_refused(source, monkeypatch):
     memory = types.SimpleNamespace(available=10_000)
-    monkeypatch.setattr(data.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(pipeline.psutil, "virtual_memory", lambda: memory)
     with pytest.raises(InputError, match=r"memory, with 0.0 GB free, for 0.0 GB"):
-        data.train_batches(*source, 16, cache="memory")
+        pipeline.train_batches(*source, 16, cache="memory")
 
 
 def test_hosts_share_out_the_images(source):
     parts = [
-        images_of(data.train_batches(*source, 4, host=host, hosts=2), 2)
+        images_of(pipeline.train_batches(*source, 4, host=host, hosts=2), 2)
         for host in range(2)
     ]
-    whole = images_of(data.train_batches(*source, 16), 1)
+    whole = images_of(pipeline.train_batches(*source, 16), 1)
     assert sorted(parts[0] + parts[1]) == whole
     with pytest.raises(InputError, match="with 8 images in .* for each of 2 hosts"):
-        data.train_batches(*source, 9, hosts=2)
+        pipeline.train_batches(*source, 9, hosts=2)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -130,9 +132,9 @@ def test_a_damaged_shard_is_named_when_it_is_read(split, records, tmp_path):
     read = manifest.read(str(copy))
     with (
         pytest.raises(InputError, match=f"{split}-00000-of-00001.tfrecord is damaged"),
-        data.damage_named(str(copy), read),
+        pipeline.damage_named(str(copy), read),
     ):
-        take(data.evaluation_batches(str(copy), read, split, 4).map(tuple_of), 9)
+        take(pipeline.evaluation_batches(str(copy), read, split, 4).map(tuple_of), 9)
 
 
 def tuple_of(batch):
@@ -142,7 +144,7 @@ def tuple_of(batch):
 def test_an_error_that_is_not_the_records_stays_what_it_is(source):
     with (
         pytest.raises(tf.errors.AbortedError),
-        data.damage_named(*source),
+        pipeline.damage_named(*source),
     ):
         raise tf.errors.AbortedError(None, None, "other")
 
@@ -151,9 +153,9 @@ def test_an_error_that_is_not_the_records_stays_what_it_is(source):
 @pytest.mark.parametrize("first", [1, 4, 7])
 def test_batches_from_a_later_one_on_are_those_of_the_whole(cache, first, source):
     options = {"seed": 3, "cache": cache}
-    whole = take(data.train_batches(*source, 5, **options), 9)[first:]
+    whole = take(pipeline.train_batches(*source, 5, **options), 9)[first:]
     tf.random.set_seed(5)
-    later = take(data.train_batches(*source, 5, first=first, **options), 9 - first)
+    later = take(pipeline.train_batches(*source, 5, first=first, **options), 9 - first)
     for one, other in zip(whole, later, strict=True):
         assert (one[0] == other[0]).all()
         assert (one[1] == other[1]).all()
@@ -162,17 +164,17 @@ def test_batches_from_a_later_one_on_are_those_of_the_whole(cache, first, source
 @pytest.mark.parametrize("cache", [None, "memory"])
 def test_the_names_of_a_batch_are_those_of_its_images(cache, source):
     found = {}
-    for batch in data.evaluation_batches(*source, "train", 4):
+    for batch in pipeline.evaluation_batches(*source, "train", 4):
         for name, image in zip(batch["name"].numpy(), batch["image"], strict=True):
             found[image.numpy().tobytes()] = name.decode()
-    batches = take(data.train_batches(*source, 5, seed=1, cache=cache), 4)
+    batches = take(pipeline.train_batches(*source, 5, seed=1, cache=cache), 4)
     for number, (images, _) in enumerate(batches):
-        names = data.train_names(*source, 5, number, seed=1, cache=cache)
+        names = pipeline.train_names(*source, 5, number, seed=1, cache=cache)
         assert names == [found[image.tobytes()] for image in images]
 
 
 def test_the_seed_zero_of_the_process_is_as_good_as_any(source):
-    batches = take(data.train_batches(*source, 4), 2)
+    batches = take(pipeline.train_batches(*source, 4), 2)
     tf.random.set_seed(0)
-    again = take(data.train_batches(*source, 4), 2)
+    again = take(pipeline.train_batches(*source, 4), 2)
     assert (batches[1][0] == again[1][0]).all()

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, RULE
 
-from clouds import cli, summary, table
+from clouds import cli, summary
+from clouds.data import annotations
 
 
 def run(command, *flags, backend="tensorflow"):
@@ -35,7 +36,7 @@ def test_real_images_become_two_valid_submissions(real_data, tmp_path):
     images = ("--images", fullres / "test_images", "--out", folder)
     run("predict", "--run", folder, *images, "--threshold", 0.2, "--min-size", 0)
     for name in ("submission.csv", "submission_post.csv"):
-        submission = table.read(str(folder / name))
+        submission = annotations.read(str(folder / name))
         assert submission.texts.shape == (3, 4)
         drawn = [submission.runs(image, (350, 525)) for image in range(3)]
         assert sum(len(runs) for labels in drawn for runs in labels) > 0
@@ -60,7 +61,7 @@ def test_a_network_trained_on_jax_scores_and_serves_the_same_on_tensorflow(
     images, model = sample / "test_images", tmp_path / "model"
     source = ("--run", tmp_path, *RULE)
     run("predict", *source, "--images", images, "--out", tmp_path / "found")
-    expected = table.read(str(tmp_path / "found" / "submission_post.csv")).texts
+    expected = annotations.read(str(tmp_path / "found" / "submission_post.csv")).texts
     assert cli.main(["export", *map(str, source), "--out", str(model)]) == 0
     serve = tf.saved_model.load(str(model / "1")).signatures["serving_default"]
     files = [path.read_bytes() for path in sorted(images.iterdir())]

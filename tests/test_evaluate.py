@@ -8,19 +8,9 @@ import pytest
 import small
 from conftest import make_tfrecords
 
-from clouds import (
-    cli,
-    config,
-    data,
-    evaluate,
-    manifest,
-    metrics,
-    postprocess,
-    schema,
-    summary,
-    tuner,
-)
+from clouds import cli, config, evaluate, metrics, postprocess, schema, summary, tuner
 from clouds import run as run_folder
+from clouds.data import manifest, pipeline
 from clouds.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("smooth_network")
@@ -49,7 +39,7 @@ def table(records, run):
 def truth(records):
     read = manifest.read(str(records))
     return np.concatenate(
-        [*data.truth_batches(str(records), read, "val", 2).as_numpy_iterator()]
+        [*pipeline.truth_batches(str(records), read, "val", 2).as_numpy_iterator()]
     )
 
 
@@ -64,7 +54,7 @@ def written(folder):
 
 def test_the_network_is_judged_at_the_submissions_size(table, truth, records, run):
     read = manifest.read(str(records))
-    (batch,) = data.evaluation_batches(str(records), read, "val", 4)
+    (batch,) = pipeline.evaluation_batches(str(records), read, "val", 4)
     probabilities = run_folder.load(str(run)).predict_on_batch(batch["image"])
     probabilities = postprocess.resize(probabilities, (350, 525))
     assert truth.shape == (4, 350, 525, 4)
@@ -115,7 +105,7 @@ def test_the_notebooks_dice_is_pooled_over_each_batch(table, records, run):
     read = manifest.read(str(records))
     network = run_folder.load(str(run))
     rows = []
-    for batch in data.evaluation_batches(str(records), read, "val", 3):
+    for batch in pipeline.evaluation_batches(str(records), read, "val", 3):
         masks = batch["masks"].numpy().astype("f8")
         soft = network.predict_on_batch(batch["image"]).astype("f8")
         for axes in ((0, 1, 2), None):

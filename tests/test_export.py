@@ -12,10 +12,11 @@ from conftest import ROOT, RULE
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from clouds import cards, cli, export, pixels, table, warmup
+from clouds import cards, cli, export, warmup
 from clouds import run as run_folder
 from clouds.config.rule import Rule
-from clouds.scenes import scene
+from clouds.data import annotations, preprocessing
+from clouds.data.scenes import scene
 
 OPS = ROOT / "tests/addons/serving_ops.txt"
 
@@ -95,7 +96,7 @@ def texts_of_predict(jpegs, folder, *runs):
         (images / f"{index:02}.jpg").write_bytes(contents)
     flags = ["--run", *map(str, runs), "--images", str(images), "--out", str(out)]
     assert cli.main(["predict", *flags, *RULE, "--overlays", "0"]) == 0
-    return table.read(str(out / "submission_post.csv")).texts
+    return annotations.read(str(out / "submission_post.csv")).texts
 
 
 def texts_of_export(folder, jpegs):
@@ -211,7 +212,7 @@ def test_a_session_answers_alike_which_a_plain_saved_model_does_not(
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def serve(contents):
-        image, _ = pixels.decode(contents[0], network.input_shape[1:3])
+        image, _ = preprocessing.decode(contents[0], network.input_shape[1:3])
         return {"probabilities": network(image[None])}
 
     tf.saved_model.save(network, str(tmp_path), signatures=serve)

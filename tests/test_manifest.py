@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from clouds import manifest, schema
+from clouds import schema
+from clouds.data import manifest
 from clouds.errors import InputError
 
 plan = manifest.Manifest(

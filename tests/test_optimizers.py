@@ -10,16 +10,14 @@ from clouds import (
     checkpoints,
     cli,
     config,
-    data,
     losses,
-    manifest,
     metrics,
     optimizers,
-    pixels,
     run,
     train,
     unet,
 )
+from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 
 OPTIONS = {"records": "records", "run": "run", "learning_rate": 0.01}
@@ -133,10 +131,12 @@ def test_the_moving_average_of_the_weights_is_validated_and_kept(
     flags += ["--learning-rate", "0.1", "--ema-momentum", "0.9"]
     assert cli.main(["train", *of_run, *flags, *more]) == 0
     folder = str(records)
-    ((images, masks),) = data.val_batches(folder, manifest.read(folder), 4)
+    ((images, masks),) = pipeline.val_batches(folder, manifest.read(folder), 4)
     facts = json.loads((tmp_path / run.FACTS).read_text())
     kept = run.load(str(tmp_path))
-    logits = kept.get_layer("unet_resnet34")(pixels.prepare(images), training=False)
+    logits = kept.get_layer("unet_resnet34")(
+        preprocessing.prepare(images), training=False
+    )
     loss = float(losses.bce_dice(masks, logits))
     assert loss == pytest.approx(facts["best"]["val_loss"], rel=1e-4)
     _, arrays = checkpoints.load(tmp_path)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clouds import pixels, scenes
+from clouds.data import preprocessing, scenes
 
 image, _ = scenes.scene(0, (96, 144))
 
@@ -13,7 +13,9 @@ def encoded(suffix=".jpg", pixels=image[..., ::-1], *options):
 
 
 def decode(contents, size):
-    return [tensor.numpy() for tensor in pixels.decode(tf.constant(contents), size)]
+    return [
+        tensor.numpy() for tensor in preprocessing.decode(tf.constant(contents), size)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,13 +66,13 @@ def test_bytes_that_are_no_whole_image_are_an_error(contents):
 def test_the_graph_decodes_as_eager_code_does():
     contents = encoded()
     dataset = tf.data.Dataset.from_tensors(contents)
-    (in_graph, _) = next(iter(dataset.map(lambda c: pixels.decode(c, (32, 48)))))
+    (in_graph, _) = next(iter(dataset.map(lambda c: preprocessing.decode(c, (32, 48)))))
     assert (in_graph.numpy() == decode(contents, (32, 48))[0]).all()
 
 
 def test_preparing_scales_to_the_unit_interval_or_not_at_all():
     batch = image[None]
-    unit = np.array(pixels.prepare(batch))
+    unit = np.array(preprocessing.prepare(batch))
     assert unit.dtype == np.float32
     np.testing.assert_allclose(unit, batch.astype(np.float32) / 255, rtol=1e-6)
-    assert (np.array(pixels.prepare(batch, "raw")) == batch).all()
+    assert (np.array(preprocessing.prepare(batch, "raw")) == batch).all()

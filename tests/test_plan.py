@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from clouds import config, plan, schema, table
+from clouds import config, schema
+from clouds.data import annotations, plan
 
 images = [f"{n:03}.jpg" for n in np.random.default_rng(0).permutation(50)]
 texts = np.where(np.random.default_rng(1).random((50, 4)) < 0.5, "1 1", "")
@@ -14,7 +15,7 @@ def source(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("contents")
     settings = config.Records(csv=str(path), images="i", out="o")
-    return settings, table.Table(images, texts.astype(object), texts, str(path))
+    return settings, annotations.Table(images, texts.astype(object), texts, str(path))
 
 
 def test_every_image_has_one_place(source):
@@ -28,7 +29,7 @@ def test_every_image_has_one_place(source):
 def test_the_plan_does_not_depend_on_the_order_of_the_csv(source):
     settings, read = source
     order, manifest = plan.make(settings, read)
-    turned = table.Table(images[::-1], read.texts[::-1], read.rows, read.path)
+    turned = annotations.Table(images[::-1], read.texts[::-1], read.rows, read.path)
     again, same = plan.make(settings, turned)
     assert same == manifest
     for part, of_turned in zip(order, again, strict=True):

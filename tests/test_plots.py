@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from conftest import legends_beside_their_panels
 
-from clouds import plots, scenes, schema
+from clouds import plots, schema
+from clouds.data import scenes
 
 
 def test_the_history_becomes_a_picture(tmp_path):

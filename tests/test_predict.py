@@ -16,16 +16,15 @@ from clouds import (
     ensemble,
     journal,
     outputs,
-    pixels,
     postprocess,
     rle,
     schema,
-    table,
     unet,
 )
 from clouds import run as run_folder
 from clouds.config import rule
 from clouds.config.rule import Rule
+from clouds.data import annotations, preprocessing
 from clouds.runtime import locks
 
 SIZE = schema.SUBMISSION_SIZE
@@ -90,7 +89,7 @@ def test_both_submissions_have_a_row_for_each_image_and_label(sample, run, tmp_p
     assert predict(run, images, tmp_path, "--min-size", 50, "--overlays", 8) == 0
     assert set(contents(tmp_path)) == {*SUBMISSIONS, "overlays.png", "predict.json"}
     for name in SUBMISSIONS:
-        read = table.read(str(tmp_path / name))
+        read = annotations.read(str(tmp_path / name))
         assert read.images == names_of(images)
         drawn = [read.runs(image, SIZE) for image in range(3)]
         assert sum(len(runs) for labels in drawn for runs in labels) > 0
@@ -103,11 +102,11 @@ def test_the_rows_are_what_the_networks_say(sample, run, other_run, tmp_path, fl
     flags = ("--threshold", 0.3, 0.4, 0.5, 0.6, "--min-size", 50, "--gap", "keep")
     flags += ("--batch-size", 2, *(["--flips"] if flips else []))
     assert predict(runs, images, tmp_path, *flags) == 0
-    plain, cleaned = (table.read(str(tmp_path / name)) for name in SUBMISSIONS)
+    plain, cleaned = (annotations.read(str(tmp_path / name)) for name in SUBMISSIONS)
     network = ensemble.load([str(folder) for folder in runs], flips=flips)
     thresholds = np.float32([0.3, 0.4, 0.5, 0.6])
     for image, name in enumerate(plain.images):
-        decoded, _ = pixels.decode((images / name).read_bytes(), (64, 96))
+        decoded, _ = preprocessing.decode((images / name).read_bytes(), (64, 96))
         probabilities = network.predict_on_batch(decoded[None])
         probabilities = postprocess.resize(probabilities, SIZE).numpy()
         kept = postprocess.clean(probabilities, thresholds, 50).numpy()
@@ -134,7 +133,7 @@ def test_images_of_any_size_and_kind_are_predicted(run, tmp_path):
     }.items():
         cv2.imwrite(str(images / name), image)
     assert predict(run, images, tmp_path / "out") == 0
-    read = table.read(str(tmp_path / "out" / "submission.csv"))
+    read = annotations.read(str(tmp_path / "out" / "submission.csv"))
     assert read.images == ["a.png", "b.jpeg", "c.jpg", "d.TIF", "e.bmp"]
 
 
@@ -181,8 +180,8 @@ def test_unreadable_images_have_no_rows_and_are_tried_again(
     assert [line.split(":")[0] for line in listed] == [names[1], names[4]]
     readable = [name for name in names if name not in (names[1], names[4])]
     for name in SUBMISSIONS:
-        assert table.read(str(out / name)).images == readable
-    before = table.read(str(out / "submission.csv"))
+        assert annotations.read(str(out / name)).images == readable
+    before = annotations.read(str(out / "submission.csv"))
     for name in readable:
         # Of those that are done only the drawing would need them.
         (images / name).write_bytes(b"")
@@ -193,7 +192,7 @@ def test_unreadable_images_have_no_rows_and_are_tried_again(
     assert predict(*arguments) == 0
     assert capsys.readouterr().err == ""
     assert not (out / "unreadable.txt").exists()
-    after = table.read(str(out / "submission.csv"))
+    after = annotations.read(str(out / "submission.csv"))
     assert after.images == names
     kept = [names.index(name) for name in readable]
     assert (after.texts[kept] == before.texts).all()
@@ -340,7 +339,7 @@ def test_a_finished_folder_is_left_alone_unless_it_shall_be_overwritten(
     assert contents(out) == before
     assert predict(run, images, out, "--overwrite") == 0
     assert set(contents(out)) == {*SUBMISSIONS, "predict.json"}
-    assert table.read(str(out / "submission.csv")).images == names_of(images)
+    assert annotations.read(str(out / "submission.csv")).images == names_of(images)
 
 
 def test_a_submission_that_was_removed_is_made_again(images, run, tmp_path):
@@ -388,7 +387,7 @@ def test_all_forms_say_the_same(images, run, tmp_path):
     flags = ("--probabilities", "npz", "--masks", "--geojson", "--coco")
     flags += ("--min-size", 50, "--gap", "keep")
     assert predict(run, images, tmp_path / "out", *flags) == 0
-    cleaned = table.read(str(tmp_path / "out" / "submission_post.csv"))
+    cleaned = annotations.read(str(tmp_path / "out" / "submission_post.csv"))
     scores = {}
     coco = json.loads((tmp_path / "out" / "coco.json").read_text())
     for one in coco["annotations"]:

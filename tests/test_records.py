@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clouds import manifest, records, scenes
+from clouds.data import manifest, records, scenes
 from clouds.errors import InputError
 
 SIZE, TRUTH = (32, 48), (35, 52)

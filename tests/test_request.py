@@ -11,8 +11,9 @@ import grpc_server
 import pytest
 import tiny_export
 
-from clouds import cli, request, rle, schema, table
+from clouds import cli, request, rle, schema
 from clouds.client import Answer
+from clouds.data import annotations
 from clouds.patience import Busy, Lost, Patience, Rejected
 
 GONE = "127.0.0.1:9"
@@ -46,7 +47,7 @@ def test_a_folder_becomes_a_submission_and_what_is_torn_is_told(
     (listed,) = (tmp_path / "unreadable.txt").read_text().splitlines()
     assert listed.startswith("c.jpg: Image must be") and listed.count("c.jpg") == 1
     assert f"request: {pictures}/c.jpg: Image must be" in shown.err
-    read = table.read(str(tmp_path / "submission_post.csv"))
+    read = annotations.read(str(tmp_path / "submission_post.csv"))
     assert read.images == ["a.jpg", "b.png", "d.webp", "e.tif"]
     fish = [rle.decode(row[0], schema.SUBMISSION_SIZE) for row in read.texts]
     assert fish[0].sum() > 10_000
@@ -84,7 +85,7 @@ def test_zips_files_patterns_and_urls_are_asked_about(server, pictures, tmp_path
         files.shutdown()
         thread.join()
     assert status == 0
-    names = table.read(str(tmp_path / "out" / "submission_post.csv")).images
+    names = annotations.read(str(tmp_path / "out" / "submission_post.csv")).images
     assert names == ["z.jpg", "b.png", "a.jpg", "d.webp"]
 
 
@@ -221,7 +222,7 @@ def test_what_was_answered_before_a_server_was_lost_is_written_and_not_asked_aga
     watch(1, Lost("gone"))
     assert ask(server, out, *images, flags=flags) == 3
     assert "The same command asks about that alone" in capsys.readouterr().err
-    assert table.read(str(out / "submission_post.csv")).images == ["a.jpg"]
+    assert annotations.read(str(out / "submission_post.csv")).images == ["a.jpg"]
     assert "gone" in (out / "unreadable.txt").read_text()
     asked = watch()
     assert ask(server, out, *images, flags=flags) == 0
@@ -257,7 +258,7 @@ def test_an_interrupted_request_goes_on_and_nothing_else_is_mixed_in(
     asked = watch()
     assert ask(server, out, *images, flags=flags) == 0
     assert len(asked) == 2
-    names = table.read(str(out / "submission_post.csv")).images
+    names = annotations.read(str(out / "submission_post.csv")).images
     assert names == ["a.jpg", "b.png", "z.jpg"]
     assert not (out / "request.jsonl.part").exists()
 

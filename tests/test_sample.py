@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from clouds import cli, rle, scenes, table
+from clouds import cli, rle
+from clouds.data import annotations, scenes
 
 
 def test_the_csv_describes_the_scenes_on_the_competitions_grid(sample):
-    read = table.read(str(sample / "train.csv"))
+    read = annotations.read(str(sample / "train.csv"))
     assert read.images[:2] == ["0000000.jpg", "0000001.jpg"]
     _, masks = scenes.scene(1, (96, 144))
     for label, runs in enumerate(read.runs(1, (1400, 2100))):
@@ -23,7 +24,7 @@ def test_the_images_are_the_scenes(sample):
 
 
 def test_test_scenes_are_others_and_stand_in_the_sample_submission(sample):
-    read = table.read(str(sample / "sample_submission.csv"))
+    read = annotations.read(str(sample / "sample_submission.csv"))
     assert read.images == ["0000014.jpg", "0000015.jpg", "0000016.jpg"]
     names = sorted(path.name for path in (sample / "test_images").iterdir())
     assert names == read.images
@@ -108,7 +109,7 @@ def test_files_that_are_no_samples_are_refused_and_stay(name, tmp_path, capsys):
     assert refusal.count("\n") == 1
     assert contents(tmp_path) == {name: b"precious"}
     assert draw(tmp_path, "--overwrite") == 0
-    assert len(table.read(str(tmp_path / "train.csv")).images) == 3
+    assert len(annotations.read(str(tmp_path / "train.csv")).images) == 3
     assert ("real.jpg" in name) == theirs.read_bytes().startswith(b"precious")
 
 
@@ -130,5 +131,5 @@ def test_a_sample_of_other_settings_is_refused_or_gives_way(tmp_path, capsys):
     assert contents(tmp_path) == before
     assert draw(tmp_path, "--train", "2", "--overwrite") == 0
     names = sorted(path.name for path in (tmp_path / "train_images").iterdir())
-    assert names == [*table.read(str(tmp_path / "train.csv")).images, "mine.jpg"]
+    assert names == [*annotations.read(str(tmp_path / "train.csv")).images, "mine.jpg"]
     assert len(list((tmp_path / "test_images").iterdir())) == 1

@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from clouds import scenes, schema
+from clouds import schema
+from clouds.data import scenes
 from clouds.errors import InputError
 
 SMALL = (128, 192)

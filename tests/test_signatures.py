@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from clouds import drawing, pixels, rle, schema, signatures
+from clouds import drawing, rle, schema, signatures
 from clouds.config.rule import Rule
-from clouds.scenes import scene
+from clouds.data import preprocessing
+from clouds.data.scenes import scene
 
 SIZE = (24, 36)
 RULE = Rule(thresholds=(0.4, 0.4, 0.3, 0.4), min_sizes=(300, 300, 300, 0))
@@ -63,7 +64,7 @@ def answer(served):
 @pytest.mark.parametrize("exact", [False, True])
 def test_bytes_go_the_way_of_training_and_prediction(network, exact):
     served = functions(network, exact=exact)
-    image, _ = pixels.decode(tf.constant(PNG), SIZE, exact=exact)
+    image, _ = preprocessing.decode(tf.constant(PNG), SIZE, exact=exact)
     probabilities = network(image[None])
     _, text = drawing.write(probabilities, RULE, image[None], schema.SUBMISSION_SIZE)
     assert all(text.numpy()[0])
@@ -131,7 +132,7 @@ def test_images_of_every_kind_are_answered_as_their_pixels(served, contents, see
     answer = served["probabilities"](tf.constant([contents]))["probabilities"]
     assert answer.shape == (1, *SIZE, 4)
     if seen is not None:
-        expected, _ = pixels.decode(tf.constant(written(seen)), SIZE)
+        expected, _ = preprocessing.decode(tf.constant(written(seen)), SIZE)
         off = np.abs(answer[0, ..., :3].numpy() * 255 - expected.numpy())
         assert off.mean() < (4 if contents.startswith(b"\xff\xd8") else 0.01)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clouds import splits
+from clouds.data import splits
 from clouds.errors import InputError
 
 present = np.random.default_rng(0).random((1003, 4)) < [0.5, 0.4, 0.5, 0.7]

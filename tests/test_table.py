@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from clouds import rle, scenes, schema, table
+from clouds import rle, schema
+from clouds.data import annotations, scenes
 from clouds.errors import InputError
 
 HEADER = "Image_Label,EncodedPixels\n"
@@ -18,31 +19,33 @@ def write(tmp_path, *rows, header=HEADER):
 
 def test_texts_stand_in_the_order_of_the_labels(tmp_path):
     rows = [f"b_1.png_{label},{n} 1\n" for n, label in enumerate(schema.LABELS, 1)]
-    read = table.read(write(tmp_path, *ROWS, *reversed(rows)))
+    read = annotations.read(write(tmp_path, *ROWS, *reversed(rows)))
     assert read.images == ["a.jpg", "b_1.png"]
     assert read.texts[1].tolist() == ["1 1", "2 1", "3 1", "4 1"]
     assert read.rows[1].tolist() == [9, 8, 7, 6]
 
 
 def test_an_empty_field_is_an_absent_label(tmp_path):
-    read = table.read(write(tmp_path, *ROWS[:3], "a.jpg_Sugar,\n"))
+    read = annotations.read(write(tmp_path, *ROWS[:3], "a.jpg_Sugar,\n"))
     assert read.present.tolist() == [[True, True, True, False]]
 
 
 def test_an_image_may_be_called_nan(tmp_path):
     rows = [f"nan_{label},\n" for label in schema.LABELS]
-    assert table.read(write(tmp_path, *rows)).images == ["nan"]
+    assert annotations.read(write(tmp_path, *rows)).images == ["nan"]
 
 
 @pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zip"])
 def test_a_compressed_csv_is_read_as_it_is(tmp_path, ending):
     path = tmp_path / f"train.csv.{ending}"
     pd.read_csv(write(tmp_path, *ROWS), dtype=str).to_csv(path, index=False)
-    assert table.read(str(path)).images == ["a.jpg"]
+    assert annotations.read(str(path)).images == ["a.jpg"]
 
 
 def test_a_broken_text_is_named_by_row_and_run(tmp_path):
-    read = table.read(write(tmp_path, *ROWS[:2], "a.jpg_Gravel,1 2 2 2\n", ROWS[3]))
+    read = annotations.read(
+        write(tmp_path, *ROWS[:2], "a.jpg_Gravel,1 2 2 2\n", ROWS[3])
+    )
     with pytest.raises(InputError, match=r"run 2, in .*train.csv, row 4"):
         read.runs(0, (3, 4))
 
@@ -63,27 +66,27 @@ def test_a_broken_text_is_named_by_row_and_run(tmp_path):
 )
 def test_rows_that_do_not_fit_are_refused(tmp_path, rows, message):
     with pytest.raises(InputError, match=message):
-        table.read(write(tmp_path, *rows))
+        annotations.read(write(tmp_path, *rows))
 
 
 def test_other_columns_are_refused(tmp_path):
     with pytest.raises(InputError, match="Received: id,mask"):
-        table.read(write(tmp_path, "a,b\n", header="id,mask\n"))
+        annotations.read(write(tmp_path, "a,b\n", header="id,mask\n"))
 
 
 def test_a_file_that_is_no_csv_is_refused(tmp_path):
     path = tmp_path / "train.csv.gz"
     path.write_bytes(b"no gzip")
     with pytest.raises(InputError, match="cannot be read"):
-        table.read(str(path))
+        annotations.read(str(path))
     empty = tmp_path / "empty.csv"
     empty.write_bytes(b"")
     with pytest.raises(InputError, match="empty.csv', which is empty"):
-        table.read(str(empty))
+        annotations.read(str(empty))
     binary = tmp_path / "binary.csv"
     binary.write_bytes(bytes(range(256)) * 9)
     with pytest.raises(InputError):
-        table.read(str(binary))
+        annotations.read(str(binary))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
@@ -91,12 +94,14 @@ def test_text_of_another_encoding_is_told_so(tmp_path, encoding):
     path = tmp_path / "train.csv"
     path.write_text(HEADER + "".join(ROWS) + "ä.jpg_Fish,\n", encoding)
     with pytest.raises(InputError, match="must be UTF-8 text.*as UTF-16 and"):
-        table.read(str(path))
+        annotations.read(str(path))
 
 
 @pytest.mark.parametrize("blank", ["\n", "  \n", "\r\n", ",\n"])
 def test_blank_lines_are_passed_over(tmp_path, blank):
-    read = table.read(write(tmp_path, blank, *ROWS[:2], blank, *ROWS[2:], blank, blank))
+    read = annotations.read(
+        write(tmp_path, blank, *ROWS[:2], blank, *ROWS[2:], blank, blank)
+    )
     assert read.images == ["a.jpg"]
     assert read.texts.tolist() == [["1 2"] * 4]
     assert read.rows.tolist() == [[3, 4, 6, 7]]
@@ -104,13 +109,13 @@ def test_blank_lines_are_passed_over(tmp_path, blank):
 
 def test_a_missing_csv_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"must be a file.*none.csv', which is not th"):
-        table.read(str(tmp_path / "none.csv"))
+        annotations.read(str(tmp_path / "none.csv"))
     with pytest.raises(InputError, match="which is a folder"):
-        table.read(str(tmp_path))
+        annotations.read(str(tmp_path))
 
 
 def test_the_real_csv_has_the_figures_of_its_readme(real_data):
-    read = table.read(str(real_data / "train.csv.xz"))
+    read = annotations.read(str(real_data / "train.csv.xz"))
     assert read.texts.size == 12852
     assert len(read.images) == 3213
     assert read.present.sum() == 6853
@@ -118,7 +123,7 @@ def test_the_real_csv_has_the_figures_of_its_readme(real_data):
 
 def test_a_csv_is_read_from_any_file_system_of_tensorflow(tmp_path):
     tf.io.gfile.copy(write(tmp_path, *ROWS), "ram://table/train.csv")
-    assert table.read("ram://table/train.csv").images == ["a.jpg"]
+    assert annotations.read("ram://table/train.csv").images == ["a.jpg"]
 
 
 def masked(tmp_path, *masks):
@@ -128,7 +133,7 @@ def masked(tmp_path, *masks):
         for image, mask in enumerate(masks)
         for label in schema.LABELS
     ]
-    return table.read(write(tmp_path, *rows))
+    return annotations.read(write(tmp_path, *rows))
 
 
 def drawn(seed, size):
@@ -140,14 +145,14 @@ def drawn(seed, size):
 @pytest.mark.parametrize("size", [(700, 1050), (350, 525), (320, 480)])
 def test_runs_of_another_grid_speak_against_the_one_given(tmp_path, size):
     read = masked(tmp_path, *(mask for seed in range(3) for mask in drawn(seed, size)))
-    doubt = table.doubt(read, schema.GRID)
+    doubt = annotations.doubt(read, schema.GRID)
     assert "Received: 1400x2100, but" in doubt
     assert f"train.csv start about {size[0]} pixels after" in doubt
 
 
 def test_runs_along_the_rows_speak_against_their_grid(tmp_path):
     read = masked(tmp_path, *(mask.T for mask in drawn(0, (350, 525))))
-    assert "in columns 525 high" in table.doubt(read, (350, 525))
+    assert "in columns 525 high" in annotations.doubt(read, (350, 525))
 
 
 def test_nothing_speaks_against_the_grid_of_a_handful_of_masks(tmp_path):
@@ -159,26 +164,32 @@ def test_nothing_speaks_against_the_grid_of_a_handful_of_masks(tmp_path):
     speck[3, 4] = True
     drawn_masks = [mask for seed in range(8) for mask in drawn(seed, size)]
     for mask in (*drawn_masks, stripes, two, low, high, noise, speck, speck & False):
-        assert table.doubt(masked(tmp_path, mask), size) is None
+        assert annotations.doubt(masked(tmp_path, mask), size) is None
 
 
 def test_of_the_real_csv_only_the_wrong_grid_is_doubted(real_data):
-    read = table.read(str(real_data / "train.csv.xz"))
-    assert table.doubt(read, schema.GRID) is None
+    read = annotations.read(str(real_data / "train.csv.xz"))
+    assert annotations.doubt(read, schema.GRID) is None
     for image in range(40):
-        assert table.doubt(read.one(image), schema.GRID) is None
+        assert annotations.doubt(read.one(image), schema.GRID) is None
     for grid in ((2100, 1400), (1410, 2115), (2800, 4200)):
-        assert "columns 1400 high" in table.doubt(read, grid)
+        assert "columns 1400 high" in annotations.doubt(read, grid)
 
 
 @pytest.mark.parametrize("text", ["1 1", "5 100 2000 7"])
 def test_a_sample_submission_in_place_of_masks_is_doubted(text, tmp_path):
     names = [f"{image}.jpg_{label}" for image in "ab" for label in schema.LABELS]
-    read = table.read(write(tmp_path, *(f"{name},{text}\n" for name in names)))
-    assert "For images without masks give --unlabelled" in table.doubt(
+    read = annotations.read(write(tmp_path, *(f"{name},{text}\n" for name in names)))
+    assert "For images without masks give --unlabelled" in annotations.doubt(
         read, schema.GRID
     )
     drawn = [f"{name},{k} 1\n" for k, name in enumerate(names, 1)]
-    assert table.doubt(table.read(write(tmp_path, *drawn)), schema.GRID) is None
+    assert (
+        annotations.doubt(annotations.read(write(tmp_path, *drawn)), schema.GRID)
+        is None
+    )
     empty = [f"{name},\n" for name in names]
-    assert table.doubt(table.read(write(tmp_path, *empty)), schema.GRID) is None
+    assert (
+        annotations.doubt(annotations.read(write(tmp_path, *empty)), schema.GRID)
+        is None
+    )

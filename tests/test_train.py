@@ -20,16 +20,14 @@ from clouds import (
     checkpoints,
     cli,
     config,
-    data,
     losses,
-    manifest,
     metrics,
-    pixels,
     train,
     unet,
 )
 from clouds import run as module
 from clouds.config.rule import Rule
+from clouds.data import manifest, pipeline, preprocessing
 from clouds.runtime import files, locks
 
 rng = np.random.default_rng(0)
@@ -82,14 +80,14 @@ def test_the_best_weights_are_those_of_the_best_epoch(run, records):
     read = manifest.read(str(records))
     values = [
         float(metrics.dice_coef(masks, network.predict_on_batch(images)))
-        for images, masks in data.val_batches(str(records), read, 4)
+        for images, masks in pipeline.val_batches(str(records), read, 4)
     ]
     assert np.mean(values) == pytest.approx(facts["best"]["val_dice_coef"], abs=1e-4)
 
 
 def test_the_loss_of_a_step_is_the_loss_of_the_logits():
     model = trainer()
-    logits = model.network(pixels.prepare(images), training=False)
+    logits = model.network(preprocessing.prepare(images), training=False)
     expected = float(losses.bce_dice(masks, logits))
     found = model.evaluate((images, masks), masks, verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(expected, rel=1e-4)
@@ -101,7 +99,7 @@ def test_the_loss_compares_with_the_masks_that_moved_with_the_images():
     model = trainer(horizontal_flip=1, vertical_flip=0, grid_distortion=0, elastic=0)
     _, moved = model((images, masks), training=True)
     assert (np.array(moved) == masks[:, :, ::-1]).all()
-    logits = model.network(pixels.prepare(images[:, :, ::-1]), training=True)
+    logits = model.network(preprocessing.prepare(images[:, :, ::-1]), training=True)
     expected = float(losses.bce_dice(masks[:, :, ::-1], logits))
     found = model.train_on_batch((images, masks), masks, return_dict=True)
     assert found["loss"] == pytest.approx(expected, rel=1e-4)
@@ -322,7 +320,7 @@ def test_a_loss_that_is_not_finite_ends_with_step_names_and_checkpoint(
     shown = capsys.readouterr().err
     read = manifest.read(str(records))
     for step in range(4):
-        names = data.train_names(str(records), read, 4, step)
+        names = pipeline.train_names(str(records), read, 4, step)
         if f"after step {step + 1} of epoch 1, on {', '.join(names)}." in shown:
             break
     else:

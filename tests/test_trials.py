@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import small
 
-from clouds import data, ensemble, manifest, run, trials
+from clouds import ensemble, run, trials
+from clouds.data import manifest, pipeline
 from clouds.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("smooth_network")
@@ -30,7 +31,7 @@ def test_a_trial_pairs_images_with_predictions(runs, records):
     assert [len(batch.names) for batch in batches] == [3, 1]
     network = run.load(runs[0])
     read = manifest.read(str(records))
-    (expected,) = data.evaluation_batches(str(records), read, "val", 4)
+    (expected,) = pipeline.evaluation_batches(str(records), read, "val", 4)
     for name, ours in (
         ("image", [batch.images for batch in batches]),
         ("masks", [batch.masks for batch in batches]),
@@ -63,7 +64,7 @@ def test_runs_of_folds_each_predict_the_images_that_they_have_not_seen(
     batches = list(trial.batches("test"))
     for fold, batch in enumerate(batches):
         held = manifest.read(str(in_folds), fold=fold)
-        (expected,) = data.evaluation_batches(str(in_folds), held, "val", 10)
+        (expected,) = pipeline.evaluation_batches(str(in_folds), held, "val", 10)
         assert batch.names == [name.decode() for name in expected["name"].numpy()]
         own = run.load(fold_runs[fold]).predict_on_batch(batch.images)
         np.testing.assert_allclose(batch.probabilities, own, atol=1e-6)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clouds import config, losses, pixels, train, unet, weights
+from clouds import config, losses, train, unet, weights
+from clouds.data import preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def peer(folder):
 
 @pytest.mark.parametrize("size", ["network", "square"])
 def test_probabilities_are_those_of_segmentation_models(folder, peer, size):
-    images = pixels.prepare(peer[f"{size}/images"])
+    images = preprocessing.prepare(peer[f"{size}/images"])
     network = unet.build(images.shape[1:3], dtype="float32")
     weights.load(network, folder / "unet.h5")
     for mode, tolerance in (("infer", 1e-5), ("train", 1e-4)):

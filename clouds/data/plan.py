@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from clouds import config, manifest, schema, splits, table
-from clouds.manifest import Manifest, Shard
+from clouds import config, schema
+from clouds.data import annotations, manifest, splits
+from clouds.data.manifest import Manifest, Shard
 
 _SHARD_BYTES = 100e6
 _BYTES_A_PIXEL = 0.5
 
 
-def make(settings: config.Records, source: table.Table) -> tuple[list, Manifest]:
+def make(settings: config.Records, source: annotations.Table) -> tuple[list, Manifest]:
     """Plans the shards; the plan follows from settings, names and labels alone.
 
     Args:
@@ -46,13 +47,15 @@ def make(settings: config.Records, source: table.Table) -> tuple[list, Manifest]
     )
 
 
-def _checksum(settings: config.Records, source: table.Table) -> str:
+def _checksum(settings: config.Records, source: annotations.Table) -> str:
     if settings.csv:
         return manifest.checksum(settings.csv)
     return hashlib.sha256("\n".join(source.images).encode()).hexdigest()
 
 
-def _splits(settings: config.Records, source: table.Table) -> dict[str, np.ndarray]:
+def _splits(
+    settings: config.Records, source: annotations.Table
+) -> dict[str, np.ndarray]:
     """The images of each split; those to train on in random order."""
     if settings.unlabelled:
         return {"test": np.arange(len(source.images))}

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from clouds import images, pixels, schema
-from clouds.manifest import Manifest, Shard, checksum
+from clouds import schema
+from clouds.data import image_files, preprocessing
+from clouds.data.manifest import Manifest, Shard, checksum
 from clouds.text import counted
 
 _JPEG_QUALITY = 95
@@ -94,7 +95,7 @@ def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
 def parse_image(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
     """Unpacks a record, with labels or without, to name and image as `parse` does."""
     fields = _fields(serialized, "name", "image")
-    image, _ = pixels.decode(fields["image"], size or manifest.size)
+    image, _ = preprocessing.decode(fields["image"], size or manifest.size)
     return {"name": fields["name"], "image": image}
 
 
@@ -146,8 +147,8 @@ def _encode_images(files: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]
     """To string[B] of JPEGs and int32[B, 2], heights and widths in the files."""
 
     def encode(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        contents = images.read(file)
-        image, original_size = pixels.decode(contents, size, exact=exact)
+        contents = image_files.read(file)
+        image, original_size = preprocessing.decode(contents, size, exact=exact)
         encoded = tf.cond(
             tf.io.is_jpeg(contents) & tf.reduce_all(original_size == size),
             lambda: contents,
@@ -167,7 +168,7 @@ def _encode_alone(file: str, size, exact) -> None:
     try:
         _encode_images(tf.constant([file]), size, exact)
     except tf.errors.OpError as error:
-        raise images.undecodable(file) from error
+        raise image_files.undecodable(file) from error
 
 
 def _example(name: str, image: bytes, original_size, masks: tuple) -> bytes:

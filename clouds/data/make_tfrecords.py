@@ -7,9 +7,10 @@ import sys
 import pandas as pd
 import tensorflow as tf
 
-from clouds import beam, config, images, manifest, plan, records, rle, schema, table
+from clouds import config, rle, schema
+from clouds.data import annotations, beam, image_files, manifest, plan, records
+from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.manifest import Manifest
 from clouds.runtime import locks, progress, startup
 from clouds.text import counted, turned
 
@@ -33,14 +34,14 @@ def convert(settings: config.Records) -> None:
     if settings.verify:
         _verify(settings.verify)
         return
-    found = images.find(settings.images)
+    found = image_files.find(settings.images)
     source = _source(settings, found)
-    files = images.pick(found, source.images, source.path, settings.images)
+    files = image_files.pick(found, source.images, source.path, settings.images)
     order, planned = plan.make(settings, source)
     if source.texts is not None:
         doubts = (
             turned(settings.size, settings.grid, "the csv's images"),
-            table.doubt(source, settings.grid),
+            annotations.doubt(source, settings.grid),
         )
         for doubt in filter(None, doubts):
             print(f"make_tfrecords: warning: {doubt}", file=sys.stderr)
@@ -68,10 +69,10 @@ def convert(settings: config.Records) -> None:
     print(_summary(settings.out, planned))
 
 
-def _source(settings: config.Records, found: dict[str, str]) -> table.Table:
+def _source(settings: config.Records, found: dict[str, str]) -> annotations.Table:
     if settings.csv is None:
-        return table.Table(list(found), None, None, settings.images)
-    source = table.read(settings.csv)
+        return annotations.Table(list(found), None, None, settings.images)
+    source = annotations.read(settings.csv)
     return source._replace(texts=None) if settings.unlabelled else source
 
 
@@ -196,7 +197,9 @@ def _remove_written(folder: str, started: Manifest) -> None:
         manifest.save(folder, started)
 
 
-def _write_split(folder: str, source: table.Table, order, planned: Manifest) -> None:
+def _write_split(
+    folder: str, source: annotations.Table, order, planned: Manifest
+) -> None:
     split_of = {
         source.images[image]: shard.split
         for shard, members in zip(planned.shards, order, strict=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clouds import config, plots, rle, scenes, schema
+from clouds import config, plots, rle, schema
+from clouds.data import scenes
+from clouds.data.annotations import COLUMNS
 from clouds.errors import InputError
 from clouds.runtime import locks, progress
-from clouds.table import COLUMNS
 from clouds.text import counted
 
 FILE = "scenes.json"

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from clouds import config, manifest
+from clouds import config
+from clouds.data import manifest
+from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.manifest import Manifest
 from clouds.runtime import startup
 from clouds.text import counted
 

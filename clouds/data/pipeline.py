@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import psutil
 import tensorflow as tf
 
-from clouds import records, schema
+from clouds import schema
+from clouds.data import records
+from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.manifest import Manifest
 from clouds.text import counted
 
 _SHUFFLE = 1024

@@ -45,7 +45,7 @@ class Manifest(NamedTuple):
       grid: height and width that the csv's runs count on.
       truth_size: height and width of the masks kept for evaluation.
       labels: their names, in the order of the mask bits.
-      decode: `reduced` or `exact`, as `clouds.pixels.decode` has it.
+      decode: `reduced` or `exact`, as `clouds.data.preprocessing.decode` has it.
       seed: of split and order.
       val_fraction: of the images that is held out; 0 where there are folds.
       folds: how many; 0 where one part is held out.
