@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import optimizers, plots, schema
+from clouds import optimizers, schema
 from clouds.checkpoints import Progress
+from clouds.plots import common
 from clouds.runtime import progress as progress_module
 
 PANEL = "validation.png"
@@ -73,7 +74,7 @@ class KeepHistory(keras.callbacks.Callback):
         part = self.folder / "part.history.csv"
         table.to_csv(part, index=False)
         part.replace(self.folder / "history.csv")
-        plots.history(table, self.folder / "history.png")
+        common.history(table, self.folder / "history.png")
 
 
 class Panel(keras.callbacks.Callback):
@@ -101,7 +102,7 @@ class Panel(keras.callbacks.Callback):
         predicted = keras.ops.convert_to_numpy(logits) > 0
         # Logits above 0 are probabilities above 0.5.
         rows = {"truth": self.masks > 0, _PREDICTED: predicted}
-        plots.overlays(
+        common.overlays(
             [*self.images] * len(rows),
             [mask for masks in rows.values() for mask in masks],
             self.path,

@@ -16,9 +16,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clouds import config, geojson, plots, rle, schema
+from clouds import config, geojson, rle, schema
 from clouds.data import annotations
 from clouds.journal import Entry
+from clouds.plots import common
 
 SUBMISSIONS = PLAIN, CLEANED = "submission.csv", "submission_post.csv"
 OVERLAYS = "overlays.png"
@@ -165,7 +166,7 @@ def draw(out: Path, images: Iterable[tuple[np.ndarray, Entry]]) -> int:
         masks = [entry.masks for entry in entries]
         titles = [entry.image for entry in entries]
         path = _picture(out, drawn // _A_PICTURE)
-        plots.overlays(shown, masks, path, titles=titles)
+        common.overlays(shown, masks, path, titles=titles)
         drawn += len(some)
     return drawn
 

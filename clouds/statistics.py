@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import components, config, plots, rle, run, schema
+from clouds import components, config, rle, run, schema
 from clouds.data import annotations
 from clouds.errors import InputError
+from clouds.plots import common
 from clouds.runtime import progress
 from clouds.text import counted
 
@@ -123,7 +124,7 @@ def describe(settings: config.Description) -> dict[str, pd.DataFrame]:
     grid = "x".join(map(str, settings.grid))
     numbers = ((counts.rows, "row"), (counts.images, "image"), (counts.masks, "mask"))
     head = ", ".join(counted(*pair) for pair in numbers)
-    plots.statistics(
+    common.statistics(
         {name: tables[name] for name in ("labels", "labels_per_image", "sets")},
         counts.both,
         areas.masks.assign(share=areas.masks["area"] / pixels),

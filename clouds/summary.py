@@ -41,8 +41,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from clouds import figures, run, schema, scores, tally
+from clouds import run, schema, scores, tally
 from clouds.data import manifest
+from clouds.plots import evaluation
 from clouds.tally import Bins, Images, Tally
 from clouds.text import counted
 
@@ -192,7 +193,7 @@ def write(summary: Summary, facts: Mapping, described: str, out: Path) -> None:
         "confusion": _confusion(summary.confusion),
     }
     run.write_json(out / JSON, _jsonable(fields))
-    figures.evaluation(
+    evaluation.evaluation(
         summary.figures,
         [curve and curve[:2] for curve in curves],
         reliability,

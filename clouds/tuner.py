@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import figures, postprocess, run, schema, scores, slices, tuning
+from clouds import postprocess, run, schema, scores, slices, tuning
 from clouds.config.rule import Rule, Scope, area
 from clouds.errors import InputError
+from clouds.plots import evaluation
 from clouds.text import counted, decimal
 from clouds.trials import Trial
 from clouds.tuning import CrossFit
@@ -98,7 +99,7 @@ def tune(
         run.save_rule(folder, rule, facts)
     run.write_json(out / FILE, _tuning(rule, facts, fitted))
     thresholds = LEVELS[fitted.places, 0]
-    figures.tuning(fitted.grid, thresholds, tuning.SIZES, rule, out / PICTURE)
+    evaluation.tuning(fitted.grid, thresholds, tuning.SIZES, rule, out / PICTURE)
     print(text, end="", flush=True)
     return Tuned(rule, dice, text)
 

@@ -24,7 +24,7 @@ def train(records, run, *flags):
     from clouds.runtime import startup
 
     startup.load("clouds.unet").build = small.build
-    startup.load("clouds.plots")._save = lambda figure, path: cv2.imwrite(
+    startup.load("clouds.plots.common")._save = lambda figure, path: cv2.imwrite(
         str(path), np.zeros((2, 2, 3), "uint8")
     )
     flags = [*FLAGS, *flags]

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from conftest import legends_beside_their_panels
 
-from clouds import figures, schema
+from clouds import schema
 from clouds.config.rule import NOTHING, Rule
+from clouds.plots import evaluation
 
 _NAMES = ("dice", "dice_non_empty", "empty_found", "empty_right", "iou", "precision")
 
@@ -40,7 +41,7 @@ def rgb(colour):
 
 
 def test_an_evaluation_becomes_a_picture_in_the_colours_of_the_labels(tmp_path):
-    figures.evaluation(**evaluated(), path=tmp_path / "metrics.png", title="val")
+    evaluation.evaluation(**evaluated(), path=tmp_path / "metrics.png", title="val")
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.png"]
     shape, colours = colours_of(tmp_path / "metrics.png")
     assert shape == (900, 1500, 3)
@@ -52,27 +53,27 @@ def drawn(monkeypatch):
     """The figures that would have become files."""
     drawn = []
     monkeypatch.setattr(
-        figures.plots, "save", lambda figure, path: drawn.append(figure)
+        evaluation.plots, "save", lambda figure, path: drawn.append(figure)
     )
     return drawn
 
 
 def test_no_legend_lies_in_a_panel(drawn, tmp_path):
-    figures.evaluation(**evaluated(), path=tmp_path / "metrics.png", title="val")
+    evaluation.evaluation(**evaluated(), path=tmp_path / "metrics.png", title="val")
     assert legends_beside_their_panels(drawn[0]) == 4
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_figures_that_are_not_defined_leave_gaps(value, tmp_path):
     fields = evaluated(value, curve=False)
-    figures.evaluation(**fields, path=tmp_path / "metrics.png", title="val")
+    evaluation.evaluation(**fields, path=tmp_path / "metrics.png", title="val")
     assert (tmp_path / "metrics.png").exists()
 
 
 def test_an_interval_beside_its_value_is_no_mistake(tmp_path):
     fields = evaluated()
     fields["figures"]["dice_post"][:, 1] = 0.65
-    figures.evaluation(**fields, path=tmp_path / "metrics.png", title="val")
+    evaluation.evaluation(**fields, path=tmp_path / "metrics.png", title="val")
 
 
 def test_a_tuning_becomes_a_heat_map_a_label(tmp_path):
@@ -84,7 +85,7 @@ def test_a_tuning_becomes_a_heat_map_a_label(tmp_path):
         tops=(0, 0, 0.7, 0),
     )
     path = tmp_path / "tuning.png"
-    figures.tuning(grid, thresholds, sizes, chosen, path)
+    evaluation.tuning(grid, thresholds, sizes, chosen, path)
     assert [path.name for path in tmp_path.iterdir()] == ["tuning.png"]
     shape, colours = colours_of(path)
     assert shape[1] == 1500 and len(colours) > 200
@@ -96,7 +97,7 @@ def test_an_arrow_and_the_area_tell_of_what_lies_beyond_the_axis(drawn, tmp_path
     grid = np.random.default_rng(0).random((4, 31, 31))
     thresholds, shown = np.arange(1, 32) / 32, range(0, 31000, 1000)
     chosen = Rule(min_sizes=sizes)
-    figures.tuning(grid, thresholds, shown, chosen, tmp_path / "tuning.png")
+    evaluation.tuning(grid, thresholds, shown, chosen, tmp_path / "tuning.png")
     panels = drawn[0].axes[:4]
     marks = [[line.get_marker() for line in ax.lines] for ax in panels]
     assert marks == [["o", "*"], ["o", "*"], ["o", ">"], ["o", ">"]]
@@ -105,7 +106,7 @@ def test_an_arrow_and_the_area_tell_of_what_lies_beyond_the_axis(drawn, tmp_path
 
 
 def test_points_at_the_edge_are_whole(drawn, tmp_path):
-    figures.evaluation(**evaluated(1.0), path=tmp_path / "metrics.png", title="val")
+    evaluation.evaluation(**evaluated(1.0), path=tmp_path / "metrics.png", title="val")
     points = [
         line
         for ax in drawn[0].axes
@@ -119,5 +120,5 @@ def test_points_at_the_edge_are_whole(drawn, tmp_path):
 def test_a_flat_map_is_drawn_as_well(tmp_path):
     thresholds, sizes = np.arange(1, 32) / 32, range(0, 31000, 1000)
     grid = np.ones((4, 31, 31))
-    figures.tuning(grid, thresholds, sizes, Rule(), tmp_path / "tuning.png")
+    evaluation.tuning(grid, thresholds, sizes, Rule(), tmp_path / "tuning.png")
     assert (tmp_path / "tuning.png").exists()

@@ -4,15 +4,16 @@ import pandas as pd
 import pytest
 from conftest import legends_beside_their_panels
 
-from clouds import plots, schema
+from clouds import schema
 from clouds.data import scenes
+from clouds.plots import common
 
 
 def test_the_history_becomes_a_picture(tmp_path):
     columns = ("loss", "val_loss", "dice_coef", "val_dice_coef")
     columns += ("mean_dice", "val_mean_dice")
     epochs = pd.DataFrame({"epoch": [0, 1], **{c: [0.2, 0.4] for c in columns}})
-    plots.history(epochs, tmp_path / "history.png")
+    common.history(epochs, tmp_path / "history.png")
     assert [path.name for path in tmp_path.iterdir()] == ["history.png"]
     picture = cv2.imread(str(tmp_path / "history.png"))
     assert picture.shape == (900, 1000, 3)
@@ -24,8 +25,8 @@ def test_the_legends_of_a_history_lie_beside_its_curves(tmp_path, monkeypatch, c
     columns = [p + c for c in ("loss", "dice_coef", "mean_dice") for p in ("", "val_")]
     epochs = pd.DataFrame(np.random.default_rng(0).random((count, 6)), columns=columns)
     drawn = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(figure))
-    plots.history(epochs.rename_axis("epoch").reset_index(), tmp_path / "history.png")
+    monkeypatch.setattr(common, "save", lambda figure, path: drawn.append(figure))
+    common.history(epochs.rename_axis("epoch").reset_index(), tmp_path / "history.png")
     assert legends_beside_their_panels(drawn[0]) == 3
 
 
@@ -33,14 +34,14 @@ def test_one_epoch_is_enough(tmp_path):
     columns = ("loss", "val_loss", "dice_coef", "val_dice_coef")
     columns += ("mean_dice", "val_mean_dice")
     epochs = pd.DataFrame({"epoch": [0], **{c: [0.2] for c in columns}})
-    plots.history(epochs, tmp_path / "history.png")
+    common.history(epochs, tmp_path / "history.png")
     assert (tmp_path / "history.png").exists()
 
 
 def test_masks_are_outlined_in_the_colours_of_their_labels(tmp_path):
     drawn = [scenes.scene(seed, (96, 144)) for seed in range(5)]
     images, masks = zip(*drawn, strict=True)
-    plots.overlays(images, masks, tmp_path / "scenes.png")
+    common.overlays(images, masks, tmp_path / "scenes.png")
     picture = cv2.imread(str(tmp_path / "scenes.png"))[..., ::-1]
     colours = set(map(tuple, picture.reshape(-1, 3).tolist()))
     for label, colour in enumerate(schema.COLOURS):
@@ -69,7 +70,7 @@ def described(images=3):
 
 
 def test_statistics_become_a_picture_in_the_colours_of_the_labels(tmp_path):
-    plots.statistics(**described(), path=tmp_path / "statistics.png")
+    common.statistics(**described(), path=tmp_path / "statistics.png")
     assert [path.name for path in tmp_path.iterdir()] == ["statistics.png"]
     picture = cv2.imread(str(tmp_path / "statistics.png"))[..., ::-1]
     assert picture.shape == (900, 1500, 3)
@@ -78,7 +79,7 @@ def test_statistics_become_a_picture_in_the_colours_of_the_labels(tmp_path):
 
 
 def test_statistics_of_no_mask_become_a_picture(tmp_path):
-    plots.statistics(**described(0), path=tmp_path / "statistics.png")
+    common.statistics(**described(0), path=tmp_path / "statistics.png")
     assert (tmp_path / "statistics.png").exists()
 
 
@@ -87,7 +88,7 @@ def test_images_may_have_titles(tmp_path):
     images, masks = zip(*drawn, strict=True)
     heights = []
     for titles in ((), ("truth", "predicted")):
-        plots.overlays(images, masks, tmp_path / "scenes.png", titles=titles)
+        common.overlays(images, masks, tmp_path / "scenes.png", titles=titles)
         heights.append(cv2.imread(str(tmp_path / "scenes.png")).shape[0])
     assert heights[1] > heights[0]
     assert (cv2.imread(str(tmp_path / "scenes.png"))[:5] == 255).all()

@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clouds import config, plots, rle, schema
+from clouds import config, rle, schema
 from clouds.data import scenes
 from clouds.data.annotations import COLUMNS
 from clouds.errors import InputError
+from clouds.plots import common
 from clouds.runtime import locks, progress
 from clouds.text import counted
 
@@ -143,7 +144,7 @@ def _draw(out: Path, settings: config.Sample, there: dict) -> None:
         for label, mask in zip(schema.LABELS, np.moveaxis(masks, -1, 0), strict=True):
             text = rle.encode(_on_grid(mask)) if split == "train" else "1 1"
             rows[split].append(f"{path.name}_{label},{text}\n")
-    plots.overlays(*zip(*shown, strict=True), out / _PICTURE)
+    common.overlays(*zip(*shown, strict=True), out / _PICTURE)
     texts = {_CSV[split]: "".join(lines) for split, lines in rows.items()}
     # Before the files that it is about: these are then known wherever it is cut off.
     _keep(out, here, {name: _checksum(text.encode()) for name, text in texts.items()})

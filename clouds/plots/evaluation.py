@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from clouds import plots, schema
+from clouds import schema
 from clouds.config import rule as rule_of
 from clouds.config.rule import Rule
+from clouds.plots import common
 
 _GREY = "#666666"
 _BASELINES = {"all_empty": ("all empty", "v"), "best_constant": ("best constant", "D")}
@@ -68,8 +69,8 @@ def evaluation(
     _presence(axes[1, 0], figures, curves)
     _reliability(axes[1, 1], *reliability["pixels"], "Calibration of pixels")
     _reliability(axes[1, 2], *reliability["presence"], "Calibration of presence")
-    plots.legend(figure)
-    plots.save(figure, path)
+    common.legend(figure)
+    common.save(figure, path)
 
 
 def tuning(
@@ -114,7 +115,7 @@ def tuning(
     if chosen.tops and any(chosen.tops):
         title += "; with a top, the chosen rule's score is not the map's"
     figure.suptitle(title)
-    plots.save(figure, path)
+    common.save(figure, path)
 
 
 def _mark(ax: Axes, threshold, size, last, mark) -> None:

@@ -1,0 +1,4 @@
+"""Figures, one function each.
+
+Modules, in reading order: `common` (colours, saving), `evaluation`.
+"""
