@@ -1,7 +1,7 @@
 """Times probabilities to text: ours, the notebook's, and the best that OpenCV can.
 
 Batches of [16, 320, 480, 4] to run-length text at 350x525, threshold 0.5, minimum
-size 10000: `clouds.postprocess.clean_to_rle`, one graph; the notebook's loop over
+size 10000: `clouds.postprocess.functional.clean_to_rle`, one graph; the notebook's loop over
 components at 320x480, its resizing and its mask2rle; and resizing, thresholding,
 `connectedComponentsWithStats`, a look-up table and a vectorised NumPy encoder, which
 give the very same text as ours but for pixels at the threshold. Each finds the
@@ -83,9 +83,9 @@ def opencv_threads(pool, batch):
 
 def ours(batch):
     """One graph."""
-    from clouds import postprocess
+    from clouds.postprocess import functional
 
-    texts = postprocess.clean_to_rle(batch, THRESHOLD, MIN_SIZE, size=SUBMISSION)
+    texts = functional.clean_to_rle(batch, THRESHOLD, MIN_SIZE, size=SUBMISSION)
     return texts.numpy().astype(str)
 
 
@@ -145,13 +145,13 @@ def grow(generator, rounds):
     cases += [
         (f"batch of {count}", smooth(generator, count)) for count in (1, 4, 16, 64)
     ]
-    from clouds import postprocess
+    from clouds.postprocess import functional
 
     for name, batch in cases:
         size = batch.shape[1:3]
 
         def clean(batch, size=size):
-            return postprocess.clean_to_rle(batch, THRESHOLD, 0, size=size).numpy()
+            return functional.clean_to_rle(batch, THRESHOLD, 0, size=size).numpy()
 
         clean(batch)
         spent = min(clock(clean, batch) for _ in range(rounds))

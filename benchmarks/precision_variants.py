@@ -17,9 +17,10 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from clouds import drawing, kernels, run, scores, signatures, unet
+from clouds import kernels, run, scores, signatures, unet
 from clouds.config.rule import Rule  # noqa: E402
 from clouds.data import manifest, pipeline, preprocessing
+from clouds.postprocess import apply
 
 
 class Shift(keras.layers.Layer):
@@ -121,7 +122,7 @@ def dice(predict, folder, records, size):
 
     @tf.function(reduce_retracing=True)
     def judge(images, truth):
-        _, drawn = drawing.draw(predict(images), rule, images, known.truth_size)
+        _, drawn = apply.draw(predict(images), rule, images, known.truth_size)
         true, drawn = tf.cast(truth, tf.int32), tf.cast(drawn, tf.int32)
         return [tf.reduce_sum(each, (1, 2)) for each in (true, drawn, true * drawn)]
 

@@ -21,9 +21,10 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from clouds import config, drawing, postprocess, run, schema, signatures, unet, weights
+from clouds import config, run, schema, signatures, unet, weights
 from clouds.config.rule import Rule  # noqa: E402
 from clouds.data import preprocessing
+from clouds.postprocess import apply, functional
 
 
 def as_run(source, size, folder):
@@ -69,8 +70,8 @@ def write_parts(folder, settings, precision, path):
 
     def judge(images, probabilities):
         rule = run.rule(folder) or Rule()
-        text, area = drawing.measure(probabilities, rule, images, grid)
-        score = postprocess.presence(postprocess.resize(probabilities, grid))
+        text, area = apply.measure(probabilities, rule, images, grid)
+        score = functional.presence(functional.resize(probabilities, grid))
         return {"rle": text, "area": area, "score": score}
 
     def pixel(batch):

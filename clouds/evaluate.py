@@ -13,10 +13,8 @@ import tensorflow as tf
 
 from clouds import (
     config,
-    drawing,
     evaluations,
     metrics,
-    postprocess,
     run,
     schema,
     scores,
@@ -26,6 +24,7 @@ from clouds import (
 )
 from clouds.config import rule as rule_of
 from clouds.config.rule import Rule
+from clouds.postprocess import apply, functional
 from clouds.tally import Tally
 from clouds.text import counted
 from clouds.trials import Trial
@@ -80,9 +79,9 @@ def _count(trial: Trial, rule: Rule) -> tuple[Tally, np.ndarray, np.ndarray]:
 
     @tf.function(reduce_retracing=True)
     def draw(probabilities, shown):
-        masks = drawing.draw(probabilities, rule, shown, trial.truth_size)
-        resized = postprocess.resize(probabilities, trial.truth_size)
-        return postprocess.presence(resized), resized, *masks
+        masks = apply.draw(probabilities, rule, shown, trial.truth_size)
+        resized = functional.resize(probabilities, trial.truth_size)
+        return functional.presence(resized), resized, *masks
 
     totals, soft = Tally(), []
     frequency = np.zeros((*trial.truth_size, len(schema.LABELS)), np.int64)

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from clouds import drawing, polygons, schema
+from clouds import polygons, schema
 from clouds.config.rule import Rule
 from clouds.evaluations import Evaluation
+from clouds.postprocess import apply
 from clouds.trials import Batch, Trial
 
 KINDS = {
@@ -112,7 +113,7 @@ def pictures(
 
 
 def _outlined(batch: Batch, rule: Rule, size, evaluation: Evaluation):
-    raw, post = drawing.draw(batch.probabilities, rule, batch.images, size)
+    raw, post = apply.draw(batch.probabilities, rule, batch.images, size)
     masks = {"truth": batch.truth, "raw": raw.numpy(), "post": post.numpy()}
     for k, name in enumerate(batch.names):
         planes = {

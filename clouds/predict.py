@@ -12,21 +12,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import (
-    config,
-    drawing,
-    ensemble,
-    geojson,
-    outputs,
-    postprocess,
-    run,
-    schema,
-    sources,
-)
+from clouds import config, ensemble, geojson, outputs, run, schema, sources
 from clouds.config import rule as rule_of
 from clouds.config.rule import Rule
 from clouds.errors import InputError
 from clouds.journal import Entry, Journal
+from clouds.postprocess import apply, functional
 from clouds.results import Results
 from clouds.runtime import locks, progress
 from clouds.sources import Batch, Source
@@ -108,12 +99,12 @@ def _predictor(
 
     @tf.function(reduce_retracing=True)
     def draw(probabilities, shown):
-        texts = drawing.write(probabilities, rule, shown, size)
+        texts = apply.write(probabilities, rule, shown, size)
         if not scored:
             return *texts, ()
         # As bin/evaluate and an export have it.
-        resized = postprocess.resize(probabilities, size)
-        return *texts, postprocess.presence(resized)
+        resized = functional.resize(probabilities, size)
+        return *texts, functional.presence(resized)
 
     def entries(batch: Batch) -> list[Entry]:
         probabilities = np.asarray(network.predict_on_batch(batch.images))

@@ -18,10 +18,11 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from clouds import drawing, postprocess, schema
+from clouds import schema
 from clouds.config.rule import Rule
 from clouds.data import preprocessing
 from clouds.kernels import UpsampledConv2D
+from clouds.postprocess import apply, functional
 
 DEFAULT = "serving_default"
 
@@ -63,12 +64,12 @@ def build(
 
     def answer(images):
         probabilities = predict(images)
-        text, area = drawing.measure(probabilities, rule, images, grid)
+        text, area = apply.measure(probabilities, rule, images, grid)
         # On the grid on which bin/evaluate tells how well scores are calibrated.
-        resized = postprocess.resize(probabilities, grid)
+        resized = functional.resize(probabilities, grid)
         return {
             "rle": text,
-            "score": postprocess.presence(resized),
+            "score": functional.presence(resized),
             "area": area,
             "label": tf.tile([schema.LABELS], [tf.shape(text)[0], 1]),
         }
@@ -87,7 +88,7 @@ def build(
 
     def masks_png(image_bytes):
         images = _each(decode, image_bytes, size)
-        _, masks = drawing.draw(predict(images), rule, images, grid)
+        _, masks = apply.draw(predict(images), rule, images, grid)
         masks = tf.cast(masks, tf.uint8) * 255
         planes = tf.transpose(masks, [0, 3, 1, 2])[..., None]
         return {"mask_bytes": tf.io.encode_png(planes)}

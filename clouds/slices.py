@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from clouds import components
 from clouds.errors import InputError
+from clouds.postprocess import components
 
 _MOST = 127
 _BYTES = 0x0101010101010101

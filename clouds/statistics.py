@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import components, config, rle, run, schema
+from clouds import config, rle, run, schema
 from clouds.data import annotations
 from clouds.errors import InputError
 from clouds.plots import common
+from clouds.postprocess import components
 from clouds.runtime import progress
 from clouds.text import counted
 

@@ -22,10 +22,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import postprocess, run, schema, scores, slices, tuning
+from clouds import run, schema, scores, slices, tuning
 from clouds.config.rule import Rule, Scope, area
 from clouds.errors import InputError
 from clouds.plots import evaluation
+from clouds.postprocess import functional
 from clouds.text import counted, decimal
 from clouds.trials import Trial
 from clouds.tuning import CrossFit
@@ -105,9 +106,9 @@ def tune(
 
 
 def _measure(batch, size, gap):
-    probabilities = postprocess.resize(batch.probabilities, size)
+    probabilities = functional.resize(batch.probabilities, size)
     if gap:
-        probabilities = postprocess.without_gap(probabilities, batch.images)
+        probabilities = functional.without_gap(probabilities, batch.images)
     return slices.measure(probabilities, batch.truth, tf.constant(LEVELS))
 
 

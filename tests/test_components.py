@@ -10,8 +10,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clouds import components
 from clouds.errors import InputError
+from clouds.postprocess import components
 
 PLANES = tf.TensorSpec([None, None, None], tf.bool)
 SIZES = [(1, 1), (1, 9), (9, 1), (8, 8), (7, 16), (16, 7), (41, 30), (64, 65)]

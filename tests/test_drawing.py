@@ -6,9 +6,9 @@ import pytest
 import references
 import tensorflow as tf
 
-from clouds import drawing, postprocess
 from clouds.config.rule import Rule
 from clouds.errors import InputError
+from clouds.postprocess import apply, functional
 
 THRESHOLDS = (0.3, 0.5, 0.55, 0.9)
 MIN_SIZES = (0, 3, 10, 40)
@@ -25,15 +25,15 @@ def test_a_rule_resizes_then_cuts_then_cleans():
     images = np.full((3, 40, 60, 3), 90, np.uint8)
     images[:, :, 20:28] = 0
     rule = Rule(thresholds=THRESHOLDS, min_sizes=MIN_SIZES, tops=TOPS)
-    plain, cleaned = drawing.draw(probabilities, rule, images, size)
-    resized = postprocess.resize(probabilities, size)
+    plain, cleaned = apply.draw(probabilities, rule, images, size)
+    resized = functional.resize(probabilities, size)
     np.testing.assert_array_equal(plain, resized > np.float32(THRESHOLDS))
     cut = resized.numpy()
     cut[:, :, 20:28] = 0
-    expected = postprocess.clean(cut, THRESHOLDS, MIN_SIZES, tops=TOPS)
+    expected = functional.clean(cut, THRESHOLDS, MIN_SIZES, tops=TOPS)
     np.testing.assert_array_equal(cleaned, expected)
     for text, masks in zip(
-        drawing.write(probabilities, rule, images, size),
+        apply.write(probabilities, rule, images, size),
         (plain, cleaned),
         strict=True,
     ):
@@ -47,8 +47,8 @@ def test_measuring_writes_the_cleaned_masks_and_counts_their_pixels(grid, count)
     images = np.full((count, 40, 60, 3), 90, np.uint8)
     images[:, :, 20:28] = 0
     rule = Rule(thresholds=THRESHOLDS, min_sizes=MIN_SIZES, grid=grid)
-    _, cleaned = drawing.draw(probabilities, rule, images, size)
-    text, areas = drawing.measure(probabilities, rule, images, size)
+    _, cleaned = apply.draw(probabilities, rule, images, size)
+    text, areas = apply.measure(probabilities, rule, images, size)
     expect_text(text, cleaned.numpy())
     np.testing.assert_array_equal(areas, cleaned.numpy().sum((1, 2)))
     assert areas.dtype == tf.int32
@@ -59,7 +59,7 @@ def test_the_notebooks_order_gives_the_notebooks_masks():
     probabilities, size = references.blobs(height=40, width=60), (43, 66)
     rule = Rule(thresholds=THRESHOLDS, min_sizes=MIN_SIZES, gap=False, grid="network")
     images = np.zeros((3, 40, 60, 3), np.uint8)
-    masks = drawing.draw(probabilities, rule, images, size)
+    masks = apply.draw(probabilities, rule, images, size)
     limits = np.float32(THRESHOLDS), MIN_SIZES
     kept = references.by_plane(references.clean, probabilities, *limits)
     for drawn, of_network in zip(masks, (probabilities > limits[0], kept), strict=True):
@@ -74,4 +74,4 @@ def test_the_notebooks_order_gives_the_notebooks_masks():
 def test_a_mistake_names_the_function_that_it_was_given_to(function):
     images = np.zeros((1, 6, 8, 3), np.uint8)
     with pytest.raises(InputError, match=rf"bool, .*, in drawing\.{function}\. Give"):
-        getattr(drawing, function)(np.ones((1, 6, 8, 4), bool), Rule(), images, (6, 8))
+        getattr(apply, function)(np.ones((1, 6, 8, 4), bool), Rule(), images, (6, 8))

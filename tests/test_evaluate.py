@@ -8,10 +8,11 @@ import pytest
 import small
 from conftest import make_tfrecords
 
-from clouds import cli, config, evaluate, metrics, postprocess, schema, summary, tuner
+from clouds import cli, config, evaluate, metrics, schema, summary, tuner
 from clouds import run as run_folder
 from clouds.data import manifest, pipeline
 from clouds.errors import InputError
+from clouds.postprocess import functional
 
 pytestmark = pytest.mark.usefixtures("smooth_network")
 
@@ -56,11 +57,11 @@ def test_the_network_is_judged_at_the_submissions_size(table, truth, records, ru
     read = manifest.read(str(records))
     (batch,) = pipeline.evaluation_batches(str(records), read, "val", 4)
     probabilities = run_folder.load(str(run)).predict_on_batch(batch["image"])
-    probabilities = postprocess.resize(probabilities, (350, 525))
+    probabilities = functional.resize(probabilities, (350, 525))
     assert truth.shape == (4, 350, 525, 4)
     drawn = np.array(metrics.dice(truth, probabilities > 0.3)).mean(0)
     np.testing.assert_allclose(table["network"][:4], drawn, atol=1e-3)
-    cleaned = postprocess.clean(probabilities, 0.3, 900)
+    cleaned = functional.clean(probabilities, 0.3, 900)
     expected = np.array(metrics.dice(truth, cleaned)).mean(0)
     np.testing.assert_allclose(table["post-processed"][:4], expected, atol=1e-3)
 

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 import tiny_export
 
-from clouds import drawing, schema
+from clouds import schema
 from clouds.errors import InputError
 from clouds.models import Model
+from clouds.postprocess import apply
 from clouds.protocol import Refusal, Spec
 
 
@@ -36,7 +37,7 @@ def test_a_signature_answers_each_row_as_the_graph_does(model):
     image = tf.io.decode_jpeg(tiny_export.encoded(), dct_method="INTEGER_ACCURATE")
     images = cv2.resize(image.numpy(), (96, 64), interpolation=cv2.INTER_AREA)[None]
     found = tiny_export.Network()(images)
-    _, masks = drawing.draw(found, tiny_export.RULE, images, (350, 525))
+    _, masks = apply.draw(found, tiny_export.RULE, images, (350, 525))
     areas = masks.numpy().sum((0, 1, 2))
     assert areas[:2].min() > 10_000
     assert np.abs(answers[1]["area"] - areas).max() < 100

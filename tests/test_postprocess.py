@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from clouds import postprocess
 from clouds.errors import InputError
+from clouds.postprocess import functional
 
 PROBABILITIES = tf.TensorSpec([None, None, None, None])
 THRESHOLDS = (0.3, 0.5, 0.55, 0.9)
@@ -28,7 +28,7 @@ def test_clean_equals_the_loop_over_components(seed):
     expected = references.by_plane(
         references.clean, probabilities, thresholds, MIN_SIZES
     )
-    masks = postprocess.clean(probabilities, THRESHOLDS, MIN_SIZES)
+    masks = functional.clean(probabilities, THRESHOLDS, MIN_SIZES)
     assert 0 < expected.mean() < 1
     np.testing.assert_array_equal(masks, expected)
 
@@ -46,13 +46,13 @@ def test_the_triplet_rule_equals_the_loop_over_components(scope, seed):
 
     limits = np.float32(THRESHOLDS), MIN_SIZES, np.float32(TOPS)
     expected = references.by_plane(clean, probabilities, *limits)
-    masks = postprocess.clean(
+    masks = functional.clean(
         probabilities, THRESHOLDS, MIN_SIZES, tops=TOPS, scope=scope
     )
-    without = postprocess.clean(probabilities, THRESHOLDS, MIN_SIZES)
+    without = functional.clean(probabilities, THRESHOLDS, MIN_SIZES)
     assert 0 < expected.mean() < np.mean(without)
     np.testing.assert_array_equal(masks, expected)
-    text = postprocess.clean_to_rle(
+    text = functional.clean_to_rle(
         probabilities, THRESHOLDS, MIN_SIZES, tops=TOPS, scope=scope
     )
     expect_text(text, expected)
@@ -61,8 +61,8 @@ def test_the_triplet_rule_equals_the_loop_over_components(scope, seed):
 def test_a_top_below_the_threshold_asks_nothing_more():
     probabilities = references.blobs()
     np.testing.assert_array_equal(
-        postprocess.clean(probabilities, 0.5, 3, tops=0.2),
-        postprocess.clean(probabilities, 0.5, 3),
+        functional.clean(probabilities, 0.5, 3, tops=0.2),
+        functional.clean(probabilities, 0.5, 3),
     )
 
 
@@ -70,7 +70,7 @@ def test_nothing_is_found_where_the_image_is_black():
     images = np.full((3, 23, 31, 3), 90, np.uint8)
     images[:, :, 10:14] = 2
     images[0, 5, 11] = 2, 3, 2
-    kept = postprocess.without_gap(np.ones((3, 23, 31, 4), np.float32), images)
+    kept = functional.without_gap(np.ones((3, 23, 31, 4), np.float32), images)
     expected = np.ones((3, 23, 31, 4))
     expected[:, :, 10:14] = 0
     expected[0, 5, 11] = 1
@@ -80,7 +80,7 @@ def test_nothing_is_found_where_the_image_is_black():
 def test_the_gap_is_found_on_images_of_another_size():
     images = np.full((1, 46, 62, 3), 90, np.uint8)
     images[:, :, 20:28] = 0
-    kept = postprocess.without_gap(np.ones((1, 23, 31, 1), np.float32), images)
+    kept = functional.without_gap(np.ones((1, 23, 31, 1), np.float32), images)
     assert np.flatnonzero(kept[0, 0, :, 0] == 0).tolist() == [10, 11, 12, 13]
 
 
@@ -94,57 +94,57 @@ def test_presence_is_the_mean_of_the_highest_probabilities(values):
         "ones": np.ones((2, 70, 105, 4)),
     }[values].astype(np.float32)
     for part in (probabilities, probabilities[:1, :1, :1]):
-        found, expected = postprocess.presence(part), references.presence(part)
+        found, expected = functional.presence(part), references.presence(part)
         np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
 def test_a_component_of_the_minimum_size_itself_is_dropped():
     probabilities = np.zeros((1, 6, 8, 1), np.float32)
     probabilities[0, 0, :3] = probabilities[0, 3:5, :2] = 0.9
-    masks = postprocess.clean(probabilities, 0.5, 3)[0, ..., 0].numpy()
+    masks = functional.clean(probabilities, 0.5, 3)[0, ..., 0].numpy()
     np.testing.assert_array_equal(np.argwhere(masks), [[3, 0], [3, 1], [4, 0], [4, 1]])
 
 
 def test_a_probability_of_the_threshold_itself_is_background():
     threshold = np.float32(0.3)
     values = np.nextafter(threshold, np.float32([0, 0.3, 1]), dtype=np.float32)
-    masks = postprocess.clean(values.reshape(1, 1, 3, 1), 0.3, 0)
+    masks = functional.clean(values.reshape(1, 1, 3, 1), 0.3, 0)
     np.testing.assert_array_equal(masks.numpy().ravel(), [False, False, True])
 
 
 def test_corners_alone_join_a_component():
     probabilities = np.eye(9, dtype=np.float32)[None, ..., None]
-    assert postprocess.clean(probabilities, 0.5, 8).numpy().sum() == 9
+    assert functional.clean(probabilities, 0.5, 8).numpy().sum() == 9
 
 
 @pytest.mark.parametrize("kind", [list, np.array, tf.constant, np.float32])
 def test_limits_may_be_lists_arrays_or_tensors(kind):
     probabilities = references.blobs()
-    expected = postprocess.clean(probabilities, THRESHOLDS, MIN_SIZES)
-    masks = postprocess.clean(probabilities, kind(THRESHOLDS), kind(MIN_SIZES))
+    expected = functional.clean(probabilities, THRESHOLDS, MIN_SIZES)
+    masks = functional.clean(probabilities, kind(THRESHOLDS), kind(MIN_SIZES))
     np.testing.assert_array_equal(masks, expected)
 
 
 def test_one_number_serves_all_labels():
     probabilities = references.blobs()
     np.testing.assert_array_equal(
-        postprocess.clean(probabilities, 0.5, 10),
-        postprocess.clean(probabilities, [0.5] * 4, [10] * 4),
+        functional.clean(probabilities, 0.5, 10),
+        functional.clean(probabilities, [0.5] * 4, [10] * 4),
     )
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float64])
 def test_every_float_is_accepted(dtype):
     probabilities = tf.cast(references.blobs(), dtype)
-    expected = postprocess.clean(tf.cast(probabilities, tf.float32), 0.5, 5)
-    np.testing.assert_array_equal(postprocess.clean(probabilities, 0.5, 5), expected)
-    text = postprocess.clean_to_rle(probabilities, 0.5, 5, size=(23, 31))
+    expected = functional.clean(tf.cast(probabilities, tf.float32), 0.5, 5)
+    np.testing.assert_array_equal(functional.clean(probabilities, 0.5, 5), expected)
+    text = functional.clean_to_rle(probabilities, 0.5, 5, size=(23, 31))
     expect_text(text, expected.numpy())
 
 
 def test_float64_probabilities_are_compared_as_they_are():
     probabilities = np.full((1, 1, 1, 1), np.nextafter(0.3, 1))
-    assert postprocess.clean(probabilities, 0.3, 0).numpy().all()
+    assert functional.clean(probabilities, 0.3, 0).numpy().all()
 
 
 @given(
@@ -160,22 +160,22 @@ def test_text_equals_the_pixel_by_pixel_encoder(masks):
 
 @tf.function(input_signature=[tf.TensorSpec([None, None, None, None], tf.bool)])
 def to_rle(masks):
-    return postprocess.to_rle(masks)
+    return functional.to_rle(masks)
 
 
 def test_runs_go_on_from_the_foot_of_a_column_to_the_head_of_the_next():
     masks = np.zeros((2, 4, 5, 1), bool)
     masks[0, 2:, 1] = masks[0, :, 2] = masks[0, 0, 3] = True
     masks[0, 3, 4] = masks[1, 0, 0] = True
-    text = postprocess.to_rle(masks).numpy().tolist()
+    text = functional.to_rle(masks).numpy().tolist()
     assert text == [[b"7 7 20 1"], [b"1 1"]]
 
 
 def test_an_empty_mask_has_empty_text_and_a_full_one_a_single_run():
-    assert postprocess.to_rle(np.zeros((1, 5, 6, 2), bool)).numpy().tolist() == [
+    assert functional.to_rle(np.zeros((1, 5, 6, 2), bool)).numpy().tolist() == [
         [b""] * 2
     ]
-    assert postprocess.to_rle(np.ones((1, 350, 525, 1), bool)).numpy() == b"1 183750"
+    assert functional.to_rle(np.ones((1, 350, 525, 1), bool)).numpy() == b"1 183750"
 
 
 @pytest.mark.parametrize(
@@ -183,34 +183,34 @@ def test_an_empty_mask_has_empty_text_and_a_full_one_a_single_run():
 )
 def test_nothing_in_gives_nothing_out(shape):
     probabilities = np.zeros(shape, np.float32)
-    assert postprocess.clean(probabilities, 0.5, 1).shape == shape
-    text = postprocess.clean_to_rle(probabilities, 0.5, 1)
+    assert functional.clean(probabilities, 0.5, 1).shape == shape
+    text = functional.clean_to_rle(probabilities, 0.5, 1)
     assert text.numpy().tolist() == [[b""] * shape[3]] * shape[0]
 
 
 @pytest.mark.parametrize("size", [None, (35, 52), (12, 11)])
 def test_clean_to_rle_is_resize_then_clean_then_to_rle(size):
     probabilities = references.blobs()
-    resized = postprocess.resize(probabilities, size or (23, 31))
-    masks = postprocess.clean(resized, THRESHOLDS, MIN_SIZES)
-    text = postprocess.clean_to_rle(probabilities, THRESHOLDS, MIN_SIZES, size=size)
+    resized = functional.resize(probabilities, size or (23, 31))
+    masks = functional.clean(resized, THRESHOLDS, MIN_SIZES)
+    text = functional.clean_to_rle(probabilities, THRESHOLDS, MIN_SIZES, size=size)
     expect_text(text, masks.numpy())
-    np.testing.assert_array_equal(text, postprocess.to_rle(masks))
+    np.testing.assert_array_equal(text, functional.to_rle(masks))
 
 
 def test_resizing_takes_pixels_at_their_centres():
-    resized = postprocess.resize(np.float32([[[[0], [1]]]]), (1, 4))
+    resized = functional.resize(np.float32([[[[0], [1]]]]), (1, 4))
     np.testing.assert_allclose(resized.numpy().ravel(), [0, 0.25, 0.75, 1])
 
 
 class Serving(tf.Module):
     @tf.function(input_signature=[PROBABILITIES])
     def clean(self, probabilities):
-        return postprocess.clean(probabilities, THRESHOLDS, MIN_SIZES)
+        return functional.clean(probabilities, THRESHOLDS, MIN_SIZES)
 
     @tf.function(input_signature=[PROBABILITIES])
     def text(self, probabilities):
-        return postprocess.clean_to_rle(
+        return functional.clean_to_rle(
             probabilities, THRESHOLDS, MIN_SIZES, size=(35, 52)
         )
 
@@ -221,8 +221,8 @@ def test_eager_graph_and_saved_model_agree(tmp_path):
     loaded = tf.saved_model.load(tmp_path)
     for height, width in [(23, 31), (16, 40)]:
         batch = tf.constant(references.blobs(height=height, width=width))
-        masks = postprocess.clean(batch, THRESHOLDS, MIN_SIZES)
-        text = postprocess.clean_to_rle(batch, THRESHOLDS, MIN_SIZES, size=(35, 52))
+        masks = functional.clean(batch, THRESHOLDS, MIN_SIZES)
+        text = functional.clean_to_rle(batch, THRESHOLDS, MIN_SIZES, size=(35, 52))
         for module in (serving, loaded):
             np.testing.assert_array_equal(module.clean(batch), masks)
             np.testing.assert_array_equal(module.text(batch), text)
@@ -234,10 +234,10 @@ def test_eager_graph_and_saved_model_agree(tmp_path):
 def test_text_is_written_inside_a_dataset():
     batch = references.blobs(batch=5)
     dataset = tf.data.Dataset.from_tensor_slices(batch).batch(2)
-    texts = dataset.map(lambda images: postprocess.clean_to_rle(images, 0.5, 10))
+    texts = dataset.map(lambda images: functional.clean_to_rle(images, 0.5, 10))
     np.testing.assert_array_equal(
         np.concatenate(list(texts.as_numpy_iterator())),
-        postprocess.clean_to_rle(batch, 0.5, 10),
+        functional.clean_to_rle(batch, 0.5, 10),
     )
 
 
@@ -246,7 +246,7 @@ def test_static_shapes_survive():
         Serving(), tf.TensorSpec([None, 350, 525, 4])
     )
     assert graph.structured_outputs.shape.rank == 4
-    traced = tf.function(lambda images: postprocess.clean_to_rle(images, 0.5, 10))
+    traced = tf.function(lambda images: functional.clean_to_rle(images, 0.5, 10))
     graph = traced.get_concrete_function(tf.TensorSpec([8, 350, 525, 4]))
     assert graph.structured_outputs.shape.as_list() == [8, 4]
 
@@ -261,7 +261,7 @@ BROKEN = BATCH.copy()
 BROKEN[1, 2, 3, 0] = np.nan
 
 
-@pytest.mark.parametrize("function", [postprocess.clean, postprocess.clean_to_rle])
+@pytest.mark.parametrize("function", [functional.clean, functional.clean_to_rle])
 @pytest.mark.parametrize(
     ("probabilities", "thresholds", "min_sizes", "message"),
     [
@@ -289,22 +289,22 @@ def test_mistakes_are_named(function, probabilities, thresholds, min_sizes, mess
         function(probabilities, thresholds, min_sizes)
 
 
-@pytest.mark.parametrize("function", [postprocess.resize, postprocess.presence])
+@pytest.mark.parametrize("function", [functional.resize, functional.presence])
 def test_every_function_of_probabilities_names_mistakes_in_their_range(function):
-    size = [(3, 4)] if function is postprocess.resize else []
+    size = [(3, 4)] if function is functional.resize else []
     with pytest.raises(InputError, match=f"0..1.* in postprocess.{function.__name__}"):
         function(BATCH * 255, *size)
 
 
 def test_probabilities_may_pass_one_by_their_rounding():
     above = np.full((1, 1, 1, 1), np.nextafter(1, 2, dtype=np.float32))
-    assert postprocess.clean(above, 0.5, 0).numpy().all()
+    assert functional.clean(above, 0.5, 0).numpy().all()
 
 
 @pytest.mark.parametrize("masks", [np.zeros((5, 6), bool), np.zeros((1, 5, 6, 1))])
 def test_other_than_boolean_masks_have_no_text(masks):
     with pytest.raises(InputError, match=r"must be bool\[B, H, W, C\]. Received: "):
-        postprocess.to_rle(masks)
+        functional.to_rle(masks)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_a_graph_refuses_shapes_and_constants_as_it_is_traced(
     # AutoGraph would hand on the message in an error of its own.
     @tf.function(autograph=False)
     def clean():
-        return postprocess.clean(tf.zeros(shape), threshold, 1)
+        return functional.clean(tf.zeros(shape), threshold, 1)
 
     with pytest.raises(InputError, match=message):
         clean()

@@ -10,21 +10,12 @@ import pytest
 import small
 from references import presence
 
-from clouds import (
-    cli,
-    config,
-    ensemble,
-    journal,
-    outputs,
-    postprocess,
-    rle,
-    schema,
-    unet,
-)
+from clouds import cli, config, ensemble, journal, outputs, rle, schema, unet
 from clouds import run as run_folder
 from clouds.config import rule
 from clouds.config.rule import Rule
 from clouds.data import annotations, preprocessing
+from clouds.postprocess import functional
 from clouds.runtime import locks
 
 SIZE = schema.SUBMISSION_SIZE
@@ -108,8 +99,8 @@ def test_the_rows_are_what_the_networks_say(sample, run, other_run, tmp_path, fl
     for image, name in enumerate(plain.images):
         decoded, _ = preprocessing.decode((images / name).read_bytes(), (64, 96))
         probabilities = network.predict_on_batch(decoded[None])
-        probabilities = postprocess.resize(probabilities, SIZE).numpy()
-        kept = postprocess.clean(probabilities, thresholds, 50).numpy()
+        probabilities = functional.resize(probabilities, SIZE).numpy()
+        kept = functional.clean(probabilities, thresholds, 50).numpy()
         for label in range(4):
             for read, masks in ((plain, probabilities > thresholds), (cleaned, kept)):
                 mask = rle.decode(read.texts[image, label], SIZE)
@@ -397,7 +388,7 @@ def test_all_forms_say_the_same(images, run, tmp_path):
     for image, name in enumerate(cleaned.images):
         with np.load(tmp_path / "out" / "probabilities" / f"{name}.npz") as read:
             probabilities = read["probabilities"].astype(np.float32)
-        probabilities = postprocess.resize(probabilities[None], SIZE).numpy()
+        probabilities = functional.resize(probabilities[None], SIZE).numpy()
         sure = presence(probabilities)[0]
         for k, label in enumerate(schema.LABELS):
             mask = rle.decode(cleaned.texts[image, k], SIZE)

@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from clouds import drawing, rle, schema, signatures
+from clouds import rle, schema, signatures
 from clouds.config.rule import Rule
 from clouds.data import preprocessing
 from clouds.data.scenes import scene
+from clouds.postprocess import apply
 
 SIZE = (24, 36)
 RULE = Rule(thresholds=(0.4, 0.4, 0.3, 0.4), min_sizes=(300, 300, 300, 0))
@@ -66,7 +67,7 @@ def test_bytes_go_the_way_of_training_and_prediction(network, exact):
     served = functions(network, exact=exact)
     image, _ = preprocessing.decode(tf.constant(PNG), SIZE, exact=exact)
     probabilities = network(image[None])
-    _, text = drawing.write(probabilities, RULE, image[None], schema.SUBMISSION_SIZE)
+    _, text = apply.write(probabilities, RULE, image[None], schema.SUBMISSION_SIZE)
     assert all(text.numpy()[0])
     answer = served["serving_default"](tf.constant([PNG]))
     assert (answer["rle"] == text).numpy().all()

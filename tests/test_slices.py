@@ -6,8 +6,9 @@ import references
 import tensorflow as tf
 from references import maps
 
-from clouds import postprocess, slices
+from clouds import slices
 from clouds.errors import InputError
+from clouds.postprocess import functional
 
 LEVELS = np.linspace(0.1, 0.9, 5)[:, None] + [0.0, 0.03]
 
@@ -49,7 +50,7 @@ def test_a_pixel_at_a_level_does_not_exceed_it():
     probabilities = np.full((1, 3, 4, 1), 0.7, np.float32)
     found = measured(probabilities, np.ones_like(probabilities, np.uint8), levels)
     assert found.level.tolist() == found.reach.tolist() == [0]
-    masks = postprocess.clean(probabilities, 0.7, 0)
+    masks = functional.clean(probabilities, 0.7, 0)
     assert not masks.numpy().any()
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import small
 
-from clouds import drawing, metrics, run, schema, trials, tuner
+from clouds import metrics, run, schema, trials, tuner
 from clouds.config.rule import NOTHING, Rule
 from clouds.errors import InputError
+from clouds.postprocess import apply
 
 ROWS = [*schema.LABELS, "mean"]
 pytestmark = pytest.mark.usefixtures("smooth_network")
@@ -30,9 +31,7 @@ def drawn_dice(trial, rule):
     """Dice of each image and label where masks are drawn one batch after another."""
     scores = []
     for batch in trial.batches(""):
-        _, masks = drawing.draw(
-            batch.probabilities, rule, batch.images, trial.truth_size
-        )
+        _, masks = apply.draw(batch.probabilities, rule, batch.images, trial.truth_size)
         scores.append(np.asarray(metrics.dice(batch.truth, masks)))
     return np.concatenate(scores)
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from references import maps
 
-from clouds import metrics, postprocess, schema, slices, tuning
+from clouds import metrics, schema, slices, tuning
 from clouds.config.rule import NOTHING, Rule
 from clouds.errors import InputError
+from clouds.postprocess import functional
 
 LEVELS = np.linspace(0.1, 0.9, 5)[:, None] + [0.0, 0.03]
 SCOPES = ["component", "image"]
@@ -21,7 +22,7 @@ def measured(probabilities, truth, levels=LEVELS):
 def drawn(probabilities, truth, thresholds, tops, min_sizes, scope):
     """The product's masks and their Dice, float32[N, C]."""
     limits = thresholds, min_sizes
-    masks = postprocess.clean(probabilities, *limits, tops=tops, scope=scope)
+    masks = functional.clean(probabilities, *limits, tops=tops, scope=scope)
     return np.asarray(metrics.dice(truth, masks))
 
 

@@ -1,4 +1,4 @@
-"""clouds.warp and clouds.components against albumentations and tensorflow-addons."""
+"""clouds.warp and clouds.postprocess.components against albumentations and tensorflow-addons."""
 
 import numpy as np
 import pytest
@@ -136,7 +136,9 @@ def test_the_dense_warp_is_that_of_tensorflow_addons(peers):
 
 
 def test_four_connected_components_are_those_of_tensorflow_addons(peers):
-    components = pytest.importorskip("clouds.components", exc_type=ImportError)
+    components = pytest.importorskip(
+        "clouds.postprocess.components", exc_type=ImportError
+    )
     for plane, theirs in zip(peers["planes"], peers["labels"], strict=True):
         ours = np.array(components.label(plane[None], connectivity=4))[0]
         pairs = np.unique(np.stack([ours.ravel(), theirs.ravel()]), axis=1)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from clouds import components
-from clouds.components import Runs
 from clouds.config.rule import Scope
 from clouds.errors import InputError
+from clouds.postprocess import components
+from clouds.postprocess.components import Runs
 
 _BLACK = 2
 _ROUNDING = 1e-3

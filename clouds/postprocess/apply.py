@@ -8,8 +8,8 @@ areas in the submission's pixels; on `network` the masks are resized last.
 
 import tensorflow as tf
 
-from clouds import components, sieve
 from clouds.config.rule import Rule
+from clouds.postprocess import components, ops
 
 
 def draw(
@@ -70,7 +70,7 @@ def measure(
     Raises:
       InputError: as `draw`.
     """
-    probabilities = sieve.checked(probabilities, "drawing.measure")
+    probabilities = ops.checked(probabilities, "drawing.measure")
 
     def of_group(probabilities, images):
         plain, kept, shape, grid = _judged(probabilities, rule, images, size)
@@ -80,29 +80,29 @@ def measure(
             return _text(masks, shape), tf.reduce_sum(tf.cast(masks, tf.int32), (1, 2))
         lengths, planes = kept.end - kept.start, tf.reduce_prod(shape)
         areas = tf.math.unsorted_segment_sum(lengths, kept.plane, planes)
-        return sieve.write(kept, shape, grid), tf.reshape(areas, shape)
+        return ops.write(kept, shape, grid), tf.reshape(areas, shape)
 
-    results = sieve.in_groups(of_group, [probabilities, images], [tf.string, tf.int32])
+    results = ops.in_groups(of_group, [probabilities, images], [tf.string, tf.int32])
     return tuple(tf.ensure_shape(r, probabilities.shape[::3]) for r in results)
 
 
 def _ruled(probabilities, rule, images, size, dtype):
     """The plain and the cleaned masks of a rule, painted (bool) or written (string)."""
     where = "drawing.draw" if dtype == tf.bool else "drawing.write"
-    probabilities = sieve.checked(probabilities, where)
+    probabilities = ops.checked(probabilities, where)
 
     def of_group(probabilities, images):
         plain, kept, shape, grid = _judged(probabilities, rule, images, size)
         if dtype == tf.string and rule.grid != "network":
             found = components.runs(plain)
-            return [sieve.write(runs, shape, grid) for runs in (found, kept)]
+            return [ops.write(runs, shape, grid) for runs in (found, kept)]
         drawn = components.draw(kept, tf.shape(plain))
         masks = [_painted(columns, rule, grid, size) for columns in (plain, drawn)]
         return masks if dtype == tf.bool else [_text(each, shape) for each in masks]
 
     shape = (probabilities.shape[0], probabilities.shape[3])
     shape = [shape[0], *size, shape[1]] if dtype == tf.bool else shape
-    results = sieve.in_groups(of_group, [probabilities, images], [dtype] * 2)
+    results = ops.in_groups(of_group, [probabilities, images], [dtype] * 2)
     return tuple(tf.ensure_shape(result, shape) for result in results)
 
 
@@ -115,14 +115,14 @@ def _judged(probabilities, rule, images, size):
     """
     planes = probabilities
     if rule.grid != "network":
-        planes = sieve.resize_abreast(probabilities, size)
+        planes = ops.resize_abreast(probabilities, size)
     shape, grid = tf.shape(probabilities)[::3], tf.shape(planes)[1:3]
     numbers = rule.thresholds, rule.min_sizes, rule.tops
     limits = [n and tf.constant(n, tf.float64) for n in numbers]
-    plain = columns = sieve.threshold(planes, limits[0], shape)
+    plain = columns = ops.threshold(planes, limits[0], shape)
     if rule.gap:
-        columns = plain & components.pack(sieve.seen(images, grid))
-    return plain, sieve.keep(planes, columns, limits, rule.scope), shape, grid
+        columns = plain & components.pack(ops.seen(images, grid))
+    return plain, ops.keep(planes, columns, limits, rule.scope), shape, grid
 
 
 def _painted(columns, rule, grid, size):
@@ -138,4 +138,4 @@ def _resized_masks(masks, size):
 
 def _text(masks, shape):
     found = components.runs(components.pack(masks))
-    return sieve.write(found, shape, tf.shape(masks)[1:3])
+    return ops.write(found, shape, tf.shape(masks)[1:3])

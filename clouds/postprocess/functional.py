@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from clouds import components, sieve
 from clouds.config.rule import Scope
 from clouds.errors import InputError
+from clouds.postprocess import components, ops
 
 Numbers = float | Sequence[float] | tf.Tensor
 """One number for all labels, or C numbers, one a label."""
@@ -39,7 +39,7 @@ def resize(probabilities: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Te
     Raises:
       InputError: The probabilities have a wrong dtype, rank or range, or hold NaN.
     """
-    return tf.image.resize(sieve.checked(probabilities, "postprocess.resize"), size)
+    return tf.image.resize(ops.checked(probabilities, "postprocess.resize"), size)
 
 
 def without_gap(probabilities: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
@@ -55,7 +55,7 @@ def without_gap(probabilities: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     Returns:
       The probabilities, with 0 where the nearest pixel of the image is black.
     """
-    seen = sieve.seen(images, tf.shape(probabilities)[1:3])
+    seen = ops.seen(images, tf.shape(probabilities)[1:3])
     return probabilities * tf.cast(seen, probabilities.dtype)
 
 
@@ -75,7 +75,7 @@ def presence(probabilities: tf.Tensor) -> tf.Tensor:
     Raises:
       InputError: The probabilities have a wrong dtype, rank or range, or hold NaN.
     """
-    probabilities = sieve.checked(probabilities, "postprocess.presence")
+    probabilities = ops.checked(probabilities, "postprocess.presence")
     probabilities = tf.cast(probabilities, tf.float32)
     batch, height, width, labels = tf.unstack(tf.shape(probabilities))
     planes = tf.transpose(probabilities, [0, 3, 1, 2])
@@ -121,7 +121,7 @@ def clean(
       InputError: An argument has a wrong dtype, shape or range, or holds NaN.
     """
     where = "postprocess.clean"
-    probabilities = sieve.checked(probabilities, where)
+    probabilities = ops.checked(probabilities, where)
     limits = _limits(probabilities, thresholds, min_sizes, tops, where)
     return tf.ensure_shape(_clean(probabilities, limits, scope), probabilities.shape)
 
@@ -149,7 +149,7 @@ def to_rle(masks: tf.Tensor) -> tf.Tensor:
         )
     masks = tf.ensure_shape(masks, [None] * 4)
     shape = tf.shape(masks)
-    text = sieve.write(components.runs(components.pack(masks)), shape[::3], shape[1:3])
+    text = ops.write(components.runs(components.pack(masks)), shape[::3], shape[1:3])
     return tf.ensure_shape(text, masks.shape[::3])
 
 
@@ -180,7 +180,7 @@ def clean_to_rle(
       InputError: An argument has a wrong dtype, shape or range, or holds NaN.
     """
     where = "postprocess.clean_to_rle"
-    probabilities = sieve.checked(probabilities, where)
+    probabilities = ops.checked(probabilities, where)
     limits = _limits(probabilities, thresholds, min_sizes, tops, where)
     size = None if size is None else tf.convert_to_tensor(size, tf.int32)
     text = _clean_to_rle(probabilities, limits, scope, size)
@@ -190,24 +190,24 @@ def clean_to_rle(
 @tf.function(reduce_retracing=True)
 def _clean(probabilities, limits, scope):
     def clean(images):
-        columns = sieve.threshold(images, limits[0], tf.shape(images)[::3])
-        kept = sieve.keep(images, columns, limits, scope)
+        columns = ops.threshold(images, limits[0], tf.shape(images)[::3])
+        kept = ops.keep(images, columns, limits, scope)
         drawn = components.draw(kept, tf.shape(columns))
         return (components.unpack(drawn, tf.shape(images)[1:3]),)
 
-    return sieve.in_groups(clean, [probabilities], [tf.bool])[0]
+    return ops.in_groups(clean, [probabilities], [tf.bool])[0]
 
 
 @tf.function(reduce_retracing=True)
 def _clean_to_rle(probabilities, limits, scope, size):
     def clean_to_rle(images):
-        planes = images if size is None else sieve.resize_abreast(images, size)
+        planes = images if size is None else ops.resize_abreast(images, size)
         shape = tf.shape(images)[::3]
-        columns = sieve.threshold(planes, limits[0], shape)
-        kept = sieve.keep(planes, columns, limits, scope)
-        return (sieve.write(kept, shape, tf.shape(planes)[1:3]),)
+        columns = ops.threshold(planes, limits[0], shape)
+        kept = ops.keep(planes, columns, limits, scope)
+        return (ops.write(kept, shape, tf.shape(planes)[1:3]),)
 
-    return sieve.in_groups(clean_to_rle, [probabilities], [tf.string])[0]
+    return ops.in_groups(clean_to_rle, [probabilities], [tf.string])[0]
 
 
 def _limits(probabilities, thresholds, min_sizes, tops, where):
