@@ -26,7 +26,7 @@ COMMANDS = {
     "compare": (config.Comparison, "clouds.compare", "compare"),
     "predict": (config.Prediction, "clouds.predict", "predict"),
     "export": (config.Export, "clouds.export", "export"),
-    "serve": (config.Serving, "clouds.serve", "serve"),
+    "serve": (config.Serving, "clouds.serving.serve", "serve"),
     "request": (config.Request, "clouds.request", "request"),
     "submit-check": (config.SubmissionCheck, "clouds.submissions", "check"),
 }

@@ -23,9 +23,10 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from clouds import config, protocol, schema
+from clouds import config, schema
 from clouds.errors import InputError
 from clouds.patience import Busy, Lost, Rejected
+from clouds.serving import protocol
 from clouds.text import counted
 
 _AGAIN = {408, 429, 500, 502, 503, 504}

@@ -22,9 +22,9 @@ import psutil
 import tiny_export
 from PIL import Image
 
-from clouds import limits
-from clouds.models import FILES, Model
-from clouds.protocol import Refusal
+from clouds.serving import limits
+from clouds.serving.model_store import FILES, Model
+from clouds.serving.protocol import Refusal
 
 FOUND = Path("fuzz-found.bin")
 HANG = 20

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from clouds.batching import Batcher, Full
+from clouds.serving.batching import Batcher, Full
 
 
 def run(scenario, **options):

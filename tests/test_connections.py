@@ -5,7 +5,7 @@ import json
 import pytest
 import uvicorn
 
-from clouds import connections
+from clouds.serving import connections
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n"
 CHUNKED = REQUEST.replace(b"content-length: 10", b"transfer-encoding: chunked")

@@ -6,9 +6,9 @@ import pytest
 import tiny_export
 from starlette.requests import Request
 
-from clouds import limits
-from clouds.limits import Memory
-from clouds.protocol import Refusal
+from clouds.serving import limits
+from clouds.serving.limits import Memory
+from clouds.serving.protocol import Refusal
 
 
 def read(chunks, most=10, memory=None, headers=()):

@@ -10,9 +10,9 @@ import tiny_export
 
 from clouds import schema
 from clouds.errors import InputError
-from clouds.models import Model
 from clouds.postprocess import apply
-from clouds.protocol import Refusal, Spec
+from clouds.serving.model_store import Model
+from clouds.serving.protocol import Refusal, Spec
 
 
 @pytest.fixture(scope="module")

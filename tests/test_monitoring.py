@@ -1,6 +1,6 @@
 from prometheus_client.parser import text_string_to_metric_families
 
-from clouds.monitoring import Metrics
+from clouds.serving.monitoring import Metrics
 
 
 def test_the_figures_are_prometheus_text():

@@ -9,7 +9,8 @@ import pytest
 import tiny_export
 from selenium.webdriver import ActionChains, Keys
 
-from clouds import page, rle, schema
+from clouds import rle, schema
+from clouds.serving import web_page
 
 
 class Elements(HTMLParser):
@@ -24,7 +25,7 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-HTML, HEADERS = page.build()
+HTML, HEADERS = web_page.build()
 ELEMENTS = Elements(HTML).found
 
 

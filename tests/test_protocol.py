@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from clouds import protocol
-from clouds.protocol import Refusal, Spec
+from clouds.serving import protocol
+from clouds.serving.protocol import Refusal, Spec
 
 STRINGS = {"image_bytes": Spec(np.dtype(object), (None,))}
 PIXELS = {"images": Spec(np.dtype(np.uint8), (None, None, None, 3))}

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tiny_export
 
-from clouds import config, protocol, rle, schema
-from clouds.models import Model
-from clouds.service import Service
+from clouds import config, rle, schema
+from clouds.serving import protocol
+from clouds.serving.app import Service
+from clouds.serving.model_store import Model
 
 PREDICT = "/v1/models/clouds:predict"
 GOOD = tiny_export.encoded()

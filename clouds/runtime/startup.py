@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 
 _CHUNK = 16
-_TOLD = ("clouds.runtime.progress", "clouds.service")
+_TOLD = ("clouds.runtime.progress", "clouds.serving.app")
 """Loggers whose info is shown unless a level is asked for."""
 _FROZEN = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
 

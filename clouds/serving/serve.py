@@ -6,11 +6,12 @@ import socket
 
 import uvicorn
 
-from clouds import config, connections
+from clouds import config
 from clouds.errors import InputError
-from clouds.models import Model
 from clouds.runtime import startup
-from clouds.service import Service
+from clouds.serving import connections
+from clouds.serving.app import Service
+from clouds.serving.model_store import Model
 
 _KEEP_ALIVE = 30
 

@@ -11,8 +11,8 @@ import http
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from clouds import protocol
-from clouds.protocol import Refusal
+from clouds.serving import protocol
+from clouds.serving.protocol import Refusal
 
 _RETRY_AFTER = 1
 _UNANSWERED = h11.IDLE, h11.SEND_RESPONSE

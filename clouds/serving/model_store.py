@@ -16,10 +16,10 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
-from clouds import protocol
 from clouds.config.rule import Rule
 from clouds.errors import InputError
-from clouds.protocol import Refusal, Spec
+from clouds.serving import protocol
+from clouds.serving.protocol import Refusal, Spec
 
 FILE = "saved_model.pb"
 FILES = "image_bytes"

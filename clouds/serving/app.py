@@ -1,7 +1,7 @@
 """What the server answers: TensorFlow Serving's routes, the page's, and its watchers'.
 
 - `GET /v1/models/NAME`, also `…/versions/N`, `…/labels/latest` and `…/metadata`;
-  `POST …:predict`: see `clouds.protocol`. With `Prefer: handling=strict` (RFC 7240)
+  `POST …:predict`: see `clouds.serving.protocol`. With `Prefer: handling=strict` (RFC 7240)
   one bad image refuses its request, as TensorFlow Serving does; else the others are
   answered.
 - `POST /v1/images`: one image file as the body, answered with `rle`, `score` and
@@ -30,13 +30,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from clouds import config, geojson, limits, models, monitoring, page, protocol, schema
-from clouds.batching import Batcher, Full
+from clouds import config, geojson, schema
 from clouds.errors import InputError
 from clouds.journal import Entry
-from clouds.models import Model, Row, Signature
-from clouds.monitoring import Metrics
-from clouds.protocol import Refusal
+from clouds.serving import limits, model_store, monitoring, protocol, web_page
+from clouds.serving.batching import Batcher, Full
+from clouds.serving.model_store import Model, Row, Signature
+from clouds.serving.monitoring import Metrics
+from clouds.serving.protocol import Refusal
 from clouds.text import counted
 
 _LOG = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Service:
         self._metrics.version.set_function(lambda: self._model.version.number)
         # Few, as JSON takes several times its length while it is read.
         self._parsers = concurrent.futures.ThreadPoolExecutor(_PARSERS, "parsers")
-        self._page = page.build()
+        self._page = web_page.build()
 
     def application(self) -> Starlette:
         """The application, to be run by an ASGI server."""
@@ -201,7 +202,7 @@ class Service:
         if "probabilities" in request.query_params:
             wanted.append("probabilities")
         async with self._body(request) as body:
-            row = {models.FILES: np.array(body, object)}
+            row = {model_store.FILES: np.array(body, object)}
             asked = [self._ask(version.signatures[name], [row]) for name in wanted]
             answered = await _unless_gone(request, asyncio.gather(*asked))
         rows = {name: row for name, (row,) in zip(wanted, answered, strict=True)}
@@ -250,7 +251,7 @@ class Service:
     def _check_files(self, rows: list[Row]) -> list[Refusal | None]:
         faults = []
         for row in rows:
-            contents = row[models.FILES].item()
+            contents = row[model_store.FILES].item()
             try:
                 limits.check_image(contents, int(self._settings.max_pixels * _MEGA))
                 faults.append(None)

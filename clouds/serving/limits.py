@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import tensorflow as tf
 from starlette.requests import Request
 
-from clouds.protocol import Refusal
+from clouds.serving.protocol import Refusal
 
 _JPEG, _PNG, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"
 _LEFT_OUT = b"\0\r\n"
