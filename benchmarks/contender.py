@@ -21,7 +21,8 @@ def ours(mode, size, batch, precision):
     """The function that makes a step of `clouds`."""
     import keras
 
-    from clouds import kernels, losses, metrics, unet
+    from clouds import losses, metrics
+    from clouds.models import layers, unet
 
     keras.utils.set_random_seed(0)
     network = unet.build(size, dtype=precision)
@@ -36,7 +37,7 @@ def ours(mode, size, batch, precision):
     )
     model = train.Trainer(network, augment.build(**still), "unit", dtype=precision)
     model.compile(
-        kernels.Adam(3e-4),
+        layers.Adam(3e-4),
         loss=losses.bce_dice,
         metrics=metrics.of_logits(),
         jit_compile=False,

@@ -17,9 +17,10 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from clouds import kernels, run, scores, signatures, unet
+from clouds import run, scores, signatures
 from clouds.config.rule import Rule  # noqa: E402
 from clouds.data import manifest, pipeline, preprocessing
+from clouds.models import layers, unet
 from clouds.postprocess import apply
 
 
@@ -51,7 +52,7 @@ def folded(network):
     """Without the normalisations that follow a convolution, where that is exact."""
     after = {}
     for layer in network.layers:
-        if isinstance(layer, kernels.BatchNormalization):
+        if isinstance(layer, layers.BatchNormalization):
             before = layer.input._keras_history.operation
             if hasattr(before, "kernel") and not getattr(before, "use_bias", False):
                 scale = np.asarray(layer.gamma) / np.sqrt(
@@ -84,7 +85,7 @@ def of_int8(network):
     (inner,) = (layer for layer in network.layers if isinstance(layer, keras.Model))
     of_plain, of_split = [], []
     for layer in inner.layers:
-        if isinstance(layer, kernels.UpsampledConv2D):
+        if isinstance(layer, layers.UpsampledConv2D):
             doubled, appended = map(np.asarray, layer._split(layer.kernel))
             # Of a transposed convolution the channels of the result come third.
             turned = as_int8(doubled.swapaxes(2, 3))

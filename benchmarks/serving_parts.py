@@ -21,9 +21,10 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from clouds import config, run, schema, signatures, unet, weights
+from clouds import config, run, schema, signatures
 from clouds.config.rule import Rule  # noqa: E402
 from clouds.data import preprocessing
+from clouds.models import pretrained, unet
 from clouds.postprocess import apply, functional
 
 
@@ -49,7 +50,7 @@ def write_weights(folder, settings, path):
     """Numbers the arrays of each layer in the order of Keras 2; and the size."""
     arrays = {
         f"{layer}/{number}": array
-        for layer, by_number in weights.read(Path(folder, run.WEIGHTS)).items()
+        for layer, by_number in pretrained.read(Path(folder, run.WEIGHTS)).items()
         for number, array in by_number.items()
     }
     np.savez(path, size=settings.size, **arrays)

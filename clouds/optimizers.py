@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import keras
 
-from clouds import config, kernels
+from clouds import config
+from clouds.models import layers
 
 _NOT_DECAYED = ["gamma", "beta", "bias"]
 
@@ -24,7 +25,7 @@ def build(settings: config.Training, steps: int) -> keras.optimizers.Optimizer:
     rate = settings.learning_rate
     if settings.schedule == "cosine":
         rate = _cosine(settings, steps)
-    optimizer = kernels.Adam(
+    optimizer = layers.Adam(
         rate,
         weight_decay=settings.weight_decay or None,
         global_clipnorm=settings.clip_norm or None,

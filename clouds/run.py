@@ -24,13 +24,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import __version__, checkpoints, config, unet
+from clouds import __version__, checkpoints, config
 from clouds.checkpoints import Progress
 from clouds.config import Training
 from clouds.config.rule import Rule
 from clouds.data import manifest, preprocessing
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
+from clouds.models import unet
 from clouds.runtime import files
 
 CONFIG = config.FILE

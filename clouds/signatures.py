@@ -21,7 +21,7 @@ import tensorflow as tf
 from clouds import schema
 from clouds.config.rule import Rule
 from clouds.data import preprocessing
-from clouds.kernels import UpsampledConv2D
+from clouds.models.layers import UpsampledConv2D
 from clouds.postprocess import apply, functional
 
 DEFAULT = "serving_default"

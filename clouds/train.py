@@ -21,17 +21,15 @@ from clouds import (
     losses,
     metrics,
     optimizers,
-    resnet,
     run,
     schema,
     trackers,
     trials,
     tuner,
-    unet,
-    weights,
 )
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
+from clouds.models import pretrained, resnet, unet
 from clouds.runtime import files as disk_files
 from clouds.runtime import locks, startup
 from clouds.text import counted, turned
@@ -367,4 +365,4 @@ def _load_weights(network: keras.Model, source: str) -> None:
         return
     if Path(source).is_dir():
         source = Path(source, run.WEIGHTS)
-    print(f"Encoder weights: {weights.load(network, source)}", flush=True)
+    print(f"Encoder weights: {pretrained.load(network, source)}", flush=True)

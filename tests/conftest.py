@@ -72,7 +72,7 @@ def evaluated(records, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("evaluated")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clouds.unet.build", small.build_smooth)
+        patch.setattr("clouds.models.unet.build", small.build_smooth)
         for seed, name in enumerate("ab"):
             run = small.write_run(folder / name, records, seed=seed)
             flags = ["--records", str(records), "--run", str(run)]
@@ -87,7 +87,7 @@ def smooth_network() -> Iterator[None]:
     import small
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clouds.unet.build", small.build_smooth)
+        patch.setattr("clouds.models.unet.build", small.build_smooth)
         yield
 
 

@@ -90,5 +90,5 @@ def _run(words, build, shown):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     if build:
-        startup.load("clouds.unet").build = build
+        startup.load("clouds.models.unet").build = build
     sys.exit(cli.main(words))

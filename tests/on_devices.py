@@ -23,7 +23,7 @@ def train(records, run, *flags):
     from clouds import cli
     from clouds.runtime import startup
 
-    startup.load("clouds.unet").build = small.build
+    startup.load("clouds.models.unet").build = small.build
     startup.load("clouds.plots.common")._save = lambda figure, path: cv2.imwrite(
         str(path), np.zeros((2, 2, 3), "uint8")
     )
@@ -48,7 +48,8 @@ def mirrored(records, run):
     import numpy as np
     import tensorflow as tf
 
-    from clouds import config, devices, train, unet
+    from clouds import config, devices, train
+    from clouds.models import unet
 
     unet.build = small.build
     settings = config.Training(

@@ -57,5 +57,5 @@ if __name__ == "__main__":
     from clouds import cli
     from clouds.runtime import startup
 
-    startup.load("clouds.unet").build = build
+    startup.load("clouds.models.unet").build = build
     sys.exit(cli.main())

@@ -131,7 +131,7 @@ def test_what_a_page_links_to_is_there(page):
 )
 def test_a_page_can_be_followed(pages, tmp_path, sample, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(startup.load("clouds.unet"), "build", small.build)
+    monkeypatch.setattr(startup.load("clouds.models.unet"), "build", small.build)
     shutil.copytree(sample / "test_images", tmp_path / "barbados")
     shutil.copytree(sample / "train_images", tmp_path / "my_images")
     shutil.copy(next((sample / "test_images").iterdir()), tmp_path / "scene.jpg")

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from clouds import kernels
+from clouds.models import layers as fast_layers
 
 generator = np.random.default_rng(0)
 POLICIES = {"float32": 1e-5, "mixed_bfloat16": 4e-2, "mixed_float16": 4e-3}
@@ -45,7 +45,7 @@ def assert_close(ours, expected, tolerance):
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("training", [False, True])
 def test_the_fused_normalization_is_that_of_keras(policy, training):
-    ours = kernels.BatchNormalization(epsilon=1e-3, momentum=0.9, dtype=policy)
+    ours = fast_layers.BatchNormalization(epsilon=1e-3, momentum=0.9, dtype=policy)
     own = layers.BatchNormalization(epsilon=1e-3, momentum=0.9, dtype=policy)
     features = normal(3, 6, 10, 16)
     twins(ours, own, features.shape)
@@ -56,8 +56,8 @@ def test_the_fused_normalization_is_that_of_keras(policy, training):
 
 def test_the_moving_variance_is_that_of_a_sample_as_in_keras_2():
     features = normal(3, 6, 10, 16)
-    ours = kernels.BatchNormalization(momentum=0.9)
-    images = kernels.ImageNormalization(momentum=0.9, scale=False)
+    ours = fast_layers.BatchNormalization(momentum=0.9)
+    images = fast_layers.ImageNormalization(momentum=0.9, scale=False)
     for layer in (ours, images):
         layer(features, training=True)
         mean, variance = (
@@ -69,7 +69,7 @@ def test_the_moving_variance_is_that_of_a_sample_as_in_keras_2():
 
 
 def test_a_frozen_normalization_keeps_its_averages():
-    layer = kernels.BatchNormalization()
+    layer = fast_layers.BatchNormalization()
     layer.trainable = False
     features = normal(2, 4, 4, 8)
     np.testing.assert_allclose(layer(features, training=True), features, rtol=1e-3)
@@ -89,7 +89,7 @@ def stem(normalization, convolution, policy):
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("scale", [1, 255])
 def test_the_stem_trains_as_that_of_keras_does(policy, scale):
-    ours = stem(kernels.ImageNormalization, kernels.ImageConv2D, policy)
+    ours = stem(fast_layers.ImageNormalization, fast_layers.ImageConv2D, policy)
     own = stem(layers.BatchNormalization, layers.Conv2D, policy)
     own.set_weights([normal(*weight.shape) for weight in own.weights])
     ours.set_weights(own.get_weights())
@@ -102,7 +102,7 @@ def test_the_stem_trains_as_that_of_keras_does(policy, scale):
 
 
 def test_outside_training_images_have_their_gradient():
-    ours = stem(kernels.ImageNormalization, kernels.ImageConv2D, "float32")
+    ours = stem(fast_layers.ImageNormalization, fast_layers.ImageConv2D, "float32")
     own = stem(layers.BatchNormalization, layers.Conv2D, "float32")
     ours.set_weights(own.get_weights())
     images = generator.random((2, 22, 30, 3), np.float32)
@@ -115,7 +115,7 @@ def test_outside_training_images_have_their_gradient():
 def test_doubling_and_convolving_at_once_equals_the_one_after_the_other(policy, skips):
     features, skip = normal(2, 5, 7, 6), normal(2, 10, 14, 4)
     inputs = [features, skip][: 1 + skips]
-    ours = kernels.UpsampledConv2D(8, dtype=policy)
+    ours = fast_layers.UpsampledConv2D(8, dtype=policy)
     ours.build([value.shape for value in inputs])
     convolution = layers.Conv2D(8, 3, padding="same", use_bias=False, dtype=policy)
 
@@ -134,7 +134,7 @@ def test_doubling_and_convolving_at_once_equals_the_one_after_the_other(policy, 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_settled_kernel_gives_what_it_gave_and_is_not_asked_again(policy):
     inputs = [tf.constant(normal(2, 5, 7, 6)), tf.constant(normal(2, 10, 14, 4))]
-    layer = kernels.UpsampledConv2D(8, dtype=policy)
+    layer = fast_layers.UpsampledConv2D(8, dtype=policy)
     before = layer(inputs)
     layer.settle()
     layer.kernel.assign(0 * layer.kernel)
@@ -146,7 +146,7 @@ def test_fused_adam_moves_variables_as_that_of_keras():
     start = normal(5, 7)
     options = {"learning_rate": 0.01, "weight_decay": 0.1, "clipnorm": 1.0}
     moved = []
-    for optimizer in (kernels.Adam(**options), keras.optimizers.Adam(**options)):
+    for optimizer in (fast_layers.Adam(**options), keras.optimizers.Adam(**options)):
         variables = [keras.Variable(start), keras.Variable(start[0])]
         optimizer.build(variables)
         apply = tf.function(optimizer.apply)
@@ -161,7 +161,9 @@ def test_fused_adam_moves_variables_as_that_of_keras():
 
 def test_the_layers_are_made_again_from_their_configuration():
     images = keras.Input((32, 32, 3))
-    features = kernels.UpsampledConv2D(4)([kernels.BatchNormalization()(images)])
+    features = fast_layers.UpsampledConv2D(4)(
+        [fast_layers.BatchNormalization()(images)]
+    )
     model = keras.Model(images, features)
     again = keras.Model.from_config(model.get_config())
     again.set_weights(model.get_weights())

@@ -15,10 +15,10 @@ from clouds import (
     optimizers,
     run,
     train,
-    unet,
 )
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
+from clouds.models import unet
 
 OPTIONS = {"records": "records", "run": "run", "learning_rate": 0.01}
 

@@ -10,11 +10,12 @@ import pytest
 import small
 from references import presence
 
-from clouds import cli, config, ensemble, journal, outputs, rle, schema, unet
+from clouds import cli, config, ensemble, journal, outputs, rle, schema
 from clouds import run as run_folder
 from clouds.config import rule
 from clouds.config.rule import Rule
 from clouds.data import annotations, preprocessing
+from clouds.models import unet
 from clouds.postprocess import functional
 from clouds.runtime import locks
 

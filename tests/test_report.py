@@ -39,7 +39,7 @@ def folder(evaluated, records, sample, tmp_path_factory):
     rows = [",".join(columns), *(f"{k}{',0.5' * (len(columns) - 1)}" for k in (0, 1))]
     (folder / "history.csv").write_text("\n".join(rows))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clouds.unet.build", small.build_smooth)
+        patch.setattr("clouds.models.unet.build", small.build_smooth)
         flags = ["--records", str(records), "--run", str(folder)]
         assert cli.main(["evaluate", *flags, "--tune"]) == 0
         csv = str(sample / "train.csv")
@@ -134,7 +134,7 @@ def test_parts_that_are_not_there_say_how_they_are_made(evaluated, tmp_path, cap
 def test_figures_of_weights_that_are_no_more_are_left_out(
     folder, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("clouds.unet.build", small.build_smooth)
+    monkeypatch.setattr("clouds.models.unet.build", small.build_smooth)
     run = tmp_path / "run"
     shutil.copytree(folder, run)
     assert cli.main(["report", "--run", str(run), "--gallery", "1"]) == 0

@@ -1,6 +1,6 @@
 import keras
 
-from clouds import resnet
+from clouds.models import resnet
 
 
 def test_features_halve_the_size_five_times():

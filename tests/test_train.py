@@ -14,20 +14,11 @@ import pytest
 import small
 import tensorflow as tf
 
-from clouds import (
-    augment,
-    callbacks,
-    checkpoints,
-    cli,
-    config,
-    losses,
-    metrics,
-    train,
-    unet,
-)
+from clouds import augment, callbacks, checkpoints, cli, config, losses, metrics, train
 from clouds import run as module
 from clouds.config.rule import Rule
 from clouds.data import manifest, pipeline, preprocessing
+from clouds.models import unet
 from clouds.runtime import files, locks
 
 rng = np.random.default_rng(0)

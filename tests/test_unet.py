@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from clouds import unet
 from clouds.errors import InputError
+from clouds.models import unet
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ import h5py
 import numpy as np
 import pytest
 
-from clouds import cli, config, train, unet, weights
+from clouds import cli, config, train
 from clouds.errors import InputError
+from clouds.models import pretrained, unet
 
 SIZE = (32, 64)
 
@@ -74,7 +75,7 @@ def same(network, by_layer):
 )
 def test_every_form_of_a_keras_2_file_is_read_by_layer(tmp_path, peer, form):
     path = write(tmp_path / "x.h5", encoder(peer), **form)
-    read = weights.read(path)
+    read = pretrained.read(path)
     assert read.keys() == encoder(peer).keys()
     for name, arrays in read.items():
         assert arrays.keys() == peer[name].keys()
@@ -83,14 +84,14 @@ def test_every_form_of_a_keras_2_file_is_read_by_layer(tmp_path, peer, form):
 
 def test_a_whole_network_is_loaded_and_counted(tmp_path, peer, network):
     path = write(tmp_path / "x.h5", peer)
-    assert weights.load(network, path) == f"93 layers (228 arrays) from {path}"
+    assert pretrained.load(network, path) == f"93 layers (228 arrays) from {path}"
     assert same(network, peer)
 
 
 def test_an_encoder_leaves_the_decoder_as_it_was(tmp_path, peer, network):
     path = write(tmp_path / "x.h5", encoder(peer))
     before = network.get_layer("final_conv").get_weights()
-    line = weights.load(network, path)
+    line = pretrained.load(network, path)
     assert line == f"72 layers (176 arrays) from {path}; without a decoder"
     assert same(network, encoder(peer))
     after = network.get_layer("final_conv").get_weights()
@@ -102,7 +103,7 @@ def test_the_order_counts_where_the_names_are_others(tmp_path, peer, network):
         layer: {f"weight_{n}": array for n, array in enumerate(arrays.values())}
         for layer, arrays in peer.items()
     }
-    weights.load(network, write(tmp_path / "x.h5", numbered))
+    pretrained.load(network, write(tmp_path / "x.h5", numbered))
     assert same(network, peer)
 
 
@@ -112,7 +113,7 @@ def test_what_else_a_file_holds_or_lacks_is_listed(tmp_path, peer, network):
     }
     other["final_conv"] = {"kernel": np.zeros((3, 3, 16, 1)), "bias": np.zeros(1)}
     other["fc1"] = {"kernel": np.zeros((512, 10)), "bias": np.zeros(10)}
-    line = weights.load(network, write(tmp_path / "x.h5", other))
+    line = pretrained.load(network, write(tmp_path / "x.h5", other))
     assert line.startswith("91 layers (222 arrays) from")
     assert line.endswith(
         "; without decoder_stage0a_bn; not fitting: final_conv with "
@@ -128,7 +129,7 @@ def test_an_encoder_that_does_not_fit_is_refused_with_a_list(tmp_path, peer, net
     other["bn_data"]["gamma"] = other["bn_data"].pop("beta")
     before = network.get_layer("bn0").get_weights()
     with pytest.raises(InputError) as refused:
-        weights.load(network, write(tmp_path / "x.h5", other))
+        pretrained.load(network, write(tmp_path / "x.h5", other))
     message = str(refused.value)
     assert "; without stage1_unit3_bn1, stage4_unit3_conv2, decoder_" in message
     assert "conv0 with kernel(7, 7, 1, 64) instead of kernel(7, 7, 3, 64)" in message
@@ -152,7 +153,7 @@ def test_what_is_no_file_of_keras_is_refused(tmp_path, network, contents, messag
     elif contents:
         path.write_bytes(contents)
     with pytest.raises(InputError, match=f"{re.escape(str(path))}, {message}"):
-        weights.load(network, path)
+        pretrained.load(network, path)
 
 
 def settings(source, **changes):
@@ -196,28 +197,28 @@ def test_imagenet_is_fetched_once_and_checked(
     tmp_path, peer, network, cache, monkeypatch
 ):
     path = write(tmp_path / "resnet34_imagenet_1000_no_top.h5", encoder(peer))
-    monkeypatch.setattr(weights, "URL", path.as_uri())
+    monkeypatch.setattr(pretrained, "URL", path.as_uri())
     with pytest.raises(InputError, match="ImageNet weights must be fetched once"):
-        weights.fetch()
+        pretrained.fetch()
     digest = hashlib.md5(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(weights, "MD5", digest)
-    line = weights.load(network, "imagenet")
+    monkeypatch.setattr(pretrained, "MD5", digest)
+    line = pretrained.load(network, "imagenet")
     assert line.startswith(f"72 layers (176 arrays) from {cache / path.name}")
     assert same(network, encoder(peer))
     path.unlink()
-    assert weights.fetch() == cache / path.name
+    assert pretrained.fetch() == cache / path.name
 
 
 def test_offline_the_message_says_where_to_put_the_file(cache, monkeypatch):
-    name = weights.URL.rpartition("/")[-1]
+    name = pretrained.URL.rpartition("/")[-1]
     url = f"http://127.0.0.1:9/{name}"
-    monkeypatch.setattr(weights, "URL", url)
+    monkeypatch.setattr(pretrained, "URL", url)
     with pytest.raises(InputError) as refused:
-        weights.fetch()
+        pretrained.fetch()
     message = str(refused.value)
     assert f"from {url}. Received: URL fetch failure" in message
-    assert f"md5 is {weights.MD5}) and put it at {cache / name}" in message
+    assert f"md5 is {pretrained.MD5}) and put it at {cache / name}" in message
     assert not (cache / name).exists()
     (cache / name).write_bytes(b"weights")
-    monkeypatch.setattr(weights, "MD5", hashlib.md5(b"weights").hexdigest())
-    assert weights.fetch() == cache / name
+    monkeypatch.setattr(pretrained, "MD5", hashlib.md5(b"weights").hexdigest())
+    assert pretrained.fetch() == cache / name

@@ -1,12 +1,13 @@
-"""clouds.unet, clouds.weights and the train step against segmentation-models."""
+"""clouds.models.unet, clouds.models.pretrained and the train step against segmentation-models."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from clouds import config, losses, train, unet, weights
+from clouds import config, losses, train
 from clouds.data import preprocessing
+from clouds.models import pretrained, unet
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def peer(folder):
 def test_probabilities_are_those_of_segmentation_models(folder, peer, size):
     images = preprocessing.prepare(peer[f"{size}/images"])
     network = unet.build(images.shape[1:3], dtype="float32")
-    weights.load(network, folder / "unet.h5")
+    pretrained.load(network, folder / "unet.h5")
     for mode, tolerance in (("infer", 1e-5), ("train", 1e-4)):
         logits = network(images, training=mode == "train")
         off = np.abs(np.array(keras.ops.sigmoid(logits)) - peer[f"{size}/{mode}"])
@@ -38,7 +39,7 @@ def test_gradients_are_those_of_segmentation_models(folder, peer):
     images, masks = peer["steps/images"][0], peer["steps/masks"][0]
     # In float32 a gradient has three digits: rounding decides which units are off.
     network = unet.build(images.shape[1:3], dtype="float64")
-    weights.load(network, folder / "unet.h5")
+    pretrained.load(network, folder / "unet.h5")
     variables = {v.path: v.value for v in network.trainable_variables}
 
     @tf.function
@@ -93,10 +94,10 @@ def test_a_file_of_image_classifiers_fills_the_encoder_alone(folder):
     network, whole = unet.build((32, 64)), unet.build((32, 64))
     layers = [layer for layer in network.layers if layer.weights]
     before = {layer.name: layer.get_weights() for layer in layers}
-    line = weights.load(network, folder / "encoder.h5")
+    line = pretrained.load(network, folder / "encoder.h5")
     assert line.startswith("72 layers (176 arrays) from")
     assert line.endswith("; without a decoder")
-    line = weights.load(whole, folder / "whole.h5")
+    line = pretrained.load(whole, folder / "whole.h5")
     assert line == f"93 layers (228 arrays) from {folder / 'whole.h5'}"
     for layer in layers:
         source = whole.get_layer(layer.name).get_weights()
@@ -107,7 +108,9 @@ def test_a_file_of_image_classifiers_fills_the_encoder_alone(folder):
 
 
 def test_a_file_of_save_weights_reads_as_the_whole_models(folder):
-    network, whole = (weights.read(folder / name) for name in ("unet.h5", "whole.h5"))
+    network, whole = (
+        pretrained.read(folder / name) for name in ("unet.h5", "whole.h5")
+    )
     assert network.keys() == whole.keys()
     for name, arrays in network.items():
         assert arrays.keys() == whole[name].keys()

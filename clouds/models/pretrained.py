@@ -11,8 +11,8 @@ import h5py
 import keras
 import numpy as np
 
-from clouds import resnet
 from clouds.errors import InputError
+from clouds.models import resnet
 
 URL = (
     "https://github.com/qubvel/classification_models/releases/download/0.0.1/"
@@ -84,7 +84,7 @@ def load(network: keras.Model, source: str | Path) -> str:
     not, or does not, keeps its weights.
 
     Args:
-      network: of `clouds.unet.build`.
+      network: of `clouds.models.unet.build`.
       source: `imagenet`, or an HDF5 file of Keras 2 or 3, of the encoder alone or
         of a whole network.
 

@@ -7,8 +7,9 @@ the sigmoid: it returns logits. Images are float [B, H, W, 3].
 import keras
 from keras import layers
 
-from clouds import kernels, resnet
 from clouds.errors import InputError
+from clouds.models import layers as fast_layers
+from clouds.models import resnet
 
 DECODER_FILTERS = (256, 128, 64, 32, 16)
 
@@ -56,7 +57,7 @@ def build(
 
 def _decode(x, skip, filters, name, dtype):
     inputs = [x] if skip is None else [x, skip]
-    x = kernels.UpsampledConv2D(filters, name=f"{name}a_conv", dtype=dtype)(inputs)
+    x = fast_layers.UpsampledConv2D(filters, name=f"{name}a_conv", dtype=dtype)(inputs)
     x = _activate(x, f"{name}a", dtype)
     x = layers.Conv2D(
         filters,
@@ -71,7 +72,7 @@ def _decode(x, skip, filters, name, dtype):
 
 
 def _activate(x, name, dtype):
-    x = kernels.BatchNormalization(
+    x = fast_layers.BatchNormalization(
         epsilon=1e-3, momentum=0.99, name=f"{name}_bn", dtype=dtype
     )(x)
     return layers.ReLU(name=f"{name}_relu", dtype=dtype)(x)

@@ -7,7 +7,7 @@ ImageNet weights fit. Images are float [B, H, W, 3]; H and W are multiples of 32
 import keras
 from keras import layers
 
-from clouds import kernels
+from clouds.models import layers as fast_layers
 
 STAGES = (3, 4, 6, 3)
 FILTERS = (64, 128, 256, 512)
@@ -26,11 +26,11 @@ def encode(images: keras.KerasTensor, *, dtype=None) -> list[keras.KerasTensor]:
       Features of 1/2, 1/4, 1/8, 1/16 and 1/32 of the size, with 64, 64, 128,
       256 and 512 channels.
     """
-    x = kernels.ImageNormalization(
+    x = fast_layers.ImageNormalization(
         epsilon=2e-5, momentum=0.99, scale=False, name="bn_data", dtype=dtype
     )(images)
     x = layers.ZeroPadding2D(3, dtype=dtype)(x)
-    x = kernels.ImageConv2D(64, 7, 2, name="conv0", dtype=dtype, **_CONVOLUTION)(x)
+    x = fast_layers.ImageConv2D(64, 7, 2, name="conv0", dtype=dtype, **_CONVOLUTION)(x)
     x = _activate(x, "", "0", dtype)
     features = [x]
     x = layers.ZeroPadding2D(1, dtype=dtype)(x)
@@ -73,7 +73,7 @@ def _convolve(x, filters, kernel, name, dtype, strides=1):
 
 
 def _activate(x, prefix, number, dtype):
-    x = kernels.BatchNormalization(
+    x = fast_layers.BatchNormalization(
         epsilon=2e-5, momentum=0.99, name=f"{prefix}bn{number}", dtype=dtype
     )(x)
     return layers.ReLU(name=f"{prefix}relu{number}", dtype=dtype)(x)
