@@ -17,11 +17,12 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from clouds import run, scores, signatures
+from clouds import scores, signatures
 from clouds.config.rule import Rule  # noqa: E402
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.models import layers, unet
 from clouds.postprocess import apply
+from clouds.runs import run_folder
 
 
 class Shift(keras.layers.Layer):
@@ -39,11 +40,13 @@ class Shift(keras.layers.Layer):
 def load(folder, size, precision, *, fold=False):
     """A run's network at a size, from uint8[B, H, W, 3] to probabilities."""
     network = unet.build(size, dtype=precision)
-    network.load_weights(run.weights(folder))
+    network.load_weights(run_folder.weights(folder))
     if fold:
         network = folded(network)
     images = keras.Input((*size, 3), dtype="uint8")
-    logits = network(preprocessing.prepare(images, run.settings(folder).preprocess))
+    logits = network(
+        preprocessing.prepare(images, run_folder.settings(folder).preprocess)
+    )
     found = keras.layers.Activation("sigmoid", dtype="float32")(logits)
     return keras.Model(images, found)
 
@@ -118,7 +121,7 @@ VARIANTS = {
 
 def dice(predict, folder, records, size):
     """The mean of the labels' Dice on the validation images."""
-    rule, known = run.rule(folder) or Rule(), manifest.read(records)
+    rule, known = run_folder.rule(folder) or Rule(), manifest.read(records)
     found = []
 
     @tf.function(reduce_retracing=True)
@@ -150,7 +153,7 @@ def main():
     """Writes all."""
     folder, records, size, out = sys.argv[1:]
     size = tuple(map(int, size.split("x")))
-    own, found = run.settings(folder).size, {}
+    own, found = run_folder.settings(folder).size, {}
     for name, build in VARIANTS.items():
         print(f"{name} …")
         found[name] = dice(build(folder, own), folder, records, own)

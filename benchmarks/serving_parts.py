@@ -21,11 +21,12 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from clouds import config, run, schema, signatures
+from clouds import config, schema, signatures
 from clouds.config.rule import Rule  # noqa: E402
 from clouds.data import preprocessing
 from clouds.models import pretrained, unet
 from clouds.postprocess import apply, functional
+from clouds.runs import run_folder
 
 
 def as_run(source, size, folder):
@@ -35,14 +36,14 @@ def as_run(source, size, folder):
     folder.mkdir()
     size = size or schema.NETWORK_SIZE
     if source == "-":
-        unet.build(size).save_weights(folder / run.WEIGHTS)
+        unet.build(size).save_weights(folder / run_folder.WEIGHTS)
         settings = config.Training(records="none", run=str(folder), size=size)
     else:
-        for name in (run.WEIGHTS, run.RULE):
+        for name in (run_folder.WEIGHTS, run_folder.RULE):
             if Path(source, name).exists():
                 shutil.copy(Path(source, name), folder / name)
-        settings = dataclasses.replace(run.settings(source), size=size)
-    (folder / run.CONFIG).write_text(json.dumps(dataclasses.asdict(settings)))
+        settings = dataclasses.replace(run_folder.settings(source), size=size)
+    (folder / run_folder.CONFIG).write_text(json.dumps(dataclasses.asdict(settings)))
     return str(folder)
 
 
@@ -50,7 +51,9 @@ def write_weights(folder, settings, path):
     """Numbers the arrays of each layer in the order of Keras 2; and the size."""
     arrays = {
         f"{layer}/{number}": array
-        for layer, by_number in pretrained.read(Path(folder, run.WEIGHTS)).items()
+        for layer, by_number in pretrained.read(
+            Path(folder, run_folder.WEIGHTS)
+        ).items()
         for number, array in by_number.items()
     }
     np.savez(path, size=settings.size, **arrays)
@@ -58,7 +61,7 @@ def write_weights(folder, settings, path):
 
 def write_parts(folder, settings, precision, path):
     """The graph of the export, in three."""
-    network = signatures.settled(run.load(folder, precision=precision))
+    network = signatures.settled(run_folder.load(folder, precision=precision))
     size, grid = settings.size, schema.SUBMISSION_SIZE
     archive = keras.export.ExportArchive()
 
@@ -70,7 +73,7 @@ def write_parts(folder, settings, precision, path):
         )
 
     def judge(images, probabilities):
-        rule = run.rule(folder) or Rule()
+        rule = run_folder.rule(folder) or Rule()
         text, area = apply.measure(probabilities, rule, images, grid)
         score = functional.presence(functional.resize(probabilities, grid))
         return {"rle": text, "area": area, "score": score}
@@ -97,7 +100,7 @@ def main():
     size = None if size == "-" else tuple(map(int, size.split("x")))
     out = Path(out)
     folder = as_run(source, size, out / "run")
-    settings = run.settings(folder)
+    settings = run_folder.settings(folder)
     if (settings.preprocess, settings.decode) != ("unit", "reduced"):
         sys.exit("The run must be of --preprocess unit and of records not exact.")
     flags = ["--run", folder, "--out", str(out / "model"), "--precision", precision]

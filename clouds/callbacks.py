@@ -16,11 +16,12 @@ from typing import NoReturn
 import keras
 import numpy as np
 
-from clouds import checkpoints, config, logs, optimizers, run
-from clouds.checkpoints import Progress
+from clouds import config, logs, optimizers
 from clouds.data import pipeline
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
+from clouds.runs import checkpoints, run_folder
+from clouds.runs.checkpoints import Progress
 
 
 def make(
@@ -163,7 +164,7 @@ class SaveBest(keras.callbacks.Callback):
         if logs["val_loss"] < self.best:
             self.best = logs["val_loss"]
             with optimizers.averages(self.averaged):
-                run.save_weights(self.model.network, self.folder)
+                run_folder.save_weights(self.model.network, self.folder)
 
 
 class Replay(keras.callbacks.Callback):

@@ -11,20 +11,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import (
-    config,
-    evaluations,
-    metrics,
-    run,
-    schema,
-    scores,
-    summary,
-    trials,
-    tuner,
-)
+from clouds import config, evaluations, metrics, schema, scores, summary, trials, tuner
 from clouds.config import rule as rule_of
 from clouds.config.rule import Rule
 from clouds.postprocess import apply, functional
+from clouds.runs import run_folder
 from clouds.tally import Tally
 from clouds.text import counted
 from clouds.trials import Trial
@@ -62,7 +53,7 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     if settings.tune:
         wanted = settings.rule(None)
         tuned = tuner.tune(trial, out, scope=wanted.scope, gap=wanted.gap).text + "\n"
-    rule = settings.rule(run.rule(settings.run[0]))
+    rule = settings.rule(run_folder.rule(settings.run[0]))
     totals, soft, frequency = _count(trial, rule)
     found = summary.summarise(totals, _baselines(trial, frequency), soft)
     facts = _facts(settings, trial, rule)
@@ -126,7 +117,7 @@ def _baselines(trial: Trial, frequency: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _facts(settings: config.Evaluation, trial: Trial, rule: Rule) -> dict:
-    of_rule = run.rule_facts(settings.run[0])
+    of_rule = run_folder.rule_facts(settings.run[0])
     source = "tuned" if settings.tune else settings.rule_source(of_rule is not None)
     here, there = trial.facts, (of_rule or {}).get("tuned_on")
     same = (
@@ -157,7 +148,7 @@ def _note(settings: config.Evaluation, facts: dict) -> str:
     if not facts["tuned_on_these_images"]:
         return text
     text += " It was tuned on these very images: they look better than others will."
-    of_rule = run.rule_facts(folder)
+    of_rule = run_folder.rule_facts(folder)
     if source != "tuned" or not evaluations.alike(facts, of_rule["tuned_on"]):
         return text
     honest = of_rule["dice"]["cross_fitted"]["mean"]

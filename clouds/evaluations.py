@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from clouds import run, schema, summary
+from clouds import schema, summary
 from clouds.errors import InputError
+from clouds.runs import run_folder
 from clouds.tally import Images
 
 
@@ -81,7 +82,8 @@ def outdated(facts: dict, runs: Iterable[str]) -> list[str]:
     return [
         folder
         for folder, known in pairs
-        if Path(folder, run.WEIGHTS).is_file() and run.weights_checksum(folder) != known
+        if Path(folder, run_folder.WEIGHTS).is_file()
+        and run_folder.weights_checksum(folder) != known
     ]
 
 
@@ -98,7 +100,7 @@ def of_other_records(runs: Iterable[str], sha256: str) -> list[str]:
     Raises:
       InputError: what is known of a run is damaged.
     """
-    of_runs = {folder: run.read_facts(folder).get("records") for folder in runs}
+    of_runs = {folder: run_folder.read_facts(folder).get("records") for folder in runs}
     return [
         f"{folder} was trained on other records, {known['folder']}: these images may "
         "have been among them."

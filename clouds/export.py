@@ -13,10 +13,12 @@ from pathlib import Path
 
 import keras
 
-from clouds import cards, config, ensemble, evaluations, run, signatures, warmup
+from clouds import cards, config, evaluations, signatures, warmup
 from clouds.config import rule as rule_of
 from clouds.data import manifest
 from clouds.errors import InputError
+from clouds.runs import network as run_network
+from clouds.runs import run_folder
 from clouds.runtime import locks
 from clouds.signatures import Signature
 
@@ -51,13 +53,13 @@ def export(settings: config.Export) -> Path:
             "--out must be a folder of a model's own. Received: "
             f"'{settings.out}', which is a run. Give another, such as models/clouds."
         )
-    trained = ensemble.settings(settings.run)
-    tuned = run.rule(settings.run[0])
+    trained = run_network.settings(settings.run)
+    tuned = run_folder.rule(settings.run[0])
     rule = settings.rule(tuned)
-    network = ensemble.load(
+    network = run_network.load(
         settings.run, flips=settings.flips, precision=settings.precision
     )
-    predicted = _listed(run.settings(place).precision for place in settings.run)
+    predicted = _listed(run_folder.settings(place).precision for place in settings.run)
     precision = settings.precision or predicted
     built = signatures.build(network, rule, exact=trained.decode == "exact")
     out = Path(settings.out)
@@ -144,7 +146,7 @@ def _add(folder, version, settings, precision, rule, built, outputs) -> None:
     inputs = {name: spec for name, (_, spec) in built.items()}
     extra = folder / EXTRA
     extra.mkdir()
-    run.write_json(extra / run.RULE, dataclasses.asdict(rule))
+    run_folder.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
     warmup.write(extra / warmup.FILE, NAME, inputs)
     measured = evaluations.read(settings.run[0])
     described = cards.signatures(version, inputs, outputs)
@@ -153,7 +155,7 @@ def _add(folder, version, settings, precision, rule, built, outputs) -> None:
         version,
         [_trained(place) for place in settings.run],
         rule,
-        tuned=rule == run.rule(settings.run[0]),
+        tuned=rule == run_folder.rule(settings.run[0]),
         metrics=measured and measured.facts,
         precision=precision,
         flips=settings.flips,
@@ -166,8 +168,8 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def _trained(place: str) -> cards.Trained:
-    facts, weights = run.read_facts(place), run.weights_checksum(place)
-    return cards.Trained(run.settings(place), facts, weights)
+    facts, weights = run_folder.read_facts(place), run_folder.weights_checksum(place)
+    return cards.Trained(run_folder.settings(place), facts, weights)
 
 
 _MODELS = """\

@@ -16,8 +16,8 @@ import pandas as pd
 import tensorflow as tf
 
 from clouds import optimizers, schema
-from clouds.checkpoints import Progress
 from clouds.plots import common
+from clouds.runs.checkpoints import Progress
 from clouds.runtime import progress as progress_module
 
 PANEL = "validation.png"

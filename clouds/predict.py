@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import config, ensemble, geojson, outputs, run, schema, sources
+from clouds import config, geojson, outputs, schema, sources
 from clouds.config import rule as rule_of
 from clouds.config.rule import Rule
 from clouds.errors import InputError
 from clouds.journal import Entry, Journal
 from clouds.postprocess import apply, functional
 from clouds.results import Results
+from clouds.runs import network as run_network
+from clouds.runs import run_folder
 from clouds.runtime import locks, progress
 from clouds.sources import Batch, Source
 from clouds.text import counted
@@ -46,10 +48,10 @@ def predict(settings: config.Prediction) -> int:
       InputError: run or images cannot be read, not one image can, the network gives
         NaN, or the folder holds other predictions.
     """
-    trained = ensemble.settings(settings.run)
+    trained = run_network.settings(settings.run)
     of_source = sources.of_records if settings.records else sources.of_files
     source = of_source(settings, trained)
-    tuned = run.rule(settings.run[0])
+    tuned = run_folder.rule(settings.run[0])
     rule = settings.rule(tuned)
     doubt = settings.bbox and geojson.doubt(settings.bbox, source.shape())
     if doubt:
@@ -80,7 +82,7 @@ def predict(settings: config.Prediction) -> int:
 def _known(settings: config.Prediction, rule: Rule, source: Source) -> dict:
     """What predictions must have in common to be of one folder."""
     return {
-        "weights": [run.weights_checksum(folder) for folder in settings.run],
+        "weights": [run_folder.weights_checksum(folder) for folder in settings.run],
         "flips": settings.flips,
         **dataclasses.asdict(rule),
         "images": source.place,
@@ -93,7 +95,7 @@ def _predictor(
     settings: config.Prediction, rule: Rule
 ) -> Callable[[Batch], list[Entry]]:
     """Loads the network: a function of a batch, to what is predicted of it."""
-    network = ensemble.load(settings.run, flips=settings.flips)
+    network = run_network.load(settings.run, flips=settings.flips)
     scored = settings.geojson or settings.coco
     size = schema.SUBMISSION_SIZE
 

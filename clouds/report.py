@@ -19,7 +19,6 @@ from clouds import (
     documents,
     evaluations,
     gallery,
-    run,
     schema,
     trials,
 )
@@ -29,6 +28,7 @@ from clouds.config.rule import Rule
 from clouds.data import manifest
 from clouds.errors import InputError
 from clouds.evaluations import Evaluation
+from clouds.runs import run_folder
 
 FILE = "report.html"
 
@@ -55,7 +55,7 @@ def report(settings: config.Report) -> None:
       InputError: the folder holds no run, or something of it is damaged; or the page
         would replace something else.
     """
-    training = run.settings(settings.run)
+    training = run_folder.settings(settings.run)
     path = Path(settings.out or Path(settings.run, FILE))
     documents.check(FILE, path)
     figures = settings.evaluation or settings.run
@@ -136,7 +136,7 @@ def _commands(
 
 def _facts(folder: str) -> dict[str, str]:
     """What a reader wants to know of a training first, by name."""
-    settings, known = run.settings(folder), run.read_facts(folder)
+    settings, known = run_folder.settings(folder), run_folder.read_facts(folder)
     versions = known.get("versions", {})
     facts = {
         "Begun": known.get("started", "")[:16].replace("T", " "),

@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from clouds import outputs, run
+from clouds import outputs
 from clouds.errors import InputError
 from clouds.journal import Journal
+from clouds.runs import run_folder
 
 _FILES = {
     name: (f"{name}.json", f"{name}.jsonl.part") for name in ("predict", "request")
@@ -106,7 +107,7 @@ class Results:
           **facts: to keep beside the settings.
         """
         facts |= {"settings": self._known, "images": len(self.journal)}
-        run.write_json(self._path, {**facts, "unreadable": list(faults)})
+        run_folder.write_json(self._path, {**facts, "unreadable": list(faults)})
         if not faults:
             self.journal.path.unlink()
 

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import config, rle, run, schema
+from clouds import config, rle, schema
 from clouds.data import annotations
 from clouds.errors import InputError
 from clouds.plots import common
 from clouds.postprocess import components
+from clouds.runs import run_folder
 from clouds.runtime import progress
 from clouds.text import counted
 
@@ -137,7 +138,7 @@ def describe(settings: config.Description) -> dict[str, pd.DataFrame]:
     figures = {"csv": settings.csv, "grid": settings.grid, "speck": SPECK}
     figures |= {name: getattr(counts, name) for name in ("rows", "images", "masks")}
     figures |= {name: _fields(frame) for name, frame in tables.items()}
-    run.write_json(out / FILE, figures)
+    run_folder.write_json(out / FILE, figures)
     print(f"{settings.csv}: {head}, on {grid} pixels")
     for name, frame in tables.items():
         print(f"\n{_TITLES[name]}\n{_text(frame)}")

@@ -41,9 +41,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from clouds import run, schema, scores, tally
+from clouds import schema, scores, tally
 from clouds.data import manifest
 from clouds.plots import evaluation
+from clouds.runs import run_folder
 from clouds.tally import Bins, Images, Tally
 from clouds.text import counted
 
@@ -192,7 +193,7 @@ def write(summary: Summary, facts: Mapping, described: str, out: Path) -> None:
         },
         "confusion": _confusion(summary.confusion),
     }
-    run.write_json(out / JSON, _jsonable(fields))
+    run_folder.write_json(out / JSON, _jsonable(fields))
     evaluation.evaluation(
         summary.figures,
         [curve and curve[:2] for curve in curves],

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import keras
 
-from clouds import run
 from clouds.config import Training
 from clouds.errors import InputError
+from clouds.runs import run_folder
 
 PROJECT = "clouds"
 """What runs are filed under where no variable says otherwise."""
@@ -63,11 +63,11 @@ def watching(
     if settings.track == "none" or settings.host_index:
         yield []
         return
-    path = folder / run.TRACKERS
+    path = folder / run_folder.TRACKERS
     known = json.loads(path.read_text()) if path.is_file() else {}
     start = {"mlflow": _mlflow, "wandb": _wandb}[settings.track]
     name, callback, end = start(settings, folder, known.get(settings.track))
-    run.write_json(path, {**known, settings.track: name})
+    run_folder.write_json(path, {**known, settings.track: name})
     try:
         yield [callback]
     except BaseException:
@@ -131,6 +131,6 @@ def _wandb(settings: Training, folder: Path, name: str | None):
 def _failed(settings: Training, hint: str, error: Exception) -> InputError:
     return InputError(
         f"--track {settings.track} must reach its store, and there the run that goes "
-        f"on. Received: {error}. {hint}; without {settings.run}/{run.TRACKERS} a new "
+        f"on. Received: {error}. {hint}; without {settings.run}/{run_folder.TRACKERS} a new "
         "one begins."
     )

@@ -15,13 +15,11 @@ import tensorflow as tf
 from clouds import (
     augment,
     callbacks,
-    checkpoints,
     config,
     devices,
     losses,
     metrics,
     optimizers,
-    run,
     schema,
     trackers,
     trials,
@@ -30,6 +28,7 @@ from clouds import (
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.models import pretrained, resnet, unet
+from clouds.runs import checkpoints, run_folder
 from clouds.runtime import files as disk_files
 from clouds.runtime import locks, startup
 from clouds.text import counted, turned
@@ -86,7 +85,7 @@ def train(settings: config.Training) -> None:
     with on.together(), on.folder(settings.run) as folder:
         _train(settings, on, folder)
     # A rule that is there was tuned for these weights: better ones remove it.
-    if settings.tune and on.host == 0 and run.rule(settings.run) is None:
+    if settings.tune and on.host == 0 and run_folder.rule(settings.run) is None:
         # What a batch is shared among is for training.
         keras.distribution.set_distribution(None)
         tuner.tune(trials.of([settings.run], settings.records), Path(settings.run))
@@ -97,11 +96,11 @@ def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None
     records = manifest.read(settings.records, fold=settings.fold)
     settings = _resolve(settings, records)
     steps = pipeline.steps(settings.records, records, settings.batch_size)
-    facts = run.facts(settings, records)
-    run.check(settings, facts)
+    facts = run_folder.facts(settings, records)
+    run_folder.check(settings, facts)
     found = None if settings.overwrite else checkpoints.load(Path(settings.run))
     if not (found or settings.overwrite) and checkpoints.files(Path(settings.run)):
-        raise run.no_checkpoint(Path(settings.run))
+        raise run_folder.no_checkpoint(Path(settings.run))
     progress, arrays = found or (checkpoints.Progress(), None)
     on.agree(settings, progress.epoch, progress.step)
     if _finished(progress, settings):
@@ -117,10 +116,10 @@ def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None
             locks.sole_writer(str(folder), "--run"),
         ):
             _check_room(trainer, folder)
-            run.create(dataclasses.replace(settings, run=str(folder)), facts)
+            run_folder.create(dataclasses.replace(settings, run=str(folder)), facts)
             _announce(trainer.network, settings, records, steps, progress, folder)
             _fit(trainer, settings, records, steps, progress, arrays, on, folder)
-    run.add_results(folder, progress)
+    run_folder.add_results(folder, progress)
     print(f"Best weights and history are in {settings.run}")
 
 
@@ -128,7 +127,7 @@ def _check_room(trainer: Trainer, folder: Path) -> None:
     """Checks that all weights and checkpoints fit that lie there at one time."""
     weights_size = 4 * trainer.network.count_params()
     state = sum(4 * math.prod(v.shape) for v in checkpoints.variables(trainer))
-    files = [folder / run.WEIGHTS, *checkpoints.files(folder)]
+    files = [folder / run_folder.WEIGHTS, *checkpoints.files(folder)]
     there = sum(path.stat().st_size for path in files if path.exists())
     needed = 2 * weights_size + (checkpoints.KEPT + 1) * state - there
     disk_files.check_room(folder, needed, "Weights and checkpoints")
@@ -231,7 +230,7 @@ def _announce(network, settings, records, steps, progress, folder: Path) -> None
     )
     if progress.epoch or progress.step:
         print(f"Goes on {_place(progress)}.")
-    if (folder / run.RULE).exists() and not settings.tune:
+    if (folder / run_folder.RULE).exists() and not settings.tune:
         print(
             "Its rule was tuned for the weights that it has: better ones remove it, "
             "and bin/evaluate --tune makes another."
@@ -364,5 +363,5 @@ def _load_weights(network: keras.Model, source: str) -> None:
     if source == "none":
         return
     if Path(source).is_dir():
-        source = Path(source, run.WEIGHTS)
+        source = Path(source, run_folder.WEIGHTS)
     print(f"Encoder weights: {pretrained.load(network, source)}", flush=True)

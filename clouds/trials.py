@@ -14,10 +14,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import ensemble, run, schema
+from clouds import schema
 from clouds.data import manifest, pipeline
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
+from clouds.runs import network as run_network
+from clouds.runs import run_folder
 from clouds.runtime import progress
 
 
@@ -97,7 +99,7 @@ class Trial:
             "folds": [part.fold for part in self.parts],
             "images": self.images,
             "runs": list(self.runs),
-            "weights": [run.weights_checksum(folder) for folder in self.runs],
+            "weights": [run_folder.weights_checksum(folder) for folder in self.runs],
             "flips": self.flips,
         }
 
@@ -162,7 +164,7 @@ class Trial:
 
     @functools.cached_property
     def _networks(self) -> list[keras.Model]:
-        return [ensemble.load(part.runs, flips=self.flips) for part in self.parts]
+        return [run_network.load(part.runs, flips=self.flips) for part in self.parts]
 
 
 def of(
@@ -189,13 +191,13 @@ def of(
       InputError: runs or records cannot be read or do not go together, or the split
         has no images.
     """
-    ensemble.settings(runs)
+    run_network.settings(runs)
     there = manifest.load(records)
     # Runs of folds can also be measured on other records, without folds.
     in_folds = bool(there and there.folds)
     by_fold = {}
     for folder in runs:
-        fold = run.settings(folder).fold if in_folds else None
+        fold = run_folder.settings(folder).fold if in_folds else None
         if in_folds and fold is None:
             raise InputError(
                 f"Runs must be trained on a fold of the records. Received: '{folder}', "

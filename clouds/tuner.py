@@ -22,11 +22,12 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import run, schema, scores, slices, tuning
+from clouds import schema, scores, slices, tuning
 from clouds.config.rule import Rule, Scope, area
 from clouds.errors import InputError
 from clouds.plots import evaluation
 from clouds.postprocess import functional
+from clouds.runs import run_folder
 from clouds.text import counted, decimal
 from clouds.trials import Trial
 from clouds.tuning import CrossFit
@@ -97,8 +98,8 @@ def tune(
     text = _text(trial, rule, dice, found.truth, folds)
     facts = {"tuned_on": trial.facts, "dice": scores.named(dice)}
     for folder in trial.runs:
-        run.save_rule(folder, rule, facts)
-    run.write_json(out / FILE, _tuning(rule, facts, fitted))
+        run_folder.save_rule(folder, rule, facts)
+    run_folder.write_json(out / FILE, _tuning(rule, facts, fitted))
     thresholds = LEVELS[fitted.places, 0]
     evaluation.tuning(fitted.grid, thresholds, tuning.SIZES, rule, out / PICTURE)
     print(text, end="", flush=True)
@@ -166,7 +167,7 @@ def _text(trial, rule, dice, truth, folds):
     if round(dice["gain"][-1, 1], 6) <= 0:
         lines.append(
             "No gain on images unseen is sure: it may be no better than the default, "
-            f"which holds again where {run.RULE} is removed."
+            f"which holds again where {run_folder.RULE} is removed."
         )
-    folders = ", ".join(f"{folder}/{run.RULE}" for folder in trial.runs)
+    folders = ", ".join(f"{folder}/{run_folder.RULE}" for folder in trial.runs)
     return "\n".join([*lines, f"It is in {folders}, for prediction to follow.", ""])

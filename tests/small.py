@@ -38,17 +38,18 @@ def write_run(folder: Path, records: Path, *, fold=None, seed=0, size=(64, 96)):
     """A run's folder with random weights for `build_smooth`, as if it was trained."""
     import keras
 
-    from clouds import config, run
+    from clouds import config
+    from clouds.runs import run_folder
 
     keras.utils.set_random_seed(seed)
     settings = config.Training(
         records=str(records), run=str(folder), fold=fold, size=size, precision="float32"
     )
-    run.create(settings, {"started": "now"})
+    run_folder.create(settings, {"started": "now"})
     network = build_smooth(size)
     last = network.get_layer("final_conv")
     last.kernel.assign(4 * last.kernel)
-    run.save_weights(network, folder)
+    run_folder.save_weights(network, folder)
     return folder
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clouds import callbacks, config
-from clouds.checkpoints import Progress
+from clouds.runs.checkpoints import Progress
 
 VAL_LOSSES = [1.0, 0.9, 0.95, 0.91, 0.92, 0.93]
 

@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from clouds import checkpoints
-from clouds.checkpoints import Progress
 from clouds.errors import InputError
+from clouds.runs import checkpoints
+from clouds.runs.checkpoints import Progress
 
 rng = np.random.default_rng(0)
 images = rng.normal(size=(8, 4)).astype("float32")

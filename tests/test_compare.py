@@ -7,7 +7,7 @@ import pytest
 
 from clouds import cli, compare, config, documents, evaluations, schema
 from clouds.config.rule import NOTHING
-from clouds.run import WEIGHTS
+from clouds.runs.run_folder import WEIGHTS
 
 
 @pytest.fixture

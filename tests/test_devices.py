@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from clouds import checkpoints, config, devices
+from clouds import config, devices
 from clouds.errors import InputError
+from clouds.runs import checkpoints
 
 TWO = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 STARTED = []

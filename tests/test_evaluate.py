@@ -9,10 +9,10 @@ import small
 from conftest import make_tfrecords
 
 from clouds import cli, config, evaluate, metrics, schema, summary, tuner
-from clouds import run as run_folder
 from clouds.data import manifest, pipeline
 from clouds.errors import InputError
 from clouds.postprocess import functional
+from clouds.runs import run_folder as run_folder
 
 pytestmark = pytest.mark.usefixtures("smooth_network")
 

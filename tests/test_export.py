@@ -13,10 +13,10 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from clouds import cards, cli, export, warmup
-from clouds import run as run_folder
 from clouds.config.rule import Rule
 from clouds.data import annotations, preprocessing
 from clouds.data.scenes import scene
+from clouds.runs import run_folder as run_folder
 
 OPS = ROOT / "tests/addons/serving_ops.txt"
 

@@ -5,20 +5,11 @@ import numpy as np
 import pytest
 import small
 
-from clouds import (
-    augment,
-    checkpoints,
-    cli,
-    config,
-    losses,
-    metrics,
-    optimizers,
-    run,
-    train,
-)
+from clouds import augment, cli, config, losses, metrics, optimizers, train
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.models import unet
+from clouds.runs import checkpoints, run_folder
 
 OPTIONS = {"records": "records", "run": "run", "learning_rate": 0.01}
 
@@ -132,8 +123,8 @@ def test_the_moving_average_of_the_weights_is_validated_and_kept(
     assert cli.main(["train", *of_run, *flags, *more]) == 0
     folder = str(records)
     ((images, masks),) = pipeline.val_batches(folder, manifest.read(folder), 4)
-    facts = json.loads((tmp_path / run.FACTS).read_text())
-    kept = run.load(str(tmp_path))
+    facts = json.loads((tmp_path / run_folder.FACTS).read_text())
+    kept = run_folder.load(str(tmp_path))
     logits = kept.get_layer("unet_resnet34")(
         preprocessing.prepare(images), training=False
     )

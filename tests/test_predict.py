@@ -10,13 +10,14 @@ import pytest
 import small
 from references import presence
 
-from clouds import cli, config, ensemble, journal, outputs, rle, schema
-from clouds import run as run_folder
+from clouds import cli, config, journal, outputs, rle, schema
 from clouds.config import rule
 from clouds.config.rule import Rule
 from clouds.data import annotations, preprocessing
 from clouds.models import unet
 from clouds.postprocess import functional
+from clouds.runs import network as run_network
+from clouds.runs import run_folder as run_folder
 from clouds.runtime import locks
 
 SIZE = schema.SUBMISSION_SIZE
@@ -95,7 +96,7 @@ def test_the_rows_are_what_the_networks_say(sample, run, other_run, tmp_path, fl
     flags += ("--batch-size", 2, *(["--flips"] if flips else []))
     assert predict(runs, images, tmp_path, *flags) == 0
     plain, cleaned = (annotations.read(str(tmp_path / name)) for name in SUBMISSIONS)
-    network = ensemble.load([str(folder) for folder in runs], flips=flips)
+    network = run_network.load([str(folder) for folder in runs], flips=flips)
     thresholds = np.float32([0.3, 0.4, 0.5, 0.6])
     for image, name in enumerate(plain.images):
         decoded, _ = preprocessing.decode((images / name).read_bytes(), (64, 96))
@@ -248,7 +249,7 @@ def test_a_killed_prediction_goes_on_and_ends_as_if_it_had_not_been(
     for name in names[:4]:
         (images / name).unlink()
     seen = []
-    load = ensemble.load
+    load = run_network.load
 
     def watched(*arguments, **options):
         network = load(*arguments, **options)
@@ -256,7 +257,7 @@ def test_a_killed_prediction_goes_on_and_ends_as_if_it_had_not_been(
         network.predict_on_batch = lambda shown: seen.append(len(shown)) or step(shown)
         return network
 
-    monkeypatch.setattr(ensemble, "load", watched)
+    monkeypatch.setattr(run_network, "load", watched)
     assert predict(run, listed, out, *flags) == 0
     assert seen == [2, 1]
     assert "Predicted before: 4 of 7 images" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import small
 
 from clouds import cli, curves, schema
 from clouds.config.rule import Rule
-from clouds.run import WEIGHTS
+from clouds.runs.run_folder import WEIGHTS
 
 
 class Elements(HTMLParser):

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from clouds import checkpoints, config, run
+from clouds import config
 from clouds.config.rule import Rule
 from clouds.errors import InputError
+from clouds.runs import checkpoints, run_folder
 
 settings = config.Training(records="r", run="x", size=(64, 96), precision="float32")
 
@@ -18,38 +19,38 @@ facts = {"started": "now", "records": {"folder": "r", "sha256": "0"}}
 
 def test_the_settings_written_are_the_settings_read(tmp_path):
     chosen = dataclasses.replace(settings, run=str(tmp_path / "new"), epochs=7)
-    run.create(chosen, facts)
-    assert run.settings(chosen.run) == chosen
+    run_folder.create(chosen, facts)
+    assert run_folder.settings(chosen.run) == chosen
 
 
 def test_a_run_of_the_same_settings_goes_on_and_stays(tmp_path):
     chosen = dataclasses.replace(settings, run=str(tmp_path))
-    run.check(chosen, facts)
-    run.create(chosen, facts)
-    (tmp_path / run.WEIGHTS).write_bytes(b"old")
+    run_folder.check(chosen, facts)
+    run_folder.create(chosen, facts)
+    (tmp_path / run_folder.WEIGHTS).write_bytes(b"old")
     with pytest.raises(InputError, match="weights and no whole checkpoint"):
-        run.check(chosen, facts)
+        run_folder.check(chosen, facts)
     checkpoints.save(tmp_path, checkpoints.Progress(epoch=1), [])
     free = {"epochs": 30, "cache": "memory", "checkpoint_every": 7, "records": "moved"}
     longer = dataclasses.replace(chosen, **free, deterministic=True)
-    run.check(longer, facts)
-    run.create(longer, {**facts, "started": "later"})
-    assert (tmp_path / run.WEIGHTS).exists()
-    assert run.settings(str(tmp_path)) == longer
-    assert json.loads((tmp_path / run.FACTS).read_text())["started"] == "now"
+    run_folder.check(longer, facts)
+    run_folder.create(longer, {**facts, "started": "later"})
+    assert (tmp_path / run_folder.WEIGHTS).exists()
+    assert run_folder.settings(str(tmp_path)) == longer
+    assert json.loads((tmp_path / run_folder.FACTS).read_text())["started"] == "now"
 
 
 def test_a_run_of_other_settings_is_refused_with_each_difference(tmp_path):
     chosen = dataclasses.replace(settings, run=str(tmp_path))
-    run.create(chosen, facts)
+    run_folder.create(chosen, facts)
     checkpoints.save(tmp_path, checkpoints.Progress(), [])
     other = dataclasses.replace(chosen, size=(32, 64), learning_rate=1e-3)
     message = "--size 64x96 there, 32x64; --learning-rate 0.0003 there, 0.001 here"
     with pytest.raises(InputError, match=message):
-        run.check(other, facts)
+        run_folder.check(other, facts)
     with pytest.raises(InputError, match="records r there, r here"):
-        run.check(chosen, {**facts, "records": {"folder": "r", "sha256": "1"}})
-    run.check(dataclasses.replace(other, overwrite=True), facts)
+        run_folder.check(chosen, {**facts, "records": {"folder": "r", "sha256": "1"}})
+    run_folder.check(dataclasses.replace(other, overwrite=True), facts)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "val-0.tfrecord", "a.JPG"])
@@ -59,47 +60,47 @@ def test_a_folder_of_records_or_images_is_no_run_but_may_hold_one(
 ):
     chosen = dataclasses.replace(settings, run=str(tmp_path), overwrite=overwrite)
     (tmp_path / "statistics.png").write_bytes(b"")
-    run.check(chosen, facts)
+    run_folder.check(chosen, facts)
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(InputError, match=f"which holds {name} and no config.json"):
-        run.check(chosen, facts)
-    run.check(dataclasses.replace(chosen, run=str(tmp_path / "run")), facts)
-    run.create(chosen, facts)
-    run.check(chosen, facts)
+        run_folder.check(chosen, facts)
+    run_folder.check(dataclasses.replace(chosen, run=str(tmp_path / "run")), facts)
+    run_folder.create(chosen, facts)
+    run_folder.check(chosen, facts)
 
 
 def test_damaged_facts_are_refused_by_name(tmp_path):
-    (tmp_path / run.FACTS).write_text("{")
+    (tmp_path / run_folder.FACTS).write_text("{")
     with pytest.raises(InputError, match="run.json, damaged"):
-        run.create(dataclasses.replace(settings, run=str(tmp_path)), facts)
+        run_folder.create(dataclasses.replace(settings, run=str(tmp_path)), facts)
 
 
 def test_overwriting_leaves_nothing_of_the_run_before(tmp_path):
     chosen = dataclasses.replace(settings, run=str(tmp_path))
-    run.create(chosen, facts)
-    (tmp_path / run.WEIGHTS).write_bytes(b"old")
+    run_folder.create(chosen, facts)
+    (tmp_path / run_folder.WEIGHTS).write_bytes(b"old")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "epoch0001-step000000.npz").write_bytes(b"old")
     (tmp_path / "mine.txt").write_text("stays")
-    run.create(dataclasses.replace(chosen, overwrite=True), facts)
+    run_folder.create(dataclasses.replace(chosen, overwrite=True), facts)
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {run.CONFIG, run.FACTS, "mine.txt"}
-    assert not run.settings(str(tmp_path)).overwrite
+    assert left == {run_folder.CONFIG, run_folder.FACTS, "mine.txt"}
+    assert not run_folder.settings(str(tmp_path)).overwrite
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="has no config.json"):
-        run.load(str(tmp_path))
+        run_folder.load(str(tmp_path))
 
 
 def test_a_run_without_weights_is_refused(tmp_path):
-    run.create(dataclasses.replace(settings, run=str(tmp_path)), facts)
+    run_folder.create(dataclasses.replace(settings, run=str(tmp_path)), facts)
     with pytest.raises(InputError, match=r"has no best.weights.h5"):
-        run.load(str(tmp_path))
+        run_folder.load(str(tmp_path))
 
 
 def test_damaged_settings_and_weights_are_refused(run, tmp_path):
-    from clouds import run as module
+    from clouds.runs import run_folder as module
 
     copy = shutil.copytree(run, tmp_path / "copy")
     whole = (copy / module.WEIGHTS).read_bytes()
@@ -115,7 +116,7 @@ def test_damaged_settings_and_weights_are_refused(run, tmp_path):
 
 
 def test_the_loaded_network_goes_from_pixels_to_probabilities(run):
-    from clouds import run as module
+    from clouds.runs import run_folder as module
 
     network = module.load(str(run))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
@@ -129,7 +130,7 @@ def test_the_loaded_network_goes_from_pixels_to_probabilities(run):
 def test_the_loaded_network_takes_pixels_as_in_training(
     run, tmp_path, preprocess, factor
 ):
-    from clouds import run as module
+    from clouds.runs import run_folder as module
 
     copy = shutil.copytree(run, tmp_path / "copy")
     fields = json.loads((copy / "config.json").read_text())
@@ -144,14 +145,14 @@ def test_the_loaded_network_takes_pixels_as_in_training(
 
 
 def test_a_tuned_rule_is_read_as_it_was_written(tmp_path):
-    assert run.rule(str(tmp_path)) is None
+    assert run_folder.rule(str(tmp_path)) is None
     chosen = Rule(thresholds=(0.1, 0.2, 0.3, 0.4), tops=(0.5,) * 4, scope="image")
-    run.save_rule(str(tmp_path), chosen, {"images": 7})
-    assert run.rule(str(tmp_path)) == chosen
+    run_folder.save_rule(str(tmp_path), chosen, {"images": 7})
+    assert run_folder.rule(str(tmp_path)) == chosen
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"rule": {"thresholds": [2, 2, 2, 2]}}'])
 def test_a_damaged_rule_is_refused_by_name(tmp_path, text):
-    (tmp_path / run.RULE).write_text(text)
+    (tmp_path / run_folder.RULE).write_text(text)
     with pytest.raises(InputError, match=r"postprocess.json, damaged"):
-        run.rule(str(tmp_path))
+        run_folder.rule(str(tmp_path))

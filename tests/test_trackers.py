@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from clouds import cli, run, trackers
+from clouds import cli, trackers
 from clouds.errors import InputError
+from clouds.runs import run_folder
 
 QUICK = ["--batch-size", "4", "--precision", "float32"]
 
@@ -58,9 +59,9 @@ def test_mlflow_holds_settings_and_epochs_of_a_run_that_went_on(records, tmp_pat
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     folder = tmp_path / "run"
     train(records, folder, "--track", "mlflow", "--epochs", "1", **store)
-    name = json.loads((folder / run.TRACKERS).read_text())["mlflow"]
+    name = json.loads((folder / run_folder.TRACKERS).read_text())["mlflow"]
     train(records, folder, "--epochs", "3", **store)
-    assert json.loads((folder / run.TRACKERS).read_text())["mlflow"] == name
+    assert json.loads((folder / run_folder.TRACKERS).read_text())["mlflow"] == name
     code = (
         "import json, sys, mlflow\n"
         "client, name = mlflow.MlflowClient(), sys.argv[1]\n"
@@ -91,7 +92,7 @@ def test_wandb_goes_on_with_its_run_offline(records, tmp_path):
     folder = tmp_path / "run"
     offline = {"WANDB_MODE": "offline"}
     train(records, folder, "--track", "wandb", "--epochs", "1", **offline)
-    name = json.loads((folder / run.TRACKERS).read_text())["wandb"]
+    name = json.loads((folder / run_folder.TRACKERS).read_text())["wandb"]
     train(records, folder, "--epochs", "2", **offline)
     kept = sorted((folder / "wandb").glob(f"offline-run-*-{name}/*.wandb"))
     assert len(kept) == 2

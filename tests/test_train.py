@@ -14,11 +14,12 @@ import pytest
 import small
 import tensorflow as tf
 
-from clouds import augment, callbacks, checkpoints, cli, config, losses, metrics, train
-from clouds import run as module
+from clouds import augment, callbacks, cli, config, losses, metrics, train
 from clouds.config.rule import Rule
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.models import unet
+from clouds.runs import checkpoints
+from clouds.runs import run_folder as module
 from clouds.runtime import files, locks
 
 rng = np.random.default_rng(0)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import small
 
-from clouds import ensemble, run, trials
+from clouds import trials
 from clouds.data import manifest, pipeline
 from clouds.errors import InputError
+from clouds.runs import network as run_network
+from clouds.runs import run_folder
 
 pytestmark = pytest.mark.usefixtures("smooth_network")
 
@@ -29,7 +31,7 @@ def test_a_trial_pairs_images_with_predictions(runs, records):
     assert trial.images == 4 and trial.truth_size == (350, 525)
     batches = list(trial.batches("test"))
     assert [len(batch.names) for batch in batches] == [3, 1]
-    network = run.load(runs[0])
+    network = run_folder.load(runs[0])
     read = manifest.read(str(records))
     (expected,) = pipeline.evaluation_batches(str(records), read, "val", 4)
     for name, ours in (
@@ -49,7 +51,7 @@ def test_a_trial_pairs_images_with_predictions(runs, records):
 def test_runs_of_the_same_images_are_averaged(runs, records):
     trial = trials.of(runs, str(records))
     (batch,) = trial.batches("test")
-    network = ensemble.load(runs)
+    network = run_network.load(runs)
     np.testing.assert_allclose(
         batch.probabilities, network.predict_on_batch(batch.images), atol=1e-6
     )
@@ -66,7 +68,7 @@ def test_runs_of_folds_each_predict_the_images_that_they_have_not_seen(
         held = manifest.read(str(in_folds), fold=fold)
         (expected,) = pipeline.evaluation_batches(str(in_folds), held, "val", 10)
         assert batch.names == [name.decode() for name in expected["name"].numpy()]
-        own = run.load(fold_runs[fold]).predict_on_batch(batch.images)
+        own = run_folder.load(fold_runs[fold]).predict_on_batch(batch.images)
         np.testing.assert_allclose(batch.probabilities, own, atol=1e-6)
     assert len(set(names_of(trial))) == 20
 
@@ -93,7 +95,7 @@ def test_the_facts_tell_the_images(runs, records):
         "folds": [None],
         "images": 4,
         "runs": runs[:1],
-        "weights": [manifest.checksum(f"{runs[0]}/{run.WEIGHTS}")],
+        "weights": [manifest.checksum(f"{runs[0]}/{run_folder.WEIGHTS}")],
         "flips": False,
     }
     json.dumps(facts)
@@ -120,7 +122,7 @@ def test_a_split_without_images_is_refused(runs, records, monkeypatch):
 
 def test_a_run_without_weights_is_refused(records, tmp_path):
     folder = small.write_run(tmp_path / "run", records)
-    (folder / run.WEIGHTS).unlink()
+    (folder / run_folder.WEIGHTS).unlink()
     trial = trials.of([str(folder)], str(records))
     with pytest.raises(InputError, match="must hold trained weights. Received: "):
         next(trial.batches("test"))
@@ -129,10 +131,10 @@ def test_a_run_without_weights_is_refused(records, tmp_path):
 def test_a_network_that_overflows_is_refused(records, tmp_path, monkeypatch):
     folder = small.write_run(tmp_path / "run", records)
     trial = trials.of([str(folder)], str(records))
-    network = run.load(str(folder))
+    network = run_folder.load(str(folder))
     weights = network.get_weights()
     network.set_weights([weight * np.nan for weight in weights])
-    monkeypatch.setattr(ensemble, "load", lambda *_, **__: network)
+    monkeypatch.setattr(run_network, "load", lambda *_, **__: network)
     with pytest.raises(InputError, match="from 0 to 1. Received: nan, for Fish of "):
         next(trial.batches("test"))
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import small
 
-from clouds import metrics, run, schema, trials, tuner
+from clouds import metrics, schema, trials, tuner
 from clouds.config.rule import NOTHING, Rule
 from clouds.errors import InputError
 from clouds.postprocess import apply
+from clouds.runs import run_folder
 
 ROWS = [*schema.LABELS, "mean"]
 pytestmark = pytest.mark.usefixtures("smooth_network")
@@ -62,8 +63,8 @@ def test_the_cross_fitted_figure_is_that_of_the_rules_of_the_other_folds(tuned, 
 
 def test_every_run_is_given_the_rule(tuned, fold_runs, trial):
     for folder in fold_runs:
-        assert run.rule(folder) == tuned[0].rule
-        facts = run.rule_facts(folder)
+        assert run_folder.rule(folder) == tuned[0].rule
+        facts = run_folder.rule_facts(folder)
         assert facts["tuned_on"] == trial.facts
         assert facts["dice"]["cross_fitted"]["mean"]["value"] == pytest.approx(
             tuned[0].dice["cross_fitted"][4, 0]
@@ -132,7 +133,10 @@ def test_one_image_is_too_few(fold_runs, in_folds, tmp_path, monkeypatch):
 
 def test_better_weights_end_a_rule(fold_runs, in_folds, tmp_path):
     folder = small.write_run(tmp_path / "run", in_folds, fold=0)
-    run.save_rule(str(folder), Rule(), {})
-    assert run.rule(str(folder)) == Rule()
-    run.save_weights(small.build_smooth((64, 96)), folder)
-    assert run.rule(str(folder)) is None and run.rule_facts(str(folder)) is None
+    run_folder.save_rule(str(folder), Rule(), {})
+    assert run_folder.rule(str(folder)) == Rule()
+    run_folder.save_weights(small.build_smooth((64, 96)), folder)
+    assert (
+        run_folder.rule(str(folder)) is None
+        and run_folder.rule_facts(str(folder)) is None
+    )

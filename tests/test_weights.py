@@ -162,7 +162,7 @@ def settings(source, **changes):
 
 
 def test_a_run_of_ours_is_where_another_starts(run, tmp_path, capsys):
-    from clouds import run as module
+    from clouds.runs import run_folder as module
 
     trained = module.load(str(run)).get_layer("unet_resnet34")
     started = train.build(settings(run, size=(32, 64))).network

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from clouds import run
+from clouds.runs import run_folder
 from clouds.config import Training, fields
 from clouds.errors import InputError
 
@@ -33,10 +33,10 @@ def load(
     """
     settings(folders)
     if len(folders) == 1 and not flips:
-        return run.load(folders[0], precision=precision)
+        return run_folder.load(folders[0], precision=precision)
     # Of two models of one name Keras could not make a third.
     networks = [
-        run.load(folder, name=f"network_{k}", precision=precision)
+        run_folder.load(folder, name=f"network_{k}", precision=precision)
         for k, folder in enumerate(folders)
     ]
     images = keras.Input(networks[0].input_shape[1:], dtype="uint8", name="images")
@@ -68,7 +68,7 @@ def settings(folders: Sequence[str]) -> Training:
     Raises:
       InputError: as `load`.
     """
-    first, *others = (run.settings(folder) for folder in folders)
+    first, *others = (run_folder.settings(folder) for folder in folders)
     for folder, other in zip(folders[1:], others, strict=True):
         for name in ("size", "decode"):
             there, here = getattr(first, name), getattr(other, name)

@@ -24,8 +24,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import __version__, checkpoints, config
-from clouds.checkpoints import Progress
+from clouds import __version__, config
+from clouds.runs import checkpoints
+from clouds.runs.checkpoints import Progress
 from clouds.config import Training
 from clouds.config.rule import Rule
 from clouds.data import manifest, preprocessing
