@@ -21,7 +21,7 @@ COMMANDS = {
     "describe": (config.Description, "clouds.statistics", "describe"),
     "make_tfrecords": (config.Records, "clouds.data.make_tfrecords", "convert"),
     "train": (config.Training, "clouds.train", "train"),
-    "evaluate": (config.Evaluation, "clouds.evaluate", "evaluate"),
+    "evaluate": (config.Evaluation, "clouds.evaluation.evaluate", "evaluate"),
     "report": (config.Report, "clouds.report", "report"),
     "compare": (config.Comparison, "clouds.compare", "compare"),
     "predict": (config.Prediction, "clouds.predict", "predict"),

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clouds import charts, config, curves, documents, evaluations, schema, scores
+from clouds import charts, config, curves, documents, schema
 from clouds.charts import Line
 from clouds.config.rule import area
 from clouds.errors import InputError
-from clouds.evaluations import Evaluation
+from clouds.evaluation import results, scores
+from clouds.evaluation.results import Evaluation
 from clouds.text import counted, decimal
 
 _PAGE = "compare.html"
@@ -69,7 +70,7 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
 
 
 def _evaluated(folder: str) -> Evaluation:
-    found = evaluations.read(folder)
+    found = results.read(folder)
     if not Path(folder).is_dir():
         raise InputError(
             f"Runs must be folders. Received: '{folder}', which is none. Check its "
@@ -151,11 +152,11 @@ def _doubts(found: Sequence[Evaluation]) -> list[str]:
     ]
     for each in found:
         runs = [each.folder] if _of_itself(each) else each.facts["runs"]
-        doubts += evaluations.of_other_records(runs, each.facts["sha256"])
+        doubts += results.of_other_records(runs, each.facts["sha256"])
         doubts += [
             f"{folder} has other weights now than were measured: training went on. "
             "Evaluate it again."
-            for folder in evaluations.outdated(each.facts, runs)
+            for folder in results.outdated(each.facts, runs)
         ]
     return [*dict.fromkeys(doubts)]
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import keras
 
-from clouds import cards, config, evaluations, signatures, warmup
+from clouds import cards, config, signatures, warmup
 from clouds.config import rule as rule_of
 from clouds.data import manifest
 from clouds.errors import InputError
+from clouds.evaluation import results
 from clouds.runs import network as run_network
 from clouds.runs import run_folder
 from clouds.runtime import locks
@@ -148,7 +149,7 @@ def _add(folder, version, settings, precision, rule, built, outputs) -> None:
     extra.mkdir()
     run_folder.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
     warmup.write(extra / warmup.FILE, NAME, inputs)
-    measured = evaluations.read(settings.run[0])
+    measured = results.read(settings.run[0])
     described = cards.signatures(version, inputs, outputs)
     (folder / cards.SIGNATURES).write_text(described)
     card = cards.model(

@@ -8,9 +8,9 @@ import numpy as np
 
 from clouds import polygons, schema
 from clouds.config.rule import Rule
-from clouds.evaluations import Evaluation
+from clouds.evaluation.held_out import Batch, Trial
+from clouds.evaluation.results import Evaluation
 from clouds.postprocess import apply
-from clouds.trials import Batch, Trial
 
 KINDS = {
     "best": "of the highest Dice, of equal ones those with the largest masks",

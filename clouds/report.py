@@ -12,22 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from clouds import (
-    charts,
-    config,
-    curves,
-    documents,
-    evaluations,
-    gallery,
-    schema,
-    trials,
-)
+from clouds import charts, config, curves, documents, gallery, schema
 from clouds.charts import Line
 from clouds.config import rule as rule_of
 from clouds.config.rule import Rule
 from clouds.data import manifest
 from clouds.errors import InputError
-from clouds.evaluations import Evaluation
+from clouds.evaluation import held_out, results
+from clouds.evaluation.results import Evaluation
 from clouds.runs import run_folder
 
 FILE = "report.html"
@@ -59,7 +51,7 @@ def report(settings: config.Report) -> None:
     path = Path(settings.out or Path(settings.run, FILE))
     documents.check(FILE, path)
     figures = settings.evaluation or settings.run
-    measured, tuning = evaluations.read(figures), _tuning(figures)
+    measured, tuning = results.read(figures), _tuning(figures)
     records = settings.records or (measured.facts["records"] if measured else None)
     # Training that goes on leaves figures of weights that are no more.
     outdated = _outdated(settings, measured.facts) if measured else []
@@ -71,7 +63,7 @@ def report(settings: config.Report) -> None:
         and tuning
         and found.facts["rule_source"] == "tuned"
         and found.facts["tuned_on_these_images"]
-        and evaluations.alike(found.facts, tuning["tuned_on"])
+        and results.alike(found.facts, tuning["tuned_on"])
     )
     fields = {
         "statistics": _json(
@@ -242,7 +234,7 @@ def _tuning(folder: str) -> dict | None:
 
 
 def _outdated(settings: config.Report, facts: dict) -> list[str]:
-    return evaluations.outdated(facts, _runs(settings, facts))
+    return results.outdated(facts, _runs(settings, facts))
 
 
 def _runs(settings: config.Report, facts: dict) -> list[str]:
@@ -260,7 +252,7 @@ def _gallery(
         return None
     facts = found.facts
     runs = _runs(settings, facts)
-    trial = trials.of(runs, records, split=facts["split"], flips=facts["flips"])
+    trial = held_out.of(runs, records, split=facts["split"], flips=facts["flips"])
     if trial.facts["sha256"] != facts["sha256"]:
         raise InputError(
             "The records must be those that the run was evaluated on. Received: "

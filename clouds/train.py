@@ -22,11 +22,11 @@ from clouds import (
     optimizers,
     schema,
     trackers,
-    trials,
-    tuner,
 )
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
+from clouds.evaluation import held_out
+from clouds.evaluation.tuning import tune
 from clouds.models import pretrained, resnet, unet
 from clouds.runs import checkpoints, run_folder
 from clouds.runtime import files as disk_files
@@ -88,7 +88,7 @@ def train(settings: config.Training) -> None:
     if settings.tune and on.host == 0 and run_folder.rule(settings.run) is None:
         # What a batch is shared among is for training.
         keras.distribution.set_distribution(None)
-        tuner.tune(trials.of([settings.run], settings.records), Path(settings.run))
+        tune.tune(held_out.of([settings.run], settings.records), Path(settings.run))
 
 
 def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None:

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clouds import cli, compare, config, documents, evaluations, schema
+from clouds import cli, compare, config, documents, schema
 from clouds.config.rule import NOTHING
+from clouds.evaluation import results
 from clouds.runs.run_folder import WEIGHTS
 
 
@@ -38,7 +39,7 @@ def test_differences_are_those_of_the_figures(runs, capsys):
 
 
 def test_intervals_are_paired(runs):
-    found = evaluations.read(str(runs / "a"))
+    found = results.read(str(runs / "a"))
     # Ten images, each a pixel of a hundred better: the difference does not vary.
     first = found.images._replace(
         names=[*"abcdefghij"],
@@ -71,7 +72,7 @@ def test_a_difference_is_sure_where_its_printed_ends_have_one_sign(
 
 
 def test_images_in_another_order_are_the_same(runs):
-    found = evaluations.read(str(runs / "a")).images
+    found = results.read(str(runs / "a")).images
     other = type(found)(found.names[::-1], *(part[::-1] for part in found[1:]))
     for values in compare._differences(found, other).values():
         assert not values[np.isfinite(values)].any()

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, RULE
 
-from clouds import cli, summary
+from clouds import cli
 from clouds.data import annotations
+from clouds.evaluation import summary
 
 
 def run(command, *flags, backend="tensorflow"):

@@ -8,9 +8,11 @@ import pytest
 import small
 from conftest import make_tfrecords
 
-from clouds import cli, config, evaluate, metrics, schema, summary, tuner
+from clouds import cli, config, metrics, schema
 from clouds.data import manifest, pipeline
 from clouds.errors import InputError
+from clouds.evaluation import evaluate, summary
+from clouds.evaluation.tuning import tune
 from clouds.postprocess import functional
 from clouds.runs import run_folder as run_folder
 
@@ -148,7 +150,7 @@ def test_a_tuned_rule_holds_from_then_on_and_is_said_to_know_the_images(
 ):
     folder = small.write_run(tmp_path / "run", records)
     assert command(records, folder, flags=["--tune"]) == 0
-    assert {tuner.FILE, tuner.PICTURE} <= {path.name for path in folder.iterdir()}
+    assert {tune.FILE, tune.PICTURE} <= {path.name for path in folder.iterdir()}
     tuned = written(folder)
     honest = run_folder.rule_facts(str(folder))["dice"]
     mean = honest["cross_fitted"]["mean"]

@@ -5,12 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clouds import evaluations, schema, scores
+from clouds import schema
 from clouds.errors import InputError
+from clouds.evaluation import results, scores
 
 
 def test_what_was_written_is_read_again(evaluated):
-    found = evaluations.read(str(evaluated / "a"))
+    found = results.read(str(evaluated / "a"))
     assert len(found.images.names) == found.facts["images"] == 4
     figures = scores.figures(found.images, np.ones((1, 4)))
     for name, values in figures.items():
@@ -23,7 +24,7 @@ def test_what_was_written_is_read_again(evaluated):
 
 
 def test_a_folder_without_an_evaluation_has_none(tmp_path):
-    assert evaluations.read(str(tmp_path)) is None
+    assert results.read(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize("damage", ["json", "old", "no table", "short", "labels"])
@@ -42,4 +43,4 @@ def test_a_damaged_one_is_told(evaluated, tmp_path, damage):
         rows = rows[:-4] if damage == "short" else rows[::-1]
         rows.to_csv(table, index=False)
     with pytest.raises(InputError, match="as bin/evaluate writes it.*Evaluate again"):
-        evaluations.read(str(folder))
+        results.read(str(folder))

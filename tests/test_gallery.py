@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from clouds import gallery, polygons, schema
-from clouds.evaluations import Evaluation
-from clouds.tally import Images
+from clouds.evaluation.counts import Images
+from clouds.evaluation.results import Evaluation
 
 
 def painted(path, size):

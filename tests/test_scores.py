@@ -5,8 +5,8 @@ import pytest
 import sklearn.metrics
 from references import maps, presence
 
-from clouds import scores
-from clouds.tally import Images, Tally, bins
+from clouds.evaluation import scores
+from clouds.evaluation.counts import Images, Tally, bins
 
 IMAGES = 40
 

@@ -6,15 +6,15 @@ import references
 import tensorflow as tf
 from references import maps
 
-from clouds import slices
 from clouds.errors import InputError
+from clouds.evaluation.tuning import level_sets
 from clouds.postprocess import functional
 
 LEVELS = np.linspace(0.1, 0.9, 5)[:, None] + [0.0, 0.03]
 
 
 def measured(probabilities, truth, levels=LEVELS):
-    return slices.join([slices.measure(probabilities, truth, levels)])
+    return level_sets.join([level_sets.measure(probabilities, truth, levels)])
 
 
 def expect_found(probabilities, truth, levels):
@@ -58,7 +58,7 @@ def test_graph_and_eager_agree_whatever_the_batch():
     probabilities, truth = maps(7)
     whole = measured(probabilities, truth)
     batches = tf.data.Dataset.from_tensor_slices((probabilities, truth)).batch(3)
-    joined = slices.join(batches.map(lambda p, y: slices.measure(p, y, LEVELS)))
+    joined = level_sets.join(batches.map(lambda p, y: level_sets.measure(p, y, LEVELS)))
     for ours, theirs in zip(joined, whole, strict=True):
         np.testing.assert_array_equal(ours, theirs)
         assert ours.dtype == theirs.dtype
@@ -66,17 +66,17 @@ def test_graph_and_eager_agree_whatever_the_batch():
 
 def test_a_batch_of_no_images_has_no_components():
     probabilities, truth = maps(3)
-    none = slices.measure(probabilities[:0], truth[:0], LEVELS)
+    none = level_sets.measure(probabilities[:0], truth[:0], LEVELS)
     assert none.truth.shape == (0, 2) and not len(none.image)
-    joined = slices.join([none, slices.measure(probabilities, truth, LEVELS)])
+    joined = level_sets.join([none, level_sets.measure(probabilities, truth, LEVELS)])
     np.testing.assert_array_equal(joined.image, measured(probabilities, truth).image)
 
 
 def test_no_images_are_refused():
-    none = slices.measure(*(part[:0] for part in maps(1)), LEVELS)
+    none = level_sets.measure(*(part[:0] for part in maps(1)), LEVELS)
     for batches in ([], [none]):
         with pytest.raises(InputError, match="one image at least. Received: none"):
-            slices.join(batches)
+            level_sets.join(batches)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_no_images_are_refused():
 )
 def test_other_than_float32_maps_are_refused(probabilities):
     with pytest.raises(InputError, match=r"must be float32\[B, H, W, C\]. Received: "):
-        slices.measure(probabilities, probabilities > 0, LEVELS)
+        level_sets.measure(probabilities, probabilities > 0, LEVELS)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4), (1, 4, 3, 2), (2, 3, 4, 2)])
@@ -92,21 +92,21 @@ def test_a_truth_of_another_shape_is_refused(shape):
     with pytest.raises(
         InputError, match=r"The truth must be uint8 or bool.*Received: "
     ):
-        slices.measure(np.zeros((1, 3, 4, 2), "f4"), np.zeros(shape, bool), LEVELS)
+        level_sets.measure(np.zeros((1, 3, 4, 2), "f4"), np.zeros(shape, bool), LEVELS)
 
 
 def test_nan_is_refused():
     probabilities, truth = maps(1)
     probabilities[0, 2, 3, 1] = np.nan
     with pytest.raises(InputError, match=r"Received: NaN, first at .*\[0, 2, 3, 1\]"):
-        slices.measure(probabilities, truth, LEVELS)
+        level_sets.measure(probabilities, truth, LEVELS)
 
 
 def test_a_subset_of_the_levels_is_what_measuring_these_alone_finds():
     probabilities, truth = maps(6, seed=3)
     found = measured(probabilities, truth)
     for places in ([[0, 0], [1, 1], [4, 4]], [[1, 0], [3, 4]], [[2, 4]]):
-        ours = slices.subset(found, np.array(places))
+        ours = level_sets.subset(found, np.array(places))
         theirs = measured(probabilities, truth, LEVELS[places, [0, 1]])
         rows = (sorted(zip(*part[:-1], strict=True)) for part in (ours, theirs))
         assert next(rows) == next(rows)
@@ -117,7 +117,7 @@ def test_a_subset_of_the_levels_is_what_measuring_these_alone_finds():
 def test_one_label_is_what_measuring_it_alone_finds(label):
     probabilities, truth = maps(6, seed=3)
     one = slice(label, label + 1)
-    ours = slices.of_label(measured(probabilities, truth), label)
+    ours = level_sets.of_label(measured(probabilities, truth), label)
     theirs = measured(probabilities[..., one], truth[..., one], LEVELS[:, one])
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(mine, other)

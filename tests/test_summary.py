@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from references import maps, presence
 
-from clouds import schema, scores, summary
-from clouds.tally import Tally
+from clouds import schema
+from clouds.evaluation import scores, summary
+from clouds.evaluation.counts import Tally
 
 ROWS = [*schema.LABELS, "mean"]
 IMAGES = 12

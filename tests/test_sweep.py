@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from references import maps
 
-from clouds import slices, sweep
+from clouds.evaluation.tuning import area_curves, level_sets
 
 LEVELS = np.linspace(0.1, 0.9, 5)[:, None] + [0.0, 0.03]
 
 
 @pytest.fixture(scope="module")
 def found():
-    return slices.join([slices.measure(*maps(6), LEVELS)])
+    return level_sets.join([level_sets.measure(*maps(6), LEVELS)])
 
 
 def mean_dice(found, level, label, min_size, reach=0):
@@ -27,8 +27,8 @@ def mean_dice(found, level, label, min_size, reach=0):
 
 
 def test_gains_add_up_to_the_dice_of_each_plane(found):
-    ordered = sweep.sort(found, 5, "component")
-    rows, gains = sweep.falling(ordered, np.ones(len(ordered.image), bool))
+    ordered = area_curves.sort(found, 5, "component")
+    rows, gains = area_curves.falling(ordered, np.ones(len(ordered.image), bool))
     segment = ordered.level[rows].astype(int) * 2 + ordered.label[rows]
     sums = np.zeros((10, 7))
     np.add.at(sums, (segment, ordered.image[rows]), gains)
@@ -39,8 +39,8 @@ def test_gains_add_up_to_the_dice_of_each_plane(found):
 
 
 def test_rows_go_by_segment_and_falling_area(found):
-    ordered = sweep.sort(found, 5, "component")
-    rows, _ = sweep.falling(ordered, np.ones(len(ordered.image), bool))
+    ordered = area_curves.sort(found, 5, "component")
+    rows, _ = area_curves.falling(ordered, np.ones(len(ordered.image), bool))
     segment = ordered.level[rows].astype(int) * 2 + ordered.label[rows]
     assert (np.diff(segment) >= 0).all()
     falls = np.diff(ordered.area[rows]) <= 0
@@ -50,7 +50,9 @@ def test_rows_go_by_segment_and_falling_area(found):
 def test_curves_hold_the_best_of_all_minimum_areas(found):
     weights = np.array([np.ones(6), [0, 1, 2, 0, 3, 1]])
     sizes = np.array([0, 3, 20])
-    best, grid = sweep.curves(sweep.sort(found, 5, "component"), weights, sizes)
+    best, grid = area_curves.curves(
+        area_curves.sort(found, 5, "component"), weights, sizes
+    )
     assert best.shape == (2, 5, 5, 2) and grid.shape == (2, 2, 5, 3)
     every = np.unique(np.append(found.area, 0))
     for top, level, label in np.ndindex(5, 5, 2):

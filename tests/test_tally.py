@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from references import maps, presence
 
-from clouds import tally
 from clouds.errors import InputError
+from clouds.evaluation import counts
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def drawn():
 
 
 def tallied(drawn, *sizes):
-    counted, first = tally.Tally(), 0
+    counted, first = counts.Tally(), 0
     for size in sizes:
         counted.add(*(part[first : first + size] for part in drawn))
         first += size
@@ -52,9 +52,9 @@ def test_sets_count_the_pixels_that_have_them(drawn):
 def test_bins_hold_the_pixels_between_their_edges(drawn):
     _, _, probabilities, _, _, truth = drawn
     found = tallied(drawn, 7).bins
-    for label, k in np.ndindex(4, tally.BINS):
+    for label, k in np.ndindex(4, counts.BINS):
         here = probabilities[..., label]
-        within = (here >= np.float32(k / tally.BINS)) & (here < (k + 1) / tally.BINS)
+        within = (here >= np.float32(k / counts.BINS)) & (here < (k + 1) / counts.BINS)
         assert found.count[label, k] == within.sum()
         np.testing.assert_allclose(found.total[label, k], here[within].sum(dtype="f8"))
         assert found.present[label, k] == truth[..., label][within].sum()
@@ -62,7 +62,7 @@ def test_bins_hold_the_pixels_between_their_edges(drawn):
 
 def test_a_certain_pixel_is_in_the_last_bin():
     ones = np.ones((1, 1, 1, 4), np.float32)
-    found = tally.bins(ones, ones, 10)
+    found = counts.bins(ones, ones, 10)
     assert (found.count == [0] * 9 + [1]).all() and (found.present == found.count).all()
 
 
@@ -77,7 +77,7 @@ def test_batches_do_not_matter(drawn, sizes):
 
 
 def test_no_images_have_no_numbers():
-    images = tally.Tally().images
+    images = counts.Tally().images
     assert images.names == [] and images.truth.shape == images.score.shape == (0, 4)
 
 
@@ -91,4 +91,4 @@ def test_arrays_of_other_shapes_are_refused(drawn):
     ]
     for call in calls:
         with pytest.raises(InputError, match="of one shape.*Received: "):
-            tally.Tally().add(*call)
+            counts.Tally().add(*call)

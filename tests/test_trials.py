@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import small
 
-from clouds import trials
 from clouds.data import manifest, pipeline
 from clouds.errors import InputError
+from clouds.evaluation import held_out
 from clouds.runs import network as run_network
 from clouds.runs import run_folder
 
@@ -27,7 +27,7 @@ def names_of(trial):
 
 
 def test_a_trial_pairs_images_with_predictions(runs, records):
-    trial = trials.of(runs[:1], str(records), batch_size=3)
+    trial = held_out.of(runs[:1], str(records), batch_size=3)
     assert trial.images == 4 and trial.truth_size == (350, 525)
     batches = list(trial.batches("test"))
     assert [len(batch.names) for batch in batches] == [3, 1]
@@ -49,7 +49,7 @@ def test_a_trial_pairs_images_with_predictions(runs, records):
 
 
 def test_runs_of_the_same_images_are_averaged(runs, records):
-    trial = trials.of(runs, str(records))
+    trial = held_out.of(runs, str(records))
     (batch,) = trial.batches("test")
     network = run_network.load(runs)
     np.testing.assert_allclose(
@@ -61,7 +61,7 @@ def test_runs_of_the_same_images_are_averaged(runs, records):
 def test_runs_of_folds_each_predict_the_images_that_they_have_not_seen(
     fold_runs, in_folds
 ):
-    trial = trials.of(fold_runs, str(in_folds))
+    trial = held_out.of(fold_runs, str(in_folds))
     assert trial.images == 20 and trial.facts["folds"] == [0, 1, 2]
     batches = list(trial.batches("test"))
     for fold, batch in enumerate(batches):
@@ -74,19 +74,19 @@ def test_runs_of_folds_each_predict_the_images_that_they_have_not_seen(
 
 
 def test_some_of_the_folds_are_a_trial_as_well(fold_runs, in_folds):
-    two = trials.of([fold_runs[2], fold_runs[0]], str(in_folds))
+    two = held_out.of([fold_runs[2], fold_runs[0]], str(in_folds))
     assert [part.fold for part in two.parts] == [2, 0]
     assert two.images < 20
 
 
 def test_runs_of_folds_are_averaged_on_other_records(fold_runs, records):
-    trial = trials.of(fold_runs, str(records))
+    trial = held_out.of(fold_runs, str(records))
     assert [part.fold for part in trial.parts] == [None]
     assert trial.parts[0].runs == tuple(fold_runs)
 
 
 def test_the_facts_tell_the_images(runs, records):
-    facts = trials.of(runs[:1], str(records)).facts
+    facts = held_out.of(runs[:1], str(records)).facts
     checksum = manifest.checksum(f"{records}/{manifest.FILE}")
     assert facts == {
         "records": str(records),
@@ -103,13 +103,13 @@ def test_the_facts_tell_the_images(runs, records):
 
 def test_training_images_of_several_folds_are_refused(fold_runs, in_folds):
     with pytest.raises(InputError, match="--split must be val.*Received: train"):
-        trials.of(fold_runs, str(in_folds), split="train")
-    assert trials.of(fold_runs[:1], str(in_folds), split="train").images == 13
+        held_out.of(fold_runs, str(in_folds), split="train")
+    assert held_out.of(fold_runs[:1], str(in_folds), split="train").images == 13
 
 
 def test_a_run_of_no_fold_is_refused_on_records_in_folds(runs, in_folds):
     with pytest.raises(InputError, match="trained on a fold.*Received: .*3 folds"):
-        trials.of(runs, str(in_folds))
+        held_out.of(runs, str(in_folds))
 
 
 def test_a_split_without_images_is_refused(runs, records, monkeypatch):
@@ -117,20 +117,20 @@ def test_a_split_without_images_is_refused(runs, records, monkeypatch):
     bare = read._replace(shards=read.of_split("train"))
     monkeypatch.setattr(manifest, "read", lambda *_, **__: bare)
     with pytest.raises(InputError, match="must hold images. Received: val"):
-        trials.of(runs, str(records))
+        held_out.of(runs, str(records))
 
 
 def test_a_run_without_weights_is_refused(records, tmp_path):
     folder = small.write_run(tmp_path / "run", records)
     (folder / run_folder.WEIGHTS).unlink()
-    trial = trials.of([str(folder)], str(records))
+    trial = held_out.of([str(folder)], str(records))
     with pytest.raises(InputError, match="must hold trained weights. Received: "):
         next(trial.batches("test"))
 
 
 def test_a_network_that_overflows_is_refused(records, tmp_path, monkeypatch):
     folder = small.write_run(tmp_path / "run", records)
-    trial = trials.of([str(folder)], str(records))
+    trial = held_out.of([str(folder)], str(records))
     network = run_folder.load(str(folder))
     weights = network.get_weights()
     network.set_weights([weight * np.nan for weight in weights])
@@ -140,7 +140,7 @@ def test_a_network_that_overflows_is_refused(records, tmp_path, monkeypatch):
 
 
 def test_images_picked_by_name_are_predicted_as_among_all(fold_runs, in_folds):
-    trial = trials.of(fold_runs, str(in_folds), batch_size=3)
+    trial = held_out.of(fold_runs, str(in_folds), batch_size=3)
     whole = {
         name: (image, probabilities)
         for batch in trial.batches("")

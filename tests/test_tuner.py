@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import small
 
-from clouds import metrics, schema, trials, tuner
+from clouds import metrics, schema
 from clouds.config.rule import NOTHING, Rule
 from clouds.errors import InputError
+from clouds.evaluation import held_out
+from clouds.evaluation.tuning import tune
 from clouds.postprocess import apply
 from clouds.runs import run_folder
 
@@ -19,13 +21,13 @@ pytestmark = pytest.mark.usefixtures("smooth_network")
 
 @pytest.fixture(scope="module")
 def trial(fold_runs, in_folds):
-    return trials.of(fold_runs, str(in_folds))
+    return held_out.of(fold_runs, str(in_folds))
 
 
 @pytest.fixture(scope="module")
 def tuned(trial, tmp_path_factory):
     out = tmp_path_factory.mktemp("tuned")
-    return tuner.tune(trial, out), out
+    return tune.tune(trial, out), out
 
 
 def drawn_dice(trial, rule):
@@ -51,7 +53,7 @@ def test_the_figures_are_those_of_the_masks_drawn_by_each_rule(tuned, trial):
 
 def test_the_cross_fitted_figure_is_that_of_the_rules_of_the_other_folds(tuned, trial):
     found, out = tuned
-    fields = json.loads((out / tuner.FILE).read_text())
+    fields = json.loads((out / tune.FILE).read_text())
     assert len(fields["folds"]) == 5
     by_fold = [drawn_dice(trial, Rule(**rule)) for rule in fields["folds"]]
     fold = np.array(fields["fold"])
@@ -73,7 +75,7 @@ def test_every_run_is_given_the_rule(tuned, fold_runs, trial):
 
 def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(tuned, trial):
     _, out = tuned
-    maps = json.loads((out / tuner.FILE).read_text())["maps"]
+    maps = json.loads((out / tune.FILE).read_text())["maps"]
     shape = len(maps["thresholds"]), len(maps["min_sizes"])
     assert shape[0] == 31
     for threshold, size in ((15, 10), (5, 3)):
@@ -86,10 +88,10 @@ def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(tuned, trial):
             grid = np.array(maps["dice"][label])
             assert grid.shape == shape
             assert grid[threshold, size] == pytest.approx(expected, abs=1e-5)
-    picture = cv2.imread(str(out / tuner.PICTURE))
+    picture = cv2.imread(str(out / tune.PICTURE))
     assert picture is not None
     names = {path.name for path in out.iterdir()}
-    assert names == {tuner.FILE, tuner.PICTURE}
+    assert names == {tune.FILE, tune.PICTURE}
 
 
 def test_the_text_tells_both_figures_and_the_rule(tuned):
@@ -105,8 +107,8 @@ def test_the_text_tells_both_figures_and_the_rule(tuned):
 
 
 def test_scope_and_gap_are_those_asked_for(fold_runs, in_folds, tmp_path):
-    trial = trials.of(fold_runs[:1], str(in_folds))
-    found = tuner.tune(trial, tmp_path, scope="image", gap=False)
+    trial = held_out.of(fold_runs[:1], str(in_folds))
+    found = tune.tune(trial, tmp_path, scope="image", gap=False)
     assert found.rule.scope == "image" and not found.rule.gap
     dice = drawn_dice(trial, found.rule).mean(axis=0)
     np.testing.assert_allclose(found.dice["tuned"][:4, 0], dice, atol=1e-5)
@@ -115,20 +117,20 @@ def test_scope_and_gap_are_those_asked_for(fold_runs, in_folds, tmp_path):
 def test_a_label_of_no_image_keeps_the_default_and_is_named(
     fold_runs, in_folds, tmp_path, monkeypatch
 ):
-    trial = trials.of(fold_runs[:1], str(in_folds))
+    trial = held_out.of(fold_runs[:1], str(in_folds))
     there = np.array([1, 1, 0, 1], np.uint8)
     batches = [batch._replace(truth=batch.truth * there) for batch in trial.batches("")]
-    monkeypatch.setattr(trials.Trial, "batches", lambda *_: iter(batches))
-    found = tuner.tune(trial, tmp_path)
+    monkeypatch.setattr(held_out.Trial, "batches", lambda *_: iter(batches))
+    found = tune.tune(trial, tmp_path)
     assert found.rule.thresholds[2] == 0.5 and found.rule.min_sizes[2] == 10000
     assert "None of the images has Gravel, which keeps the default." in found.text
 
 
 def test_one_image_is_too_few(fold_runs, in_folds, tmp_path, monkeypatch):
-    trial = trials.of(fold_runs[:1], str(in_folds))
-    monkeypatch.setattr(trials.Trial, "images", 1)
+    trial = held_out.of(fold_runs[:1], str(in_folds))
+    monkeypatch.setattr(held_out.Trial, "images", 1)
     with pytest.raises(InputError, match="2 images or more. Received: 1"):
-        tuner.tune(trial, tmp_path)
+        tune.tune(trial, tmp_path)
 
 
 def test_better_weights_end_a_rule(fold_runs, in_folds, tmp_path):

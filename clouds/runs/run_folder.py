@@ -7,8 +7,8 @@ true and predicted, after the last one; `tensorboard/` all of these for TensorBo
 `checkpoints/` what a training goes on from; `summary.txt` the layers;
 `trackers.json` what experiment trackers call it, `wandb/` their files;
 `postprocess.json` the rule that was tuned for these weights, by which predictions are
-drawn; `tuning.…` and `metrics.…` what came of tuning and evaluating (`clouds.tuner`,
-`clouds.summary`).
+drawn; `tuning.…` and `metrics.…` what came of tuning and evaluating (`clouds.evaluation.tuning.tune`,
+`clouds.evaluation.summary`).
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from clouds import schema
-from clouds.tally import Bins, Images
+from clouds.evaluation.counts import Bins, Images
 
 RESAMPLES = 1000
 INTERVAL = 0.95

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clouds.config.rule import Scope
-from clouds.slices import Found
+from clouds.evaluation.tuning.level_sets import Found
 
 
 class Sorted(NamedTuple):

@@ -1,6 +1,6 @@
 """Picks the rule that maximises the competition's Dice on labelled images (NumPy).
 
-All works on a list of components at many levels (`clouds.slices`): `search` tries
+All works on a list of components at many levels (`clouds.evaluation.tuning.level_sets`): `search` tries
 every threshold, top and minimum area, `cross_fit` does so with some of the levels,
 looks again among those between, and tells what such a choice is worth on images that
 it has not seen.
@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clouds import slices, sweep
 from clouds.config.rule import NOTHING, Rule, Scope
 from clouds.data import splits
 from clouds.errors import InputError
-from clouds.slices import Found
+from clouds.evaluation.tuning import area_curves, level_sets
+from clouds.evaluation.tuning.level_sets import Found
 
 SIZES = tuple(range(0, 61500, 1500))
 """Minimum areas of the map that `search` draws, in pixels of the submission's grid."""
@@ -124,10 +124,10 @@ def search(
     Raises:
       InputError: The levels or weights do not fit the components.
     """
-    levels = slices.checked(levels, found.truth.shape[1], "tuning.search", found)
+    levels = level_sets.checked(levels, found.truth.shape[1], "tuning.search", found)
     weights = _checked_weights(weights, len(found.truth))
-    sorted_ = sweep.sort(found, len(levels), scope)
-    best, grid = sweep.curves(sorted_, weights[None], np.asarray(list(sizes)))
+    sorted_ = area_curves.sort(found, len(levels), scope)
+    best, grid = area_curves.curves(sorted_, weights[None], np.asarray(list(sizes)))
     return Search(_choose(sorted_, levels, best[0], weights), grid[0])
 
 
@@ -145,7 +145,7 @@ def score(found: Found, levels: np.ndarray, rule: Choice | Rule) -> np.ndarray:
     Raises:
       InputError: The levels do not fit the components, or the rule not the levels.
     """
-    levels = slices.checked(levels, found.truth.shape[1], "tuning.score", found)
+    levels = level_sets.checked(levels, found.truth.shape[1], "tuning.score", found)
     thresholds, tops = _places(levels, rule, "score")
     plane = found.image * np.int64(found.truth.shape[1]) + found.label
     rows = np.flatnonzero(found.level == thresholds[found.label])
@@ -199,20 +199,20 @@ def cross_fit(
       InputError: The levels do not fit the components, or the folds the images.
     """
     labels = found.truth.shape[1]
-    levels = slices.checked(levels, labels, "tuning.cross_fit", found)
+    levels = level_sets.checked(levels, labels, "tuning.cross_fit", found)
     fold = splits.folds(found.truth > 0, folds, seed=seed)
     weights = np.ones((folds + 1, len(fold)))
     weights[fold, np.arange(len(fold))] = 0
     places = np.arange(step - 1, len(levels), step)
     coarse = found
     if step > 1:
-        coarse = slices.subset(found, np.repeat(places[:, None], labels, axis=1))
-    sorted_ = sweep.sort(coarse, len(places), scope)
-    best, grids = sweep.curves(sorted_, weights, np.asarray(list(sizes)))
+        coarse = level_sets.subset(found, np.repeat(places[:, None], labels, axis=1))
+    sorted_ = area_curves.sort(coarse, len(places), scope)
+    best, grids = area_curves.curves(sorted_, weights, np.asarray(list(sizes)))
     pairs = zip(best, weights, strict=True)
     choices = [_choose(sorted_, levels[places], *pair) for pair in pairs]
     if step > 1:
-        alone = [slices.of_label(found, label) for label in range(labels)]
+        alone = [level_sets.of_label(found, label) for label in range(labels)]
         pairs = zip(choices, weights, strict=True)
         choices = [_refined(alone, levels, *pair, step) for pair in pairs]
     present = weights @ (found.truth > 0) > 0
@@ -232,10 +232,10 @@ def _refined(alone, levels, choice, weights, step):
         around = np.append(thresholds[label], tops[label])[:, None]
         near = np.unique(around + np.arange(1 - step, step))
         near = near[(near >= 0) & (near < len(levels))]
-        sorted_ = sweep.sort(
-            slices.subset(found, near[:, None]), len(near), choice.scope
+        sorted_ = area_curves.sort(
+            level_sets.subset(found, near[:, None]), len(near), choice.scope
         )
-        best, _ = sweep.curves(sorted_, weights[None], np.zeros(0, int))
+        best, _ = area_curves.curves(sorted_, weights[None], np.zeros(0, int))
         of_label = levels[near, label : label + 1]
         picked.append(_choose(sorted_, of_label, best[0], weights))
     fields = (
@@ -266,7 +266,7 @@ def _choose(sorted_, levels, best, weights):
     kept = sorted_.level == thresholds[sorted_.label]
     kept &= sorted_.reach >= tops[sorted_.label]
     kept &= np.append(weights > 0, True)[sorted_.image]
-    rows, gains = sweep.falling(sorted_, kept)
+    rows, gains = area_curves.falling(sorted_, kept)
     scores = np.cumsum(gains * np.append(weights, 0)[sorted_.image[rows]])
     heads = np.flatnonzero(sorted_.image[rows] == images)
     sizes = _middles(scores / weights.sum(), sorted_.area[rows], heads)

@@ -1,4 +1,4 @@
-"""What an evaluation left in a folder (see `clouds.summary`), read again."""
+"""What an evaluation left in a folder (see `clouds.evaluation.summary`), read again."""
 
 import json
 from collections.abc import Iterable
@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from clouds import schema, summary
+from clouds import schema
 from clouds.errors import InputError
+from clouds.evaluation import summary
+from clouds.evaluation.counts import Images
 from clouds.runs import run_folder
-from clouds.tally import Images
 
 
 class Evaluation(NamedTuple):

@@ -22,15 +22,17 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import schema, scores, slices, tuning
+from clouds import schema
 from clouds.config.rule import Rule, Scope, area
 from clouds.errors import InputError
+from clouds.evaluation import scores
+from clouds.evaluation.held_out import Trial
+from clouds.evaluation.tuning import level_sets, search
+from clouds.evaluation.tuning.search import CrossFit
 from clouds.plots import evaluation
 from clouds.postprocess import functional
 from clouds.runs import run_folder
 from clouds.text import counted, decimal
-from clouds.trials import Trial
-from clouds.tuning import CrossFit
 
 FILE, PICTURE = "tuning.json", "tuning.png"
 
@@ -88,11 +90,11 @@ def tune(
             "A rule must be tuned on 2 images or more. Received: "
             f"{trial.images}, in '{trial.folder}'. Make records of more images."
         )
-    found = slices.join(
+    found = level_sets.join(
         _measure(batch, trial.truth_size, gap) for batch in trial.batches("tune")
     )
     folds = min(FOLDS, trial.images)
-    fitted = tuning.cross_fit(found, LEVELS, folds=folds, scope=scope, step=STEP)
+    fitted = search.cross_fit(found, LEVELS, folds=folds, scope=scope, step=STEP)
     rule = fitted.choice.rule(gap=gap)
     dice = _dice(found, fitted)
     text = _text(trial, rule, dice, found.truth, folds)
@@ -101,7 +103,7 @@ def tune(
         run_folder.save_rule(folder, rule, facts)
     run_folder.write_json(out / FILE, _tuning(rule, facts, fitted))
     thresholds = LEVELS[fitted.places, 0]
-    evaluation.tuning(fitted.grid, thresholds, tuning.SIZES, rule, out / PICTURE)
+    evaluation.tuning(fitted.grid, thresholds, search.SIZES, rule, out / PICTURE)
     print(text, end="", flush=True)
     return Tuned(rule, dice, text)
 
@@ -110,15 +112,15 @@ def _measure(batch, size, gap):
     probabilities = functional.resize(batch.probabilities, size)
     if gap:
         probabilities = functional.without_gap(probabilities, batch.images)
-    return slices.measure(probabilities, batch.truth, tf.constant(LEVELS))
+    return level_sets.measure(probabilities, batch.truth, tf.constant(LEVELS))
 
 
 def _dice(found, fitted: CrossFit) -> dict[str, np.ndarray]:
     default = Rule()
     alone = dataclasses.replace(default, min_sizes=(0,) * len(schema.LABELS))
     of_images = {
-        "threshold": tuning.score(found, LEVELS, alone),
-        "default": tuning.score(found, LEVELS, default),
+        "threshold": search.score(found, LEVELS, alone),
+        "default": search.score(found, LEVELS, default),
         "tuned": fitted.tuned,
         "cross_fitted": fitted.honest,
     }
@@ -134,7 +136,7 @@ def _dice(found, fitted: CrossFit) -> dict[str, np.ndarray]:
 
 def _tuning(rule, facts, fitted):
     thresholds = LEVELS[fitted.places, 0].tolist()
-    maps = {"thresholds": thresholds, "min_sizes": list(tuning.SIZES)}
+    maps = {"thresholds": thresholds, "min_sizes": list(search.SIZES)}
     maps["dice"] = scores.by_label(fitted.grid.tolist())
     folds = [dataclasses.asdict(choice.rule(gap=rule.gap)) for choice in fitted.choices]
     parts = {"folds": folds, "fold": fitted.fold.tolist(), "maps": maps}

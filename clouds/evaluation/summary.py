@@ -41,11 +41,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from clouds import schema, scores, tally
+from clouds import schema
 from clouds.data import manifest
+from clouds.evaluation import counts, scores
+from clouds.evaluation.counts import Bins, Images, Tally
 from clouds.plots import evaluation
 from clouds.runs import run_folder
-from clouds.tally import Bins, Images, Tally
 from clouds.text import counted
 
 JSON, TEXT = "metrics.json", "metrics.txt"
@@ -104,7 +105,7 @@ def summarise(
       The summary.
     """
     images = counted.images
-    present = tally.bins(images.score, images.truth > 0, _PRESENCE_BINS)
+    present = counts.bins(images.score, images.truth > 0, _PRESENCE_BINS)
 
     def compute(weights):
         total = weights.sum(axis=1, keepdims=True)

@@ -1,7 +1,7 @@
 """Measures runs on labelled records, beside predictions that need no network.
 
-`clouds.summary` says what it leaves in `--out`, or else in the (first) run's folder;
-with `--tune`, `clouds.tuner` what is there besides.
+`clouds.evaluation.summary` says what it leaves in `--out`, or else in the (first) run's folder;
+with `--tune`, `clouds.evaluation.tuning.tune` what is there besides.
 """
 
 import dataclasses
@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import config, evaluations, metrics, schema, scores, summary, trials, tuner
+from clouds import config, metrics, schema
 from clouds.config import rule as rule_of
 from clouds.config.rule import Rule
+from clouds.evaluation import held_out, results, scores, summary
+from clouds.evaluation.counts import Tally
+from clouds.evaluation.held_out import Trial
+from clouds.evaluation.tuning import tune
 from clouds.postprocess import apply, functional
 from clouds.runs import run_folder
-from clouds.tally import Tally
 from clouds.text import counted
-from clouds.trials import Trial
 
 _LEVELS = np.arange(0.05, 1, 0.05, dtype=np.float32)
 
@@ -40,7 +42,7 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
       InputError: records or runs cannot be read or do not go together, or the split
         is empty.
     """
-    trial = trials.of(
+    trial = held_out.of(
         settings.run,
         settings.records,
         split=settings.split,
@@ -52,13 +54,13 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     tuned = ""
     if settings.tune:
         wanted = settings.rule(None)
-        tuned = tuner.tune(trial, out, scope=wanted.scope, gap=wanted.gap).text + "\n"
+        tuned = tune.tune(trial, out, scope=wanted.scope, gap=wanted.gap).text + "\n"
     rule = settings.rule(run_folder.rule(settings.run[0]))
     totals, soft, frequency = _count(trial, rule)
     found = summary.summarise(totals, _baselines(trial, frequency), soft)
     facts = _facts(settings, trial, rule)
     text = f"{_title(trial)}\n{summary.text(found)}\n{_note(settings, facts)}\n"
-    doubts = evaluations.of_other_records(trial.runs, trial.facts["sha256"])
+    doubts = results.of_other_records(trial.runs, trial.facts["sha256"])
     text += "".join(f"{doubt}\n" for doubt in doubts)
     summary.write(found, facts, tuned + text, out)
     print("\n" * bool(tuned) + text, end="", flush=True)
@@ -149,7 +151,7 @@ def _note(settings: config.Evaluation, facts: dict) -> str:
         return text
     text += " It was tuned on these very images: they look better than others will."
     of_rule = run_folder.rule_facts(folder)
-    if source != "tuned" or not evaluations.alike(facts, of_rule["tuned_on"]):
+    if source != "tuned" or not results.alike(facts, of_rule["tuned_on"]):
         return text
     honest = of_rule["dice"]["cross_fitted"]["mean"]
     expected = "{value:.4f} [{low:.4f}, {high:.4f}]".format(**honest)
