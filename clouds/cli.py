@@ -24,11 +24,15 @@ COMMANDS = {
     "evaluate": (config.Evaluation, "clouds.evaluation.evaluate", "evaluate"),
     "report": (config.Report, "clouds.report", "report"),
     "compare": (config.Comparison, "clouds.compare", "compare"),
-    "predict": (config.Prediction, "clouds.predict", "predict"),
+    "predict": (config.Prediction, "clouds.prediction.predict", "predict"),
     "export": (config.Export, "clouds.export", "export"),
     "serve": (config.Serving, "clouds.serving.serve", "serve"),
     "request": (config.Request, "clouds.request", "request"),
-    "submit-check": (config.SubmissionCheck, "clouds.submissions", "check"),
+    "submit-check": (
+        config.SubmissionCheck,
+        "clouds.prediction.submission_check",
+        "check",
+    ),
 }
 
 _THAT_GO_ON = ("make_scenes", "make_tfrecords", "predict", "request")

@@ -6,11 +6,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from clouds import polygons, schema
+from clouds import schema
 from clouds.config.rule import Rule
 from clouds.evaluation.held_out import Batch, Trial
 from clouds.evaluation.results import Evaluation
 from clouds.postprocess import apply
+from clouds.prediction import polygons
 
 KINDS = {
     "best": "of the highest Dice, of equal ones those with the largest masks",

@@ -1,6 +1,6 @@
 """Asks a server for the masks of images, and writes them as `bin/predict` does.
 
-It goes on where it was cut off (`clouds.results`), with the version of the model that
+It goes on where it was cut off (`clouds.prediction.resume`), with the version of the model that
 it began with.
 """
 
@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import client, config, geojson, outputs, schema
+from clouds import client, config, schema
 from clouds.client import Answer, Client
 from clouds.data import image_files, preprocessing
 from clouds.errors import InputError
-from clouds.journal import Entry, Journal
 from clouds.patience import Busy, Patience, Rejected
-from clouds.results import Results
+from clouds.prediction import geojson, outputs
+from clouds.prediction.journal import Entry, Journal
+from clouds.prediction.resume import Results
 from clouds.runtime import locks, progress
 from clouds.text import counted
 

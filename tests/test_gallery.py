@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clouds import gallery, polygons, schema
+from clouds import gallery, schema
 from clouds.evaluation.counts import Images
 from clouds.evaluation.results import Evaluation
+from clouds.prediction import polygons
 
 
 def painted(path, size):

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from clouds import geojson, rle, schema
+from clouds import rle, schema
 from clouds.errors import InputError
-from clouds.journal import Entry
+from clouds.prediction import geojson
+from clouds.prediction.journal import Entry
 
 
 def entry(**masks):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clouds import rle
-from clouds.journal import Entry, Journal
+from clouds.prediction.journal import Entry, Journal
 
 SETTINGS = {"rule": [0.5], "images": "Füße"}
 

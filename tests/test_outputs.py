@@ -6,8 +6,9 @@ import pytest
 from pycocotools.coco import COCO
 from test_polygons import painted
 
-from clouds import config, outputs, rle, schema
-from clouds.journal import Entry
+from clouds import config, rle, schema
+from clouds.prediction import outputs
+from clouds.prediction.journal import Entry
 
 SIZE = schema.SUBMISSION_SIZE
 

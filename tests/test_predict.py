@@ -10,12 +10,13 @@ import pytest
 import small
 from references import presence
 
-from clouds import cli, config, journal, outputs, rle, schema
+from clouds import cli, config, rle, schema
 from clouds.config import rule
 from clouds.config.rule import Rule
 from clouds.data import annotations, preprocessing
 from clouds.models import unet
 from clouds.postprocess import functional
+from clouds.prediction import journal, outputs
 from clouds.runs import network as run_network
 from clouds.runs import run_folder as run_folder
 from clouds.runtime import locks

@@ -1,8 +1,8 @@
 import pytest
 
 from clouds.errors import InputError
-from clouds.journal import Entry
-from clouds.results import Results
+from clouds.prediction.journal import Entry
+from clouds.prediction.resume import Results
 
 KNOWN = {"version": 1, "bbox": (0.0, 1.0), "order": "a"}
 ENTRY = Entry(image="a.jpg", plain=[], cleaned=["1 3", "", "", ""])

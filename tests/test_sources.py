@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from conftest import make_tfrecords
 
-from clouds import cli, config, schema, sources
+from clouds import cli, config, schema
 from clouds.errors import InputError
+from clouds.prediction import inputs
 
 TRAINED = config.Training(records="r", run="x", size=(64, 96))
 
@@ -18,12 +19,12 @@ def every(name):
 def of_files(images, **fields):
     fields = {"batch_size": 2, **fields}
     settings = config.Prediction(run=("r",), images=str(images), out="o", **fields)
-    return sources.of_files(settings, TRAINED)
+    return inputs.of_files(settings, TRAINED)
 
 
 def of_records(records):
     settings = config.Prediction(run=("r",), records=records, out="o", batch_size=2)
-    return sources.of_records(settings, TRAINED)
+    return inputs.of_records(settings, TRAINED)
 
 
 def test_batches_hold_all_images_in_order(images):

@@ -30,9 +30,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from clouds import config, geojson, schema
+from clouds import config, schema
 from clouds.errors import InputError
-from clouds.journal import Entry
+from clouds.prediction import geojson
+from clouds.prediction.journal import Entry
 from clouds.serving import limits, model_store, monitoring, protocol, web_page
 from clouds.serving.batching import Batcher, Full
 from clouds.serving.model_store import Model, Row, Signature

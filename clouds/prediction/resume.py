@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from clouds import outputs
 from clouds.errors import InputError
-from clouds.journal import Journal
+from clouds.prediction import outputs
+from clouds.prediction.journal import Journal
 from clouds.runs import run_folder
 
 _FILES = {

@@ -1,6 +1,6 @@
 """Predicts masks of images, and goes on where a prediction was cut off.
 
-The folder ends up with the files of `clouds.outputs` and those of `clouds.results`.
+The folder ends up with the files of `clouds.prediction.outputs` and those of `clouds.prediction.resume`.
 """
 
 import dataclasses
@@ -12,17 +12,18 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import config, geojson, outputs, schema, sources
+from clouds import config, schema
 from clouds.config import rule as rule_of
 from clouds.config.rule import Rule
 from clouds.errors import InputError
-from clouds.journal import Entry, Journal
 from clouds.postprocess import apply, functional
-from clouds.results import Results
+from clouds.prediction import geojson, inputs, outputs
+from clouds.prediction.inputs import Batch, Source
+from clouds.prediction.journal import Entry, Journal
+from clouds.prediction.resume import Results
 from clouds.runs import network as run_network
 from clouds.runs import run_folder
 from clouds.runtime import locks, progress
-from clouds.sources import Batch, Source
 from clouds.text import counted
 
 UNREADABLE = 3
@@ -49,7 +50,7 @@ def predict(settings: config.Prediction) -> int:
         NaN, or the folder holds other predictions.
     """
     trained = run_network.settings(settings.run)
-    of_source = sources.of_records if settings.records else sources.of_files
+    of_source = inputs.of_records if settings.records else inputs.of_files
     source = of_source(settings, trained)
     tuned = run_folder.rule(settings.run[0])
     rule = settings.rule(tuned)

@@ -1,12 +1,13 @@
 """Masks as GeoJSON: a feature for each label of an image that has a mask.
 
-Coordinates are pixels of the submission's grid, or degrees (see `clouds.polygons`).
+Coordinates are pixels of the submission's grid, or degrees (see `clouds.prediction.polygons`).
 """
 
-from clouds import polygons, schema
+from clouds import schema
 from clouds.config.fields import Box, shown
 from clouds.errors import InputError
-from clouds.journal import Entry
+from clouds.prediction import polygons
+from clouds.prediction.journal import Entry
 
 _HEIGHT, _WIDTH = schema.SUBMISSION_SIZE
 _ALIKE = 4 / 3

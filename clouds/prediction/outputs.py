@@ -16,10 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clouds import config, geojson, rle, schema
+from clouds import config, rle, schema
 from clouds.data import annotations
-from clouds.journal import Entry
 from clouds.plots import common
+from clouds.prediction import geojson
+from clouds.prediction.journal import Entry
 
 SUBMISSIONS = PLAIN, CLEANED = "submission.csv", "submission_post.csv"
 OVERLAYS = "overlays.png"
