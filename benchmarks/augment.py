@@ -57,10 +57,10 @@ def time_albumentations(options):
 
 
 def time_ours(options, threads, compiled):
-    """Milliseconds an image of `clouds.augment`, in a graph or compiled by XLA."""
+    """Milliseconds an image of `clouds.training.augment`, in a graph or compiled by XLA."""
     import tensorflow as tf
 
-    from clouds import augment
+    from clouds.training import augment
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)

@@ -30,7 +30,7 @@ def ours(mode, size, batch, precision):
         probabilities = keras.layers.Activation("sigmoid", dtype="float32")
         model = keras.Model(network.inputs, probabilities(network.outputs[0]))
         return predicting(model, size, batch)
-    from clouds import augment, train
+    from clouds.training import augment, train
 
     still = dict.fromkeys(
         ("horizontal_flip", "vertical_flip", "grid_distortion", "elastic"), 0

@@ -152,7 +152,8 @@ def read_masks(texts):
 
 def time_steps(options):
     """Milliseconds of training steps, and of their waiting for a batch."""
-    from clouds import config, train
+    from clouds import config
+    from clouds.training import train
 
     precision = options.precision
     if precision == "auto":

@@ -20,7 +20,7 @@ COMMANDS = {
     "make_scenes": (config.Sample, "clouds.data.make_scenes", "write"),
     "describe": (config.Description, "clouds.statistics", "describe"),
     "make_tfrecords": (config.Records, "clouds.data.make_tfrecords", "convert"),
-    "train": (config.Training, "clouds.train", "train"),
+    "train": (config.Training, "clouds.training.train", "train"),
     "evaluate": (config.Evaluation, "clouds.evaluation.evaluate", "evaluate"),
     "report": (config.Report, "clouds.report", "report"),
     "compare": (config.Comparison, "clouds.compare", "compare"),

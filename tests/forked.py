@@ -20,7 +20,7 @@ from clouds.runtime import startup
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["clouds.train", "clouds.prediction.predict", "clouds.data.make_tfrecords"]
+    ["clouds.training.train", "clouds.prediction.predict", "clouds.data.make_tfrecords"]
 )
 
 

@@ -48,8 +48,9 @@ def mirrored(records, run):
     import numpy as np
     import tensorflow as tf
 
-    from clouds import config, devices, train
+    from clouds import config
     from clouds.models import unet
+    from clouds.training import distribution, train
 
     unet.build = small.build
     settings = config.Training(
@@ -61,7 +62,7 @@ def mirrored(records, run):
         devices=2,
         **UNMOVED,
     )
-    on = devices.start(settings)
+    on = distribution.start(settings)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 32, 48, 3), np.uint8)
     masks = (rng.random((8, 32, 48, 4)) < rng.random((8, 1, 1, 4))).astype(np.uint8)
@@ -81,7 +82,7 @@ def mirrored(records, run):
         few = few.map(on.repeat).map(train._with_targets)
         return trainer.evaluate(few, verbose=0, return_dict=True)
 
-    one = devices.Devices()
+    one = distribution.Devices()
     first, second = slice(4), slice(4, 8)
     of_two, twice = fit(on, first, first, steps=10)
     of_one, once = fit(one, first, steps=10)
@@ -103,7 +104,7 @@ def _moved(strategy=None):
     """The pixels of four equal images, moved at random, on TensorFlow by replicas."""
     import numpy as np
 
-    from clouds import augment
+    from clouds.training import augment
 
     rng = np.random.default_rng(0)
     images = np.repeat(rng.integers(0, 256, (1, 32, 48, 3), np.uint8), 4, axis=0)

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from clouds import augment
 from clouds.errors import InputError
+from clouds.training import augment
 
 SIZE = (64, 96)
 POLICIES = ["float32", "mixed_float16", "mixed_bfloat16"]

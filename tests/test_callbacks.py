@@ -5,8 +5,9 @@ import keras
 import numpy as np
 import pytest
 
-from clouds import callbacks, config
+from clouds import config
 from clouds.runs.checkpoints import Progress
+from clouds.training import callbacks
 
 VAL_LOSSES = [1.0, 0.9, 0.95, 0.91, 0.92, 0.93]
 

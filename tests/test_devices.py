@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from clouds import config, devices
+from clouds import config
 from clouds.errors import InputError
 from clouds.runs import checkpoints
+from clouds.training import distribution
 
 TWO = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 STARTED = []
@@ -160,20 +161,20 @@ def settings(**flags):
 
 def test_several_hosts_on_tensorflow_are_refused():
     with pytest.raises(InputError, match="Set KERAS_BACKEND=jax"):
-        devices.start(settings(hosts=2))
+        distribution.start(settings(hosts=2))
 
 
 @pytest.mark.parametrize("flags", [{"accumulate": 2}, {"clip_norm": 1.0}])
 def test_what_keras_cannot_share_out_on_tensorflow_is_refused(flags):
     with pytest.raises(InputError, match="--accumulate and --clip-norm must be left"):
-        devices.start(settings(devices=2, **flags))
+        distribution.start(settings(devices=2, **flags))
 
 
 def test_one_device_needs_nothing():
-    on = devices.start(settings())
-    assert on == devices.Devices(count=1, host=0, hosts=1, strategy=None)
+    on = distribution.start(settings())
+    assert on == distribution.Devices(count=1, host=0, hosts=1, strategy=None)
     assert on.repeat(1, 2) == (1, 2)
-    assert devices.replica() == (0, 1)
+    assert distribution.replica() == (0, 1)
 
 
 def test_a_host_that_is_none_of_the_hosts_is_refused():
@@ -209,14 +210,16 @@ def test_hosts_that_would_not_do_the_same_are_refused(other, message, monkeypatc
 
     monkeypatch.setattr(multihost_utils, "process_allgather", gather)
     with pytest.raises(InputError, match=message):
-        devices.Devices(hosts=2).agree(settings(), 3, 0)
-    devices.Devices().agree(settings(), 3, 0)
+        distribution.Devices(hosts=2).agree(settings(), 3, 0)
+    distribution.Devices().agree(settings(), 3, 0)
 
 
 def test_what_follows_from_a_lost_host_is_told_as_its_loss(monkeypatch):
     leaving = []
-    monkeypatch.setattr(devices.atexit, "register", lambda *call: leaving.append(call))
-    on = devices.Devices(hosts=2)
+    monkeypatch.setattr(
+        distribution.atexit, "register", lambda *call: leaving.append(call)
+    )
+    on = distribution.Devices(hosts=2)
     with pytest.raises(InputError, match="Received: Gloo broke, on"), on.together():
         try:
             raise ValueError("Gloo broke")
@@ -228,9 +231,9 @@ def test_what_follows_from_a_lost_host_is_told_as_its_loss(monkeypatch):
 
 
 def test_every_host_but_the_first_writes_elsewhere(tmp_path):
-    with devices.Devices(host=0, hosts=2).folder(str(tmp_path)) as folder:
+    with distribution.Devices(host=0, hosts=2).folder(str(tmp_path)) as folder:
         assert folder == tmp_path
-    with devices.Devices(host=1, hosts=2).folder(str(tmp_path)) as folder:
+    with distribution.Devices(host=1, hosts=2).folder(str(tmp_path)) as folder:
         assert folder.is_dir()
         assert folder != tmp_path
     assert not folder.exists()

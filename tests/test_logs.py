@@ -8,7 +8,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from clouds import logs, schema
+from clouds import schema
+from clouds.training import loggers
 
 LABELS = [f"dice_{label.lower()}" for label in schema.LABELS]
 
@@ -36,7 +37,7 @@ def test_tensorboard_shows_the_panel_of_each_epoch(run):
     panels = found.Tensors("panel")
     assert [event.step for event in panels] == [0, 1]
     width, height, picture = panels[-1].tensor_proto.string_val
-    last = cv2.imread(str(run / logs.PANEL))
+    last = cv2.imread(str(run / loggers.PANEL))
     assert (int(height), int(width)) == last.shape[:2]
     assert picture.startswith(b"\x89PNG")
 
@@ -53,10 +54,12 @@ def test_the_panel_shows_the_average_of_the_weights(tmp_path, monkeypatch):
         return np.full(inputs[1].shape, model.logit), inputs[1]
 
     images, masks = np.zeros((2, 4, 6, 3), "uint8"), np.zeros((2, 4, 6, 4), "uint8")
-    panel = logs.Panel(tmp_path, images, masks, [Swap()])
+    panel = loggers.Panel(tmp_path, images, masks, [Swap()])
     panel.set_model(model)
     drawn = []
-    monkeypatch.setattr(logs.plots, "overlays", lambda *args, **_: drawn.append(args))
+    monkeypatch.setattr(
+        loggers.plots, "overlays", lambda *args, **_: drawn.append(args)
+    )
     panel.on_epoch_end(0)
     shown = np.array(drawn[0][1])
     assert not shown[:2].any()
@@ -75,8 +78,8 @@ def test_the_figures_of_the_labels_average_to_the_mean(run):
 
 def test_the_speed_leaves_out_the_first_step(monkeypatch):
     now = iter([100.0, 150.0, 154.0])
-    monkeypatch.setattr(logs.time, "monotonic", lambda: next(now))
-    speed = logs.Speed(batch_size=8)
+    monkeypatch.setattr(loggers.time, "monotonic", lambda: next(now))
+    speed = loggers.Speed(batch_size=8)
     speed.set_params({"steps": 3})
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.Adam(0.5))
@@ -100,7 +103,7 @@ def test_the_facts_hold_the_speed_of_the_epochs(run):
 @pytest.mark.parametrize("wish", ["", "1"])
 def test_the_bar_has_no_colours_where_none_are_wished_for(wish, monkeypatch, capsys):
     monkeypatch.setenv("NO_COLOR", wish)
-    bar = logs.Bar(batch_size=4, validation=3)
+    bar = loggers.Bar(batch_size=4, validation=3)
     bar.set_params({"verbose": 1, "epochs": 1, "steps": 2})
     bar.on_train_begin()
     bar.on_epoch_begin(0)
@@ -116,9 +119,9 @@ def test_the_bar_has_no_colours_where_none_are_wished_for(wish, monkeypatch, cap
 def test_without_a_bar_lines_tell_of_training_and_validation(
     verbose, monkeypatch, caplog
 ):
-    monkeypatch.setattr(logs.bars, "_SECONDS", 0)
+    monkeypatch.setattr(loggers.bars, "_SECONDS", 0)
     caplog.set_level("INFO", "clouds.runtime.progress")
-    bar = logs.Bar(batch_size=4, validation=3)
+    bar = loggers.Bar(batch_size=4, validation=3)
     bar.set_params({"verbose": verbose, "epochs": 5, "steps": 2})
     bar.on_train_begin()
     bar.on_epoch_begin(1)

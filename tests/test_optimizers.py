@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import small
 
-from clouds import augment, cli, config, losses, metrics, optimizers, train
+from clouds import cli, config, losses, metrics
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.models import unet
 from clouds.runs import checkpoints, run_folder
+from clouds.training import augment, optimizers, train
 
 OPTIONS = {"records": "records", "run": "run", "learning_rate": 0.01}
 

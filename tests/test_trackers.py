@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from clouds import cli, trackers
+from clouds import cli
 from clouds.errors import InputError
 from clouds.runs import run_folder
+from clouds.training import trackers
 
 QUICK = ["--batch-size", "4", "--precision", "float32"]
 

@@ -14,13 +14,14 @@ import pytest
 import small
 import tensorflow as tf
 
-from clouds import augment, callbacks, cli, config, losses, metrics, train
+from clouds import cli, config, losses, metrics
 from clouds.config.rule import Rule
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.models import unet
 from clouds.runs import checkpoints
 from clouds.runs import run_folder as module
 from clouds.runtime import files, locks
+from clouds.training import augment, callbacks, train
 
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (2, 32, 64, 3), np.uint8)

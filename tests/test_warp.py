@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from clouds import warp
 from clouds.errors import InputError
+from clouds.training import warp
 
 SIZE = (40, 56)
 TILT = np.array([0.1, -0.1], "float32")

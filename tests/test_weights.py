@@ -5,9 +5,10 @@ import h5py
 import numpy as np
 import pytest
 
-from clouds import cli, config, train
+from clouds import cli, config
 from clouds.errors import InputError
 from clouds.models import pretrained, unet
+from clouds.training import train
 
 SIZE = (32, 64)
 

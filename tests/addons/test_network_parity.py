@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clouds import config, losses, train
+from clouds import config, losses
 from clouds.data import preprocessing
 from clouds.models import pretrained, unet
+from clouds.training import train
 
 
 @pytest.fixture(scope="module")

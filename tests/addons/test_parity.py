@@ -1,10 +1,10 @@
-"""clouds.warp and clouds.postprocess.components against albumentations and tensorflow-addons."""
+"""clouds.training.warp and clouds.postprocess.components against albumentations and tensorflow-addons."""
 
 import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates, maximum_filter
 
-from clouds import warp
+from clouds.training import warp
 
 SIZES = ("network", "odd")
 

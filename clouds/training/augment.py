@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from clouds import devices, warp
 from clouds.errors import InputError
+from clouds.training import distribution, warp
 
 PHOTOMETRIC = (
     "AutoContrast",
@@ -167,7 +167,7 @@ class RandomGeometry(keras.layers.Layer):
           Images and masks, of the same shapes and dtypes.
         """
         batch = {"image": images, "mask": masks, **drawn}
-        return devices.each(lambda part: ops.map(self._move_one, part), batch)
+        return distribution.each(lambda part: ops.map(self._move_one, part), batch)
 
     def call(self, inputs, training=None):
         """Moves a batch `(images, masks)`, in training only."""
@@ -175,7 +175,7 @@ class RandomGeometry(keras.layers.Layer):
         if not training:
             return images, masks
         count, size = ops.shape(images)[0], tuple(images.shape[1:3])
-        number, replicas = devices.replica()
+        number, replicas = distribution.replica()
         drawn = self.draw(count * replicas, size)
         if replicas > 1:
             # Each replica draws the same numbers.

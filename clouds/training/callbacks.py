@@ -16,12 +16,13 @@ from typing import NoReturn
 import keras
 import numpy as np
 
-from clouds import config, logs, optimizers
+from clouds import config
 from clouds.data import pipeline
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
 from clouds.runs import checkpoints, run_folder
 from clouds.runs.checkpoints import Progress
+from clouds.training import loggers, optimizers
 
 
 def make(
@@ -62,15 +63,15 @@ def make(
     return [
         checkpointing.watch,
         *averaged,
-        logs.Speed(settings.batch_size),
+        loggers.Speed(settings.batch_size),
         SaveBest(folder, progress, averaged),
         *by_loss,
         Replay(settings, progress, by_loss),
-        logs.KeepHistory(folder, progress),
-        logs.Panel(folder, *examples, averaged),
-        logs.Board(folder),
+        loggers.KeepHistory(folder, progress),
+        loggers.Panel(folder, *examples, averaged),
+        loggers.Board(folder),
         *trackers,
-        logs.Bar(settings.batch_size, checkpointing.watch.records.examples("val")),
+        loggers.Bar(settings.batch_size, checkpointing.watch.records.examples("val")),
         checkpointing,
     ]
 

@@ -12,17 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import (
-    augment,
-    callbacks,
-    config,
-    devices,
-    losses,
-    metrics,
-    optimizers,
-    schema,
-    trackers,
-)
+from clouds import config, losses, metrics, schema
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.evaluation import held_out
@@ -32,6 +22,7 @@ from clouds.runs import checkpoints, run_folder
 from clouds.runtime import files as disk_files
 from clouds.runtime import locks, startup
 from clouds.text import counted, turned
+from clouds.training import augment, callbacks, distribution, optimizers, trackers
 
 
 class Trainer(keras.Model):
@@ -81,7 +72,7 @@ def train(settings: config.Training) -> None:
     if settings.deterministic:
         _be_deterministic()
     trackers.check(settings.track)
-    on = devices.start(settings)
+    on = distribution.start(settings)
     with on.together(), on.folder(settings.run) as folder:
         _train(settings, on, folder)
     # A rule that is there was tuned for these weights: better ones remove it.
@@ -91,7 +82,7 @@ def train(settings: config.Training) -> None:
         tune.tune(held_out.of([settings.run], settings.records), Path(settings.run))
 
 
-def _train(settings: config.Training, on: devices.Devices, folder: Path) -> None:
+def _train(settings: config.Training, on: distribution.Devices, folder: Path) -> None:
     settings = dataclasses.replace(settings, host_index=on.host, hosts=on.hosts)
     records = manifest.read(settings.records, fold=settings.fold)
     settings = _resolve(settings, records)

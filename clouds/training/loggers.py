@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import optimizers, schema
+from clouds import schema
 from clouds.plots import common
 from clouds.runs.checkpoints import Progress
 from clouds.runtime import progress as progress_module
+from clouds.training import optimizers
 
 PANEL = "validation.png"
 _PREDICTED = "predicted, above 0.5,\nnot post-processed"

@@ -1,0 +1,6 @@
+"""Trains the network on records.
+
+Modules, in reading order: `train` (the command), `augment` and `warp` (augmentation on
+the device), `optimizers`, `distribution` (devices and hosts), `callbacks`, `loggers`,
+`trackers` (MLflow, W&B).
+"""
