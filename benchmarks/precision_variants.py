@@ -17,10 +17,10 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from clouds import signatures
 from clouds.config.rule import Rule  # noqa: E402
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.evaluation import scores
+from clouds.export import signatures
 from clouds.models import layers, unet
 from clouds.postprocess import apply
 from clouds.runs import run_folder

@@ -21,9 +21,10 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from clouds import config, schema, signatures
+from clouds import config, schema
 from clouds.config.rule import Rule  # noqa: E402
 from clouds.data import preprocessing
+from clouds.export import signatures
 from clouds.models import pretrained, unet
 from clouds.postprocess import apply, functional
 from clouds.runs import run_folder

@@ -25,7 +25,7 @@ COMMANDS = {
     "report": (config.Report, "clouds.report", "report"),
     "compare": (config.Comparison, "clouds.compare", "compare"),
     "predict": (config.Prediction, "clouds.prediction.predict", "predict"),
-    "export": (config.Export, "clouds.export", "export"),
+    "export": (config.Export, "clouds.export.export", "export"),
     "serve": (config.Serving, "clouds.serving.serve", "serve"),
     "request": (config.Request, "clouds.request", "request"),
     "submit-check": (

@@ -3,9 +3,9 @@ import json
 import pytest
 import tensorflow as tf
 
-from clouds import cards
 from clouds.config import Training
 from clouds.config.rule import NOTHING, Rule
+from clouds.export import model_card
 from clouds.schema import LABELS
 
 NAMES = (*LABELS, "mean")
@@ -22,7 +22,7 @@ FACTS = {
     "best_epoch": 3,
     "best": {"val_mean_dice": 0.51234, "loss": 1.0},
 }
-RUN = cards.Trained(SETTINGS, FACTS, "ef" * 32)
+RUN = model_card.Trained(SETTINGS, FACTS, "ef" * 32)
 OTHERS = "other weights, views or rule"
 
 
@@ -45,7 +45,7 @@ def metrics(**others):
 
 def card(found=None, rule=RULE, **others):
     options = {"tuned": True, "precision": "float32", "flips": False} | others
-    return cards.model("7", [RUN], rule, metrics=found, **options)
+    return model_card.model("7", [RUN], rule, metrics=found, **options)
 
 
 def test_a_card_tells_data_figures_masks_and_limits_but_no_path():
@@ -94,7 +94,7 @@ def test_a_figure_that_is_not_defined_is_a_dash():
 def test_signatures_are_told_with_keys_dtypes_and_shapes():
     inputs = {"serving_default": tf.TensorSpec([None], tf.string, "image_bytes")}
     spec = tf.TensorSpec([None, 4], tf.float32)
-    text = cards.signatures("7", inputs, {"serving_default": {"score": spec}})
+    text = model_card.signatures("7", inputs, {"serving_default": {"score": spec}})
     row = "| `serving_default` | `image_bytes` string[B] | `score` float32[B, 4] |"
     assert row in text
     assert '{"instances": [{"b64": ' in text

@@ -6,7 +6,7 @@ from conftest import ROOT, serving
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from clouds import export
+from clouds.export import export
 
 sys.path.insert(0, str(ROOT / "docker"))
 

@@ -12,10 +12,11 @@ from conftest import ROOT, RULE
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from clouds import cards, cli, export, warmup
+from clouds import cli
 from clouds.config.rule import Rule
 from clouds.data import annotations, preprocessing
 from clouds.data.scenes import scene
+from clouds.export import export, model_card, warmup
 from clouds.runs import run_folder as run_folder
 
 OPS = ROOT / "tests/addons/serving_ops.txt"
@@ -126,7 +127,7 @@ def half(request, run, tmp_path_factory):
     (folder / run_folder.CONFIG).write_text(json.dumps(settings))
     model = folder.with_name("model")
     assert cli.main(["export", "--run", str(folder), "--out", str(model), *RULE]) == 0
-    assert request.param in (model / "1" / cards.MODEL).read_text()
+    assert request.param in (model / "1" / model_card.MODEL).read_text()
     return folder, model
 
 
@@ -151,7 +152,7 @@ def test_runs_in_several_precisions_are_exported_each_in_its_own(
     assert cli.main(["export", *flags]) == 0
     texts = texts_of_export(model, jpegs)
     assert (texts == texts_of_predict(jpegs, tmp_path, *runs)).all()
-    assert "float16 and float32" in (model / "1" / cards.MODEL).read_text()
+    assert "float16 and float32" in (model / "1" / model_card.MODEL).read_text()
 
 
 def test_other_loaders_answer_in_half_precision(half, oracle, jpegs, tmp_path):
@@ -288,8 +289,8 @@ def test_each_export_is_the_next_version_and_says_by_what_rule(
     expected = {"3", "4", "notes", export.MODELS, export.BATCHING}
     assert {path.name for path in tmp_path.iterdir()} == expected
     assert {path.name for path in (tmp_path / "4").glob("*.md")} == {
-        cards.MODEL,
-        cards.SIGNATURES,
+        model_card.MODEL,
+        model_card.SIGNATURES,
     }
     assert (tmp_path / "4" / export.EXTRA / warmup.FILE).stat().st_size > 1000
     weights = (run / run_folder.WEIGHTS).stat().st_size

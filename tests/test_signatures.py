@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from clouds import rle, schema, signatures
+from clouds import rle, schema
 from clouds.config.rule import Rule
 from clouds.data import preprocessing
 from clouds.data.scenes import scene
+from clouds.export import signatures
 from clouds.postprocess import apply
 
 SIZE = (24, 36)

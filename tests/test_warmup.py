@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from clouds import warmup
+from clouds.export import warmup
 
 INPUTS = {
     "serving_default": tf.TensorSpec([None], tf.string, "image_bytes"),

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from clouds import signatures
 from clouds.config.rule import Rule
+from clouds.export import signatures
 
 SIZE = 64, 96
 RULE = Rule(min_sizes=(100,) * 4, gap=False)

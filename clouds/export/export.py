@@ -13,15 +13,16 @@ from pathlib import Path
 
 import keras
 
-from clouds import cards, config, signatures, warmup
+from clouds import config
 from clouds.config import rule as rule_of
 from clouds.data import manifest
 from clouds.errors import InputError
 from clouds.evaluation import results
+from clouds.export import model_card, signatures, warmup
+from clouds.export.signatures import Signature
 from clouds.runs import network as run_network
 from clouds.runs import run_folder
 from clouds.runtime import locks
-from clouds.signatures import Signature
 
 NAME = "clouds"
 """Under which the model is served."""
@@ -150,9 +151,9 @@ def _add(folder, version, settings, precision, rule, built, outputs) -> None:
     run_folder.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
     warmup.write(extra / warmup.FILE, NAME, inputs)
     measured = results.read(settings.run[0])
-    described = cards.signatures(version, inputs, outputs)
-    (folder / cards.SIGNATURES).write_text(described)
-    card = cards.model(
+    described = model_card.signatures(version, inputs, outputs)
+    (folder / model_card.SIGNATURES).write_text(described)
+    card = model_card.model(
         version,
         [_trained(place) for place in settings.run],
         rule,
@@ -161,16 +162,16 @@ def _add(folder, version, settings, precision, rule, built, outputs) -> None:
         precision=precision,
         flips=settings.flips,
     )
-    (folder / cards.MODEL).write_text(card)
+    (folder / model_card.MODEL).write_text(card)
 
 
 def _listed(words: Iterable[str]) -> str:
     return " and ".join(dict.fromkeys(words))
 
 
-def _trained(place: str) -> cards.Trained:
+def _trained(place: str) -> model_card.Trained:
     facts, weights = run_folder.read_facts(place), run_folder.weights_checksum(place)
-    return cards.Trained(run_folder.settings(place), facts, weights)
+    return model_card.Trained(run_folder.settings(place), facts, weights)
 
 
 _MODELS = """\
