@@ -18,12 +18,12 @@ from clouds.runtime import files, interrupts, startup
 
 COMMANDS = {
     "make_scenes": (config.Sample, "clouds.data.make_scenes", "write"),
-    "describe": (config.Description, "clouds.statistics", "describe"),
+    "describe": (config.Description, "clouds.report.describe", "describe"),
     "make_tfrecords": (config.Records, "clouds.data.make_tfrecords", "convert"),
     "train": (config.Training, "clouds.training.train", "train"),
     "evaluate": (config.Evaluation, "clouds.evaluation.evaluate", "evaluate"),
-    "report": (config.Report, "clouds.report", "report"),
-    "compare": (config.Comparison, "clouds.compare", "compare"),
+    "report": (config.Report, "clouds.report.report", "report"),
+    "compare": (config.Comparison, "clouds.report.compare", "compare"),
     "predict": (config.Prediction, "clouds.prediction.predict", "predict"),
     "export": (config.Export, "clouds.export.export", "export"),
     "serve": (config.Serving, "clouds.serving.serve", "serve"),

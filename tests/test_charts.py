@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from clouds import charts
-from clouds.charts import Line
+from clouds.report import charts
+from clouds.report.charts import Line
 
 
 def line(x=(0, 1), y=(0, 1), **style):

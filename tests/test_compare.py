@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clouds import cli, compare, config, documents, schema
+from clouds import cli, config, schema
 from clouds.config.rule import NOTHING
 from clouds.evaluation import results
+from clouds.report import compare, html
 from clouds.runs.run_folder import WEIGHTS
 
 
@@ -58,7 +59,7 @@ def test_a_difference_is_sure_where_its_printed_ends_have_one_sign(
     runs, capsys, monkeypatch
 ):
     def headline(*numbers):
-        found = {name: np.tile(numbers, (5, 1)) for name in documents.FIGURES}
+        found = {name: np.tile(numbers, (5, 1)) for name in html.FIGURES}
         monkeypatch.setattr(compare.scores, "intervals", lambda *_: found)
         assert compared(runs, "a", "b") == 0
         page = (runs / "compare.html").read_text()

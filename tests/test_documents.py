@@ -2,8 +2,9 @@ import math
 
 import pytest
 
-from clouds import documents, schema
+from clouds import schema
 from clouds.errors import InputError
+from clouds.report import html
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def page(tmp_path, monkeypatch):
     def render(text, **fields):
         loader = jinja2.DictLoader({"page.html": text})
         monkeypatch.setattr(jinja2, "PackageLoader", lambda package: loader)
-        documents.write("page.html", tmp_path / "out/page.html", **fields)
+        html.write("page.html", tmp_path / "out/page.html", **fields)
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["page.html"]
         return (tmp_path / "out/page.html").read_text()
 
@@ -39,20 +40,20 @@ def test_what_a_template_is_not_given_is_an_error(page):
 def test_a_page_replaces_none_but_an_earlier_one_of_its_kind(page, tmp_path, there):
     page('<meta name="generator" content="{{ generator }}">')
     path = tmp_path / "out/page.html"
-    documents.check("page.html", path)
-    documents.check("page.html", tmp_path / "new.html")
+    html.check("page.html", path)
+    html.check("page.html", tmp_path / "new.html")
     path.write_text(f'<meta name="generator" content="{there}">')
     for place in (path, path.parent):
         with pytest.raises(InputError, match="which clouds page did not write. Give"):
-            documents.check("page.html", place)
+            html.check("page.html", place)
 
 
 def test_every_figure_that_pages_show_is_explained():
-    assert list(documents.MEANINGS) == list(documents.FIGURES)
+    assert list(html.MEANINGS) == list(html.FIGURES)
 
 
 def test_a_page_that_is_too_large_is_refused(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(documents, "LARGEST", 100)
+    monkeypatch.setattr(html, "LARGEST", 100)
     with pytest.raises(InputError, match="at most .* Show fewer images"):
         page("{{ x }}", x="a" * 101)
     assert not (tmp_path / "out").exists()
@@ -61,14 +62,14 @@ def test_a_page_that_is_too_large_is_refused(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("function", "value", "expected"),
     [
-        (documents.number, 0.12345, "0.123"),
-        (documents.signed, 0.12345, "+0.123"),
-        (documents.percent, 0.128, "13%"),
-        (documents.shown, 12345, "12,345"),
-        (documents.shown, 0.125, "12.5%"),
-        (documents.shown, "Fish", "Fish"),
-        *((f, None, "–") for f in (documents.number, documents.percent)),
-        *((f, math.nan, "–") for f in (documents.signed, documents.shown)),
+        (html.number, 0.12345, "0.123"),
+        (html.signed, 0.12345, "+0.123"),
+        (html.percent, 0.128, "13%"),
+        (html.shown, 12345, "12,345"),
+        (html.shown, 0.125, "12.5%"),
+        (html.shown, "Fish", "Fish"),
+        *((f, None, "–") for f in (html.number, html.percent)),
+        *((f, math.nan, "–") for f in (html.signed, html.shown)),
     ],
 )
 def test_numbers_are_shown_alike_everywhere(function, value, expected):
@@ -77,9 +78,9 @@ def test_numbers_are_shown_alike_everywhere(function, value, expected):
 
 def test_an_interval_is_shown_by_its_ends_and_none_by_nothing():
     found = {"value": 0.1, "low": -0.01234, "high": 0.2}
-    assert documents.interval(found) == "-0.012 to 0.200"
-    assert documents.interval(found, "+") == "-0.012 to +0.200"
+    assert html.interval(found) == "-0.012 to 0.200"
+    assert html.interval(found, "+") == "-0.012 to +0.200"
     found["high"] = -0.0004
-    assert documents.interval(found, "+") == "-0.012 to -0.0004"
+    assert html.interval(found, "+") == "-0.012 to -0.0004"
     for none in (None, math.nan):
-        assert documents.interval(found | {"low": none, "high": none}) == ""
+        assert html.interval(found | {"low": none, "high": none}) == ""

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clouds import gallery, schema
+from clouds import schema
 from clouds.evaluation.counts import Images
 from clouds.evaluation.results import Evaluation
 from clouds.prediction import polygons
+from clouds.report import gallery
 
 
 def painted(path, size):

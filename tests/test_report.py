@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 import pytest
 import small
 
-from clouds import cli, curves, schema
+from clouds import cli, schema
 from clouds.config.rule import Rule
+from clouds.report import series
 from clouds.runs.run_folder import WEIGHTS
 
 
@@ -34,7 +35,7 @@ def folder(evaluated, records, sample, tmp_path_factory):
     """A run with all that a report shows, in a folder of an awkward name."""
     folder = tmp_path_factory.mktemp("runs") / "<b>&first"
     shutil.copytree(evaluated / "a", folder)
-    columns = ["epoch", *(p + name for name in curves.HISTORY for p in ("", "val_"))]
+    columns = ["epoch", *(p + name for name in series.HISTORY for p in ("", "val_"))]
     columns += [f"val_dice_{label.lower()}" for label in schema.LABELS]
     rows = [",".join(columns), *(f"{k}{',0.5' * (len(columns) - 1)}" for k in (0, 1))]
     (folder / "history.csv").write_text("\n".join(rows))

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 import references
 
-from clouds import cli, config, rle, schema, statistics
+from clouds import cli, config, rle, schema
 from clouds.data import annotations
 from clouds.errors import InputError
+from clouds.report import describe
 
 GRID = (12, 9)
 
@@ -40,7 +41,7 @@ def noise(images: int = 40) -> np.ndarray:
 
 def test_counts_are_those_of_a_walk_over_the_images(tmp_path):
     masks = noise()
-    counts = statistics.count(annotations.read(write(tmp_path, masks)))
+    counts = describe.count(annotations.read(write(tmp_path, masks)))
     sets = [[n for n, label in enumerate(m.T) if label.any()] for m in masks]
     assert (counts.rows, counts.images) == (160, 40)
     assert counts.masks == sum(map(len, sets)) == counts.labels["masks"].sum()
@@ -64,10 +65,10 @@ def test_counts_are_those_of_a_walk_over_the_images(tmp_path):
 
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
 def test_areas_are_those_of_painted_masks(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(statistics, "_MASKS_AT_ONCE", at_once)
+    monkeypatch.setattr(describe, "_MASKS_AT_ONCE", at_once)
     masks = noise()
     read = annotations.read(write(tmp_path, masks))
-    areas = statistics.measure(read, GRID)
+    areas = describe.measure(read, GRID)
     rows, found = [], []
     for image, label in np.argwhere(masks.any((1, 2))):
         numbers = references.components(masks[image, ..., label])
@@ -83,9 +84,7 @@ def test_runs_that_touch_are_one_and_masks_end_to_end_are_two(tmp_path):
     # In one column: a run in three parts. Then up to the last pixel, then from the
     # first one on; a run over two columns and a half.
     texts = [["1 2 3 1 4 2", "97 12", "1 3", "2 29"]]
-    areas = statistics.measure(
-        annotations.read(write(tmp_path, None, texts=texts)), GRID
-    )
+    areas = describe.measure(annotations.read(write(tmp_path, None, texts=texts)), GRID)
     assert areas.masks["area"].tolist() == [5, 12, 3, 29]
     assert areas.masks["components"].tolist() == [1, 1, 1, 1]
     assert areas.components["area"].tolist() == [5, 12, 3, 29]
@@ -96,10 +95,10 @@ def test_specks_are_told_from_patches(tmp_path):
     texts = [["1 10 21 9 201 40 350 1", "1 9", "1 10", ""]]
     path = write(tmp_path, None, texts=texts)
     settings = config.Description(csv=path, out=str(tmp_path), grid=(100, 100))
-    areas = statistics.measure(annotations.read(path), (100, 100))
+    areas = describe.measure(annotations.read(path), (100, 100))
     assert areas.masks["components"].tolist() == [4, 1, 1]
     assert areas.masks["patches"].tolist() == [2, 0, 1]
-    tables = statistics.describe(settings)
+    tables = describe.describe(settings)
     assert tables["components"]["specks"].tolist() == [2, 1, 0, 0]
     assert tables["components"]["patches"].tolist() == [2, 0, 1, 0]
     assert tables["patch_area"]["50%"].tolist() == [25, pd.NA, 10, pd.NA]
@@ -157,7 +156,7 @@ def test_a_broken_text_is_named_by_row_and_run(tmp_path, capsys):
 def test_runs_of_another_grid_are_refused(tmp_path):
     path = write(tmp_path, None, texts=[["108 1", "109 1", "", ""]])
     with pytest.raises(InputError, match="within 12x9 pixels.*row 3"):
-        statistics.measure(annotations.read(path), GRID)
+        describe.measure(annotations.read(path), GRID)
 
 
 def test_a_grid_that_the_runs_speak_against_is_warned_of(tmp_path, capsys):
@@ -175,11 +174,11 @@ def test_a_grid_that_the_runs_speak_against_is_warned_of(tmp_path, capsys):
 def test_a_grid_beyond_the_numbers_is_refused(tmp_path):
     read = annotations.read(write(tmp_path, np.zeros((1, *GRID, 4), bool)))
     with pytest.raises(InputError, match="--grid must hold fewer than 2"):
-        statistics.measure(read, (50000, 50000))
+        describe.measure(read, (50000, 50000))
 
 
 def test_the_real_csv_counts_as_is_known(real_data):
-    counts = statistics.count(annotations.read(str(real_data / "train.csv.xz")))
+    counts = describe.count(annotations.read(str(real_data / "train.csv.xz")))
     assert (counts.rows, counts.images, counts.masks) == (12852, 3213, 6853)
     assert counts.labels["masks"].tolist() == [1610, 1369, 1703, 2171]
     assert counts.labels_per_image["images"].tolist() == [0, 781, 1377, 902, 153]

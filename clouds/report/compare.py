@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clouds import charts, config, curves, documents, schema
-from clouds.charts import Line
+from clouds import config, schema
 from clouds.config.rule import area
 from clouds.errors import InputError
 from clouds.evaluation import results, scores
 from clouds.evaluation.results import Evaluation
+from clouds.report import charts, html, series
+from clouds.report.charts import Line
 from clouds.text import counted, decimal
 
 _PAGE = "compare.html"
@@ -39,7 +40,7 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
         would replace something else.
     """
     path = Path(settings.out)
-    documents.check(_PAGE, path)
+    html.check(_PAGE, path)
     found = [_evaluated(folder) for folder in settings.run]
     for other in found[1:]:
         _check(found[0], other)
@@ -49,7 +50,7 @@ def compare(settings: config.Comparison) -> pd.DataFrame:
     facts = found[0].facts
     doubts = _doubts(found)
     what = f"{counted(facts['images'], 'image')} of the {facts['split']} split"
-    size = documents.write(
+    size = html.write(
         _PAGE,
         path,
         title="Runs compared",
@@ -87,9 +88,9 @@ def _evaluated(folder: str) -> Evaluation:
 def _history(found: Evaluation) -> pd.DataFrame | None:
     """That of the run; of several that were evaluated together there is none."""
     runs = found.facts["runs"]
-    own = curves.read_history(found.folder) if len(runs) == 1 else None
+    own = series.read_history(found.folder) if len(runs) == 1 else None
     # Figures may lie elsewhere than the run that they are of.
-    return curves.read_history(runs[0]) if own is None and len(runs) == 1 else own
+    return series.read_history(runs[0]) if own is None and len(runs) == 1 else own
 
 
 def _check(first: Evaluation, other: Evaluation) -> None:
@@ -205,25 +206,25 @@ def _charts(runs, found, histories) -> dict[str, list[charts.Chart]]:
 
     def training(column, title):
         lines = [
-            curves.history(each, f"val_{column}", run, dash=dash)
+            series.history(each, f"val_{column}", run, dash=dash)
             for dash, run, each in epochs
         ]
         axes = "epoch", title.lower()
         return charts.lines(f"{title}, validation", lines, axes, whole=True)
 
     def pixels(facts, *names, **style):
-        return curves.calibration(facts, "pixels", *names, **style)
+        return series.calibration(facts, "pixels", *names, **style)
 
     axes = "mean probability", "share that is of the label"
     even = Line("as it should be", [0, 1], [0, 1], dash=5)
     shown = {
         "Presence of labels": of_labels(
-            curves.precision_recall, ("recall", "precision")
+            series.precision_recall, ("recall", "precision")
         ),
         "Calibration of pixels": of_labels(pixels, axes, [even]),
     }
     if epochs:
-        shown["Training"] = [training(*names) for names in curves.HISTORY.items()]
+        shown["Training"] = [training(*names) for names in series.HISTORY.items()]
     return shown
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import jinja2
 
-from clouds import charts, schema
+from clouds import schema
 from clouds.errors import InputError
+from clouds.report import charts
 from clouds.text import counted, decimal
 
 LARGEST = 15_000_000

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from clouds.charts import Line
 from clouds.errors import InputError
+from clouds.report.charts import Line
 
 HISTORY = {"loss": "Loss", "dice_coef": "Dice coefficient", "mean_dice": "Mean Dice"}
 """Columns of history.csv, each also with val_, and what they are called."""

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from clouds import charts, config, curves, documents, gallery, schema
-from clouds.charts import Line
+from clouds import config, schema
 from clouds.config import rule as rule_of
 from clouds.config.rule import Rule
 from clouds.data import manifest
 from clouds.errors import InputError
 from clouds.evaluation import held_out, results
 from clouds.evaluation.results import Evaluation
+from clouds.report import charts, gallery, html, series
+from clouds.report.charts import Line
 from clouds.runs import run_folder
 
 FILE = "report.html"
@@ -49,7 +50,7 @@ def report(settings: config.Report) -> None:
     """
     training = run_folder.settings(settings.run)
     path = Path(settings.out or Path(settings.run, FILE))
-    documents.check(FILE, path)
+    html.check(FILE, path)
     figures = settings.evaluation or settings.run
     measured, tuning = results.read(figures), _tuning(figures)
     records = settings.records or (measured.facts["records"] if measured else None)
@@ -76,7 +77,7 @@ def report(settings: config.Report) -> None:
         "gallery": _gallery(settings, found, records),
         "commands": _commands(settings, records or training.records, found),
     }
-    size = documents.write(
+    size = html.write(
         FILE,
         path,
         title=settings.run,
@@ -147,25 +148,25 @@ def _facts(folder: str) -> dict[str, str]:
 
 
 def _history(folder: str) -> dict | None:
-    epochs = curves.read_history(folder)
+    epochs = series.read_history(folder)
     if epochs is None:
         return None
     shown = []
-    for column, title in curves.HISTORY.items():
+    for column, title in series.HISTORY.items():
         lines = [
-            curves.history(epochs, column, "training", dash=2),
-            curves.history(epochs, f"val_{column}", "validation"),
+            series.history(epochs, column, "training", dash=2),
+            series.history(epochs, f"val_{column}", "validation"),
         ]
         shown.append(charts.lines(title, lines, ("epoch", title.lower()), whole=True))
     columns = {label: f"val_dice_{label.lower()}" for label in schema.LABELS}
     if set(columns.values()) <= {*epochs}:
         lines = [
-            curves.history(epochs, column, label, colour=k, dash=k)
+            series.history(epochs, column, label, colour=k, dash=k)
             for k, (label, column) in enumerate(columns.items())
         ]
         axes = ("epoch", "mean dice, validation")
         shown.append(charts.lines("Mean Dice of each label", lines, axes, whole=True))
-    names = [f"{part}{name}" for name in curves.HISTORY for part in ("", "val_")]
+    names = [f"{part}{name}" for name in series.HISTORY for part in ("", "val_")]
     rows = zip(epochs["epoch"] + 1, epochs[names].to_numpy().tolist(), strict=True)
     return {"charts": shown, "columns": names, "rows": list(rows)}
 
@@ -190,13 +191,13 @@ def _charts(facts: dict) -> dict:
         "shapes": [*_SHAPES.values()],
         "presence": charts.lines(
             "Presence of labels",
-            each(curves.precision_recall),
+            each(series.precision_recall),
             ("recall", "precision"),
             **square,
         ),
         "calibration": [
-            charts.lines(title, [even, *each(curves.calibration, kind)], axes, **square)
-            for kind, title in curves.CALIBRATIONS.items()
+            charts.lines(title, [even, *each(series.calibration, kind)], axes, **square)
+            for kind, title in series.CALIBRATIONS.items()
         ],
     }
 
