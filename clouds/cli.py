@@ -27,7 +27,7 @@ COMMANDS = {
     "predict": (config.Prediction, "clouds.prediction.predict", "predict"),
     "export": (config.Export, "clouds.export.export", "export"),
     "serve": (config.Serving, "clouds.serving.serve", "serve"),
-    "request": (config.Request, "clouds.request", "request"),
+    "request": (config.Request, "clouds.client.request", "request"),
     "submit-check": (
         config.SubmissionCheck,
         "clouds.prediction.submission_check",

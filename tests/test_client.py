@@ -8,10 +8,11 @@ import grpc_server
 import pytest
 import tiny_export
 
-from clouds import client, config
-from clouds.client import Answer
+from clouds import config
+from clouds.client import client
+from clouds.client.client import Answer
+from clouds.client.retry import Busy, Lost, Rejected
 from clouds.errors import InputError
-from clouds.patience import Busy, Lost, Rejected
 
 GOOD = tiny_export.encoded()
 GONE = "127.0.0.1:9"

@@ -1,6 +1,6 @@
 import pytest
 
-from clouds.patience import Busy, Lost, Patience, Rejected
+from clouds.client.retry import Busy, Lost, Patience, Rejected
 
 
 def failing(times, fault):

@@ -11,10 +11,11 @@ import grpc_server
 import pytest
 import tiny_export
 
-from clouds import cli, request, rle, schema
-from clouds.client import Answer
+from clouds import cli, rle, schema
+from clouds.client import request
+from clouds.client.client import Answer
+from clouds.client.retry import Busy, Lost, Patience, Rejected
 from clouds.data import annotations
-from clouds.patience import Busy, Lost, Patience, Rejected
 
 GONE = "127.0.0.1:9"
 

@@ -1,7 +1,7 @@
 """Clients of a server, `bin/serve` or TensorFlow Serving, by REST or by gRPC.
 
 Both ask about a few image files at a time. What may succeed later is told from what
-will not, for `clouds.patience`.
+will not, for `clouds.client.retry`.
 """
 
 import base64
@@ -24,8 +24,8 @@ from tensorflow_serving.apis import (
 )
 
 from clouds import config, schema
+from clouds.client.retry import Busy, Lost, Rejected
 from clouds.errors import InputError
-from clouds.patience import Busy, Lost, Rejected
 from clouds.serving import protocol
 from clouds.text import counted
 

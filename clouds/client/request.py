@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import client, config, schema
-from clouds.client import Answer, Client
+from clouds import config, schema
+from clouds.client import client
+from clouds.client.client import Answer, Client
+from clouds.client.retry import Busy, Patience, Rejected
 from clouds.data import image_files, preprocessing
 from clouds.errors import InputError
-from clouds.patience import Busy, Patience, Rejected
 from clouds.prediction import geojson, outputs
 from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results

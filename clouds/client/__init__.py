@@ -1,0 +1,4 @@
+"""A client of bin/serve and of TensorFlow Serving.
+
+Modules, in reading order: `request` (the command), `client` (REST and gRPC), `retry`.
+"""
