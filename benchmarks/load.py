@@ -82,7 +82,7 @@ def counted(url):
 
 def measure(flags, contents, max_batch):
     """Images a second of a server of its own."""
-    command = [sys.executable, "-m", "clouds.cli", "serve", "--model", flags.model]
+    command = [sys.executable, "-m", "clouds.cli.main", "serve", "--model", flags.model]
     command += ["--port", "0", "--max-batch", str(max_batch)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=ROOT

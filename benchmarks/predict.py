@@ -75,7 +75,14 @@ def main():
     parser.add_argument("flags", nargs="*", help="more flags of bin/predict")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as out:
-        line = [sys.executable, "-m", "clouds.cli", "predict", "--run", options.run]
+        line = [
+            sys.executable,
+            "-m",
+            "clouds.cli.main",
+            "predict",
+            "--run",
+            options.run,
+        ]
         line += ["--images", options.images, "--out", out, *options.flags]
         process = subprocess.Popen(line, stdout=sys.stderr)
         samples = list(follow(process, Path(out) / "predict.jsonl.part"))

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from clouds import cli
+from clouds.cli import main as cli_main
 from clouds.runtime import startup
 
 startup.load("tensorflow")
@@ -105,7 +105,7 @@ def main():
     if (settings.preprocess, settings.decode) != ("unit", "reduced"):
         sys.exit("The run must be of --preprocess unit and of records not exact.")
     flags = ["--run", folder, "--out", str(out / "model"), "--precision", precision]
-    if cli.main(["export", *flags]):
+    if cli_main.main(["export", *flags]):
         sys.exit(1)
     write_parts(folder, settings, precision, out / "parts")
     write_weights(folder, settings, out / "weights.npz")

@@ -3,7 +3,8 @@
 import os
 import re
 
-from clouds import cli, flags
+from clouds.cli import main
+from clouds.cli import parser as command_parser
 
 _COMMANDS = "{{ commands }}"
 
@@ -21,7 +22,9 @@ def on_page_content(html: str, **_) -> str:
 def _help() -> str:
     # As many as fit beside the two tables of contents.
     os.environ["COLUMNS"] = "80"
-    _, each = flags.parsers({name: row[0] for name, row in cli.COMMANDS.items()})
+    _, each = command_parser.parsers(
+        {name: row[0] for name, row in main.COMMANDS.items()}
+    )
     sections = (
         f"## {name}\n\n```text\n{parser.format_help()}```"
         for name, parser in each.items()

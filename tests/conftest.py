@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clouds import cli
+from clouds.cli import main
 from clouds.runtime import startup
 
 startup.load("tensorflow")
@@ -33,7 +33,7 @@ def sample(tmp_path_factory) -> Path:
     """20 labelled scenes and 3 others, of 96x144 pixels."""
     folder = tmp_path_factory.mktemp("sample")
     flags = ["--train", "20", "--test", "3", "--size", "96x144"]
-    assert cli.main(["make_scenes", "--out", str(folder), *flags]) == 0
+    assert main.main(["make_scenes", "--out", str(folder), *flags]) == 0
     return folder
 
 
@@ -51,7 +51,7 @@ def images(sample, tmp_path) -> Path:
 def records(sample, tmp_path_factory) -> Path:
     """The sample as records of 64x96."""
     folder = tmp_path_factory.mktemp("records")
-    assert cli.main(make_tfrecords(sample, folder)) == 0
+    assert main.main(make_tfrecords(sample, folder)) == 0
     return folder
 
 
@@ -61,7 +61,7 @@ def run(records, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     flags = ["--epochs", "2", "--batch-size", "4", "--precision", "float32"]
     arguments = ["train", "--records", str(records), "--run", str(folder), *flags]
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     return folder
 
 
@@ -77,7 +77,7 @@ def evaluated(records, tmp_path_factory) -> Path:
             run = small.write_run(folder / name, records, seed=seed)
             flags = ["--records", str(records), "--run", str(run)]
             flags += ["--threshold", "0.5", "--min-size", "500"]
-            assert cli.main(["evaluate", *flags]) == 0
+            assert main.main(["evaluate", *flags]) == 0
     return folder
 
 
@@ -95,7 +95,7 @@ def smooth_network() -> Iterator[None]:
 def in_folds(sample, tmp_path_factory) -> Path:
     """The sample as records in three folds."""
     folder = tmp_path_factory.mktemp("folds")
-    assert cli.main(make_tfrecords(sample, folder, "--folds", "3")) == 0
+    assert main.main(make_tfrecords(sample, folder, "--folds", "3")) == 0
     return folder
 
 
@@ -127,7 +127,7 @@ def exported(run, tmp_path_factory) -> Path:
     """The run as a model with one version; its rule leaves something of most masks."""
     folder = tmp_path_factory.mktemp("models") / "clouds"
     arguments = ["export", "--run", str(run), "--out", str(folder), *RULE]
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     return folder
 
 
@@ -186,7 +186,7 @@ def server(tiny_model, tmp_path_factory) -> Iterator[str]:
 @contextlib.contextmanager
 def serving(model: Path, log: Path, *flags: str) -> Iterator[tuple]:
     """Runs bin/serve: its URL and its process."""
-    command = [sys.executable, "-m", "clouds.cli", "serve", "--model", str(model)]
+    command = [sys.executable, "-m", "clouds.cli.main", "serve", "--model", str(model)]
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [*command, "--port", "0", *flags],

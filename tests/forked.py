@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from clouds import cli
+from clouds.cli import main
 from clouds.runtime import startup
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -91,4 +91,4 @@ def _run(words, build, shown):
         os.dup2(file.fileno(), 2)
     if build:
         startup.load("clouds.models.unet").build = build
-    sys.exit(cli.main(words))
+    sys.exit(main.main(words))

@@ -20,7 +20,7 @@ def train(records, run, *flags):
     import cv2
     import numpy as np
 
-    from clouds import cli
+    from clouds.cli import main
     from clouds.runtime import startup
 
     startup.load("clouds.models.unet").build = small.build
@@ -30,7 +30,7 @@ def train(records, run, *flags):
     flags = [*FLAGS, *flags]
     for name, chance in UNMOVED.items():
         flags += [f"--{name.replace('_', '-')}", str(chance)]
-    return cli.main(["train", "--records", records, "--run", run, *flags])
+    return main.main(["train", "--records", records, "--run", run, *flags])
 
 
 def jax(records, run):

@@ -55,8 +55,8 @@ def write_run(folder: Path, records: Path, *, fold=None, seed=0, size=(64, 96)):
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from clouds import cli
+    from clouds.cli import main
     from clouds.runtime import startup
 
     startup.load("clouds.models.unet").build = build
-    sys.exit(cli.main())
+    sys.exit(main.main())

@@ -3,7 +3,7 @@ import sys
 import pytest
 from conftest import make_tfrecords
 
-from clouds import cli
+from clouds.cli import main
 from clouds.data import beam, manifest
 from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.errors import InputError
@@ -24,7 +24,7 @@ def contents(folder):
 
 def refused(capsys, arguments, message):
     capsys.readouterr()
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert message in error, error
     assert error.count("\n") == 0
@@ -34,7 +34,7 @@ def refused(capsys, arguments, message):
 @pytest.fixture(scope="module")
 def whole(sample, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    assert cli.main(make_tfrecords(sample, folder, "--shards", "3")) == 0
+    assert main.main(make_tfrecords(sample, folder, "--shards", "3")) == 0
     return folder
 
 
@@ -48,7 +48,7 @@ def installed():
 def test_records_made_on_beam_are_the_same(workers, sample, whole, tmp_path, capfd):
     arguments = on_beam(sample, tmp_path, "--shards", "3")
     arguments[-3] += f" --direct_running_mode={workers} --direct_num_workers=2"
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     assert contents(tmp_path) == contents(whole)
     shown = capfd.readouterr().out
     assert "4 shards to write with DirectRunner" in shown
@@ -64,7 +64,7 @@ def test_beam_makes_the_missing_shards_only(sample, whole, tmp_path):
     (tmp_path / "left-by-a-killed-worker.part").write_bytes(b"")
     missing = [shard._replace(size=None, sha256=None) for shard in others]
     manifest.save(str(tmp_path), made._replace(shards=(kept, *missing)))
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     expected = contents(whole) | {kept.name: b"not made again"}
     del expected[make_tfrecords_module.SPLIT]
     assert contents(tmp_path) == expected
@@ -74,7 +74,7 @@ def test_beam_makes_the_missing_shards_only(sample, whole, tmp_path):
 def test_a_finished_folder_needs_no_runner(sample, whole, monkeypatch):
     monkeypatch.setattr(beam, "_pipeline", None)
     before = {path: path.stat().st_mtime_ns for path in whole.iterdir()}
-    assert cli.main(on_beam(sample, whole, "--shards", "3")) == 0
+    assert main.main(on_beam(sample, whole, "--shards", "3")) == 0
     assert before == {path: path.stat().st_mtime_ns for path in whole.iterdir()}
 
 
@@ -104,12 +104,12 @@ def test_a_runner_that_fails_keeps_what_is_finished(
     monkeypatch.setattr(make_tfrecords_module, "_examples", examples_but_of_the_last)
     arguments = on_beam(sample, tmp_path, "--shards", "3")
     with pytest.raises(RuntimeError, match="the worker is lost"):
-        cli.main(arguments)
+        main.main(arguments)
     cut_off = manifest.load(str(tmp_path))
     assert [bool(shard.sha256) for shard in cut_off.shards] == [True, True, True, False]
     assert not list(tmp_path.glob("*.part"))
     monkeypatch.setattr(make_tfrecords_module, "_examples", examples)
-    assert cli.main(make_tfrecords(sample, tmp_path, "--shards", "3")) == 0
+    assert main.main(make_tfrecords(sample, tmp_path, "--shards", "3")) == 0
     assert contents(tmp_path) == contents(whole)
 
 
@@ -119,7 +119,7 @@ def test_an_interrupt_is_one_on_beam_too(sample, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(make_tfrecords_module, "_examples", interrupted)
-    assert cli.main(on_beam(sample, tmp_path)) == 130
+    assert main.main(on_beam(sample, tmp_path)) == 130
     assert not list(tmp_path.glob("*.part"))
 
 

@@ -1,4 +1,4 @@
-"""The scripts in bin/ that are no commands of `clouds.cli`."""
+"""The scripts in bin/ that are no commands of `clouds.cli.main`."""
 
 import os
 import shutil

@@ -9,13 +9,14 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from clouds import __version__, cli, errors
+from clouds import __version__, errors
+from clouds.cli import main
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", main.COMMANDS)
 def test_help_shows_every_flag_a_default_and_an_example(command, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main([command, "--help"])
+        main.main([command, "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert f"usage: bin/{command}" in shown
@@ -25,7 +26,7 @@ def test_help_shows_every_flag_a_default_and_an_example(command, capsys):
     assert "TEXT" not in shown.replace("--runner-options TEXT", "")
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", main.COMMANDS)
 def test_every_command_has_its_script(command):
     script = [str(ROOT / "bin" / command), "--help"]
     shown = subprocess.run(script, capture_output=True, text=True, check=True).stdout
@@ -35,14 +36,14 @@ def test_every_command_has_its_script(command):
 @pytest.mark.parametrize("arguments", [[], ["train"]])
 def test_the_version_is_the_packages(arguments, capsys):
     with pytest.raises(SystemExit):
-        cli.main([*arguments, "--version"])
+        main.main([*arguments, "--version"])
     assert capsys.readouterr().out.strip() == __version__
 
 
 def test_without_a_command_all_are_listed(capsys):
-    assert cli.main([]) == 2
+    assert main.main([]) == 2
     shown = capsys.readouterr().err
-    assert all(command in shown for command in cli.COMMANDS)
+    assert all(command in shown for command in main.COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_without_a_command_all_are_listed(capsys):
 )
 def test_what_is_mistyped_is_told_with_what_is_near(arguments, message, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
+        main.main(arguments)
     assert ended.value.code == 2
     shown = capsys.readouterr().err
     assert shown.startswith(message)
@@ -67,21 +68,21 @@ def test_what_is_mistyped_is_told_with_what_is_near(arguments, message, capsys):
 
 @pytest.mark.parametrize("size", ["320", "axb", "1x2x3"])
 def test_a_size_that_is_none_is_refused(size, capsys):
-    assert cli.main(["make_scenes", "--out", "x", "--size", size]) == 2
+    assert main.main(["make_scenes", "--out", "x", "--size", size]) == 2
     assert "must be height x width, such as 320x480" in capsys.readouterr().err
 
 
 def test_a_users_mistake_is_one_line_and_debug_shows_its_place(capsys):
     arguments = ["train", "--records", "/nowhere", "--run", "/nowhere"]
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     assert capsys.readouterr().err.startswith("train: error: Records must lie in")
     with pytest.raises(errors.InputError):
-        cli.main([*arguments, "--debug"])
+        main.main([*arguments, "--debug"])
 
 
 def test_an_operating_systems_refusal_names_the_file(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert cli.main(["make_scenes", "--out", str(tmp_path / "file")]) == 2
+    assert main.main(["make_scenes", "--out", str(tmp_path / "file")]) == 2
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
@@ -98,9 +99,9 @@ def test_a_full_disk_is_one_line_that_names_it(error, tmp_path, monkeypatch, cap
         raise error
 
     module = types.SimpleNamespace(write=write)
-    monkeypatch.setattr(cli, "_load", lambda *names: module)
-    monkeypatch.setattr(cli.disk, "_free", lambda path: 0)
-    assert cli.main(["make_scenes", "--out", str(tmp_path)]) == 2
+    monkeypatch.setattr(main, "_load", lambda *names: module)
+    monkeypatch.setattr(main.disk, "_free", lambda path: 0)
+    assert main.main(["make_scenes", "--out", str(tmp_path)]) == 2
     shown = capsys.readouterr().err
     assert f"Received: '{tmp_path}', with 0.0 MB free. Make room" in shown
     assert shown.count("\n") == 1
@@ -119,32 +120,32 @@ def test_help_is_there_without_tensorflow():
 
 def test_printed_settings_can_be_given_back(tmp_path, capsys):
     flags = ["--out", "there", "--size", "32x48", "--seed", "7"]
-    assert cli.main(["make_scenes", *flags, "--print-config"]) == 0
+    assert main.main(["make_scenes", *flags, "--print-config"]) == 0
     printed = capsys.readouterr().out
     assert not Path("there").exists()
     assert yaml.safe_load(printed)["size"] == [32, 48]
     (tmp_path / "scenes.yaml").write_text(printed)
     again = ["make_scenes", "--config", str(tmp_path / "scenes.yaml")]
-    assert cli.main([*again, "--print-config"]) == 0
+    assert main.main([*again, "--print-config"]) == 0
     assert capsys.readouterr().out == printed
     out = ["--out", str(tmp_path / "scenes"), "--train", "1", "--test", "0"]
-    assert cli.main([*again, *out]) == 0
+    assert main.main([*again, *out]) == 0
     assert len(list((tmp_path / "scenes" / "train_images").iterdir())) == 1
 
 
 @pytest.mark.parametrize("lacking", [[], ["--run", "new"], ["--records", "there"]])
 def test_settings_that_lack_something_are_printed(lacking, tmp_path, capsys):
-    assert cli.main(["train", *lacking, "--epochs", "7", "--print-config"]) == 0
+    assert main.main(["train", *lacking, "--epochs", "7", "--print-config"]) == 0
     shown = capsys.readouterr()
     assert yaml.safe_load(shown.out)["epochs"] == 7
     assert shown.err == ""
     (tmp_path / "training.yaml").write_text(shown.out)
-    assert cli.main(["train", "--config", str(tmp_path / "training.yaml")]) == 2
+    assert main.main(["train", "--config", str(tmp_path / "training.yaml")]) == 2
     assert "must be given" in capsys.readouterr().err
 
 
 def test_bad_settings_are_refused_and_not_printed(capsys):
-    assert cli.main(["train", "--run", "x", "--epochs", "0", "--print-config"]) == 2
+    assert main.main(["train", "--run", "x", "--epochs", "0", "--print-config"]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err == "train: error: --epochs must be above 0. Received: 0.\n"
@@ -152,7 +153,7 @@ def test_bad_settings_are_refused_and_not_printed(capsys):
 
 def test_the_settings_of_a_run_train_another(run, records, tmp_path, capsys):
     flags = ["--config", str(run / "config.json"), "--run", str(tmp_path)]
-    assert cli.main(["train", *flags, "--epochs", "1", "--print-config"]) == 0
+    assert main.main(["train", *flags, "--epochs", "1", "--print-config"]) == 0
     found = yaml.safe_load(capsys.readouterr().out)
     wanted = {"records": str(records), "run": str(tmp_path), "size": [64, 96]}
     wanted |= {"epochs": 1, "batch_size": 4, "precision": "float32"}
@@ -232,7 +233,7 @@ def test_a_reader_that_leaves_loses_no_file(sample, tmp_path):
 
 def test_what_cannot_be_got_from_elsewhere_is_one_line(tmp_path, capsys):
     # TensorFlow knows no such scheme, so that nothing is asked of the network.
-    assert cli.main(["describe", "--csv", "far://a.csv", "--out", str(tmp_path)]) == 2
+    assert main.main(["describe", "--csv", "far://a.csv", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert "'far' not implemented" in error and error.count("\n") == 1
 
@@ -246,6 +247,6 @@ def test_packages_that_are_not_there_are_named_with_their_remedy(
     def load(module):
         raise ModuleNotFoundError("No module", name=missing)
 
-    monkeypatch.setattr(cli.startup, "load", load)
-    assert cli.main(["make_scenes", "--out", str(tmp_path)]) == 2
+    monkeypatch.setattr(main.startup, "load", load)
+    assert main.main(["make_scenes", "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.endswith(f"no {missing}. Run {remedy}.\n")

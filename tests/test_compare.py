@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clouds import cli, config, schema
+from clouds import config, schema
+from clouds.cli import main
 from clouds.config.rule import NOTHING
 from clouds.evaluation import results
 from clouds.report import compare, html
@@ -21,7 +22,7 @@ def runs(evaluated, tmp_path):
 
 def compared(runs, *names):
     folders = [str(runs / name) for name in names]
-    return cli.main(["compare", *folders, "--out", str(runs / "compare.html")])
+    return main.main(["compare", *folders, "--out", str(runs / "compare.html")])
 
 
 def test_differences_are_those_of_the_figures(runs, capsys):

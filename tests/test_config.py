@@ -4,10 +4,11 @@ import json
 import pytest
 import yaml
 
-from clouds import cli, config
+from clouds import config
+from clouds.cli import main
 from clouds.errors import InputError
 
-ALL = [settings for settings, _, _ in cli.COMMANDS.values()]
+ALL = [settings for settings, _, _ in main.COMMANDS.values()]
 
 
 def training(**changes):

@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, make_tfrecords
 
-from clouds import cli, config, rle, schema
+from clouds import config, rle, schema
+from clouds.cli import main
 from clouds.data import annotations, manifest, pipeline
 from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.errors import InputError
@@ -114,13 +115,13 @@ def test_an_interrupted_making_goes_on_with_the_missing_shards(
 
 def test_a_finished_folder_is_left_alone(records, sample):
     before = {path: path.stat().st_mtime_ns for path in records.iterdir()}
-    assert cli.main(make_tfrecords(sample, records)) == 0
+    assert main.main(make_tfrecords(sample, records)) == 0
     assert before == {path: path.stat().st_mtime_ns for path in records.iterdir()}
 
 
 def refused(capsys, arguments, message):
     capsys.readouterr()
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert message in error, error
     assert error.count("\n") == 0
@@ -203,7 +204,7 @@ def test_odd_images_are_taken(copy_of_sample, tmp_path):
     spoil(copy_of_sample, names[0], png)
     grey = cv2.imencode(".jpg", pixels[..., 0])[1].tobytes()
     spoil(copy_of_sample, names[1], grey)
-    assert cli.main(make_tfrecords(copy_of_sample, tmp_path / "out")) == 0
+    assert main.main(make_tfrecords(copy_of_sample, tmp_path / "out")) == 0
 
 
 def test_a_folder_of_other_records_is_refused_and_stays(
@@ -300,24 +301,24 @@ def test_exact_decoding_is_the_notebooks(sample, tmp_path):
 
 
 def test_verifying_whole_records_succeeds(records, capsys):
-    assert cli.main(["make_tfrecords", "--verify", str(records)]) == 0
+    assert main.main(["make_tfrecords", "--verify", str(records)]) == 0
     shown = capsys.readouterr().out
     assert "train 16, val 4; all were read, and are as they were written" in shown
 
 
 def test_what_was_made_before_is_told(sample, tmp_path, capsys):
     flags = make_tfrecords(sample, tmp_path, "--size", "48x32", "--shards", "2")
-    assert cli.main(flags) == 0
+    assert main.main(flags) == 0
     first = capsys.readouterr()
     assert "Made before" not in first.out
     assert "warning: --size should be height x width. Received: 48x32" in first.err
-    assert cli.main(flags) == 0
+    assert main.main(flags) == 0
     left = "Made before: 3 of 3 shards, left as they are; --overwrite makes them again."
     assert left in capsys.readouterr().out
     made = manifest.read(str(tmp_path))
     cut = (*made.shards[:2], made.shards[2]._replace(sha256=None, size=None))
     manifest.save(str(tmp_path), made._replace(shards=cut))
-    assert cli.main(flags) == 0
+    assert main.main(flags) == 0
     assert "Made before: 2 of 3 shards.\n" in capsys.readouterr().out
 
 
@@ -340,7 +341,7 @@ def test_verifying_names_the_shard_and_what_is_wrong(
     else:
         shard.unlink()
     capsys.readouterr()
-    assert cli.main(["make_tfrecords", "--verify", str(copy)]) == 2
+    assert main.main(["make_tfrecords", "--verify", str(copy)]) == 2
     shown = capsys.readouterr()
     assert f"{shard.name} " in shown.out
     assert fault in shown.out
@@ -351,7 +352,7 @@ def test_a_grid_that_the_runs_speak_against_is_warned_of(
     copy_of_sample, tmp_path, capsys
 ):
     flags = make_tfrecords(copy_of_sample, tmp_path / "right")
-    assert cli.main(flags) == 0
+    assert main.main(flags) == 0
     assert "warning" not in capsys.readouterr().err
     source = annotations.read(str(copy_of_sample / "train.csv"))
     small = [
@@ -362,11 +363,11 @@ def test_a_grid_that_the_runs_speak_against_is_warned_of(
     header = ",".join(annotations.COLUMNS) + "\n"
     (copy_of_sample / "train.csv").write_text(header + "".join(small))
     flags = make_tfrecords(copy_of_sample, tmp_path / "wrong")
-    assert cli.main(flags) == 0
+    assert main.main(flags) == 0
     warned = "make_tfrecords: warning: --grid must be the one that the runs count on"
     assert warned in capsys.readouterr().err
     flags = make_tfrecords(copy_of_sample, tmp_path / "mended", "--grid", "700x1050")
-    assert cli.main(flags) == 0
+    assert main.main(flags) == 0
     assert "warning" not in capsys.readouterr().err
 
 
@@ -378,7 +379,7 @@ def test_a_second_run_into_the_same_folder_is_refused(sample, tmp_path, capsys):
     with locks.sole_writer(str(tmp_path), "--out"):
         refused(capsys, make_tfrecords(sample, tmp_path), "another run is writing")
     assert not list(tmp_path.iterdir())
-    assert cli.main(make_tfrecords(sample, tmp_path)) == 0
+    assert main.main(make_tfrecords(sample, tmp_path)) == 0
 
 
 def test_records_go_to_any_file_system_of_tensorflow(sample, records):
@@ -406,8 +407,8 @@ def test_a_full_disk_keeps_what_is_finished(sample, tmp_path, monkeypatch, capsy
     refused(capsys, arguments, "No space left")
     monkeypatch.setattr(make_tfrecords_module, "_examples", examples)
     assert (tmp_path / "train-00000-of-00003.tfrecord").exists()
-    assert cli.main(arguments) == 0
-    assert cli.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0
+    assert main.main(arguments) == 0
+    assert main.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0
 
 
 def test_killed_at_five_random_moments_the_records_are_those_of_an_undisturbed_run(
@@ -426,7 +427,7 @@ def test_killed_at_five_random_moments_the_records_are_those_of_an_undisturbed_r
             time.sleep(0.002)
         time.sleep(random.uniform(0, 0.05))
         making.kill()
-    assert cli.main(flags) == 0
+    assert main.main(flags) == 0
     assert contents(out) == contents(whole)
 
 
@@ -481,8 +482,8 @@ def test_interrupts_as_a_terminal_sends_them_end_a_making_that_then_goes_on(
     assert making.returncode == 130, shown
     last = "make_tfrecords: interrupted. The same command goes on.\n"
     assert shown in (last, ""), shown
-    assert cli.main(flags[:-2]) == 0
-    assert cli.main(["make_tfrecords", "--verify", str(out)]) == 0
+    assert main.main(flags[:-2]) == 0
+    assert main.main(["make_tfrecords", "--verify", str(out)]) == 0
 
 
 def test_verifying_records_whose_making_was_cut_off_says_so(records, tmp_path, capsys):
@@ -499,29 +500,29 @@ def test_test_images_become_records_without_masks_in_the_order_of_the_csv(
 ):
     csv = sample / "sample_submission.csv"
     source = ["--csv", str(csv), "--images", str(sample / "test_images")]
-    assert cli.main([*unlabelled(tmp_path), *source]) == 0
+    assert main.main([*unlabelled(tmp_path), *source]) == 0
     read = manifest.read(str(tmp_path), labelled=False)
     batches = pipeline.test_batches(str(tmp_path), read, 2)
     names = [name.decode() for b in batches for name in b["name"].numpy()]
     assert names == annotations.read(str(csv)).images
     assert [sorted(batch) for batch in batches] == [["image", "name"]] * 2
-    assert cli.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0
+    assert main.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0
 
 
 def test_a_folder_alone_becomes_records_without_masks(sample, tmp_path, capsys):
     source = ["--images", str(sample / "test_images")]
-    assert cli.main([*unlabelled(tmp_path), *source]) == 0
+    assert main.main([*unlabelled(tmp_path), *source]) == 0
     assert "images: test 3" in capsys.readouterr().out
     other = ["--images", str(sample / "train_images")]
-    assert cli.main([*unlabelled(tmp_path), *other]) == 2
+    assert main.main([*unlabelled(tmp_path), *other]) == 2
     assert "made with another csv" in capsys.readouterr().err
 
 
 def test_training_refuses_records_without_masks(sample, tmp_path, capsys):
     source = ["--images", str(sample / "test_images")]
-    assert cli.main([*unlabelled(tmp_path), *source]) == 0
+    assert main.main([*unlabelled(tmp_path), *source]) == 0
     run = str(tmp_path / "run")
-    assert cli.main(["train", "--records", str(tmp_path), "--run", run]) == 2
+    assert main.main(["train", "--records", str(tmp_path), "--run", run]) == 2
     assert "Records must hold masks" in capsys.readouterr().err
 
 
@@ -535,8 +536,8 @@ def test_a_folder_of_other_things_is_refused_unless_it_shall_be_overwritten(
 ):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / name).write_bytes(b"mine")
-    assert cli.main(make_tfrecords(sample, tmp_path)) == 2
+    assert main.main(make_tfrecords(sample, tmp_path)) == 2
     assert f"holds {name} and no manifest. Give another" in capsys.readouterr().err
     assert (tmp_path / name).read_bytes() == b"mine"
-    assert cli.main(make_tfrecords(sample, tmp_path, "--overwrite")) == 0
+    assert main.main(make_tfrecords(sample, tmp_path, "--overwrite")) == 0
     assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -16,7 +16,8 @@ import pytest
 import small
 from conftest import ROOT
 
-from clouds import cli, flags
+from clouds.cli import main
+from clouds.cli import parser as command_parser
 from clouds.runtime import startup
 
 PAGES = {
@@ -62,7 +63,7 @@ def commands(script):
         if words and words[0].startswith("bin/"):
             name = words[0].removeprefix("bin/")
             assert name in SCRIPTS, line
-            if name in cli.COMMANDS:
+            if name in main.COMMANDS:
                 yield name, words[1:]
 
 
@@ -76,7 +77,7 @@ def test_the_commands_of_a_page_take_their_flags(page, tmp_path, monkeypatch, ca
     for language, text in blocks(page):
         for name, arguments in commands(text) if language == "sh" else ():
             words, _, target = _split(arguments, ">")
-            code = cli.main([name, *words, "--print-config"])
+            code = main.main([name, *words, "--print-config"])
             printed = capsys.readouterr()
             assert code == 0, (name, arguments, printed.err)
             for path in target:
@@ -101,7 +102,9 @@ def _split(words, mark):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_flag_and_script_that_a_page_names_exists(page):
-    _, each = flags.parsers({name: row[0] for name, row in cli.COMMANDS.items()})
+    _, each = command_parser.parsers(
+        {name: row[0] for name, row in main.COMMANDS.items()}
+    )
     known = {flag for parser in each.values() for flag in parser._option_string_actions}
     known |= {"--images", "--csv", "--print-completion", *OF_OTHERS}
     for span in re.findall(r"`([^`]+)`", FENCE.sub("", PAGES[page])):
@@ -143,7 +146,7 @@ def test_a_page_can_be_followed(pages, tmp_path, sample, monkeypatch, capsys):
                     if name in WITH_A_SERVER:
                         continue
                     given = [name, *arguments, *_smaller(name, arguments)]
-                    assert cli.main(given) == 0, (given, capsys.readouterr().err)
+                    assert main.main(given) == 0, (given, capsys.readouterr().err)
             elif language == "python":
                 with contextlib.redirect_stdout(io.StringIO()) as out:
                     exec(text, names)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, RULE
 
-from clouds import cli
+from clouds.cli import main
 from clouds.data import annotations
 from clouds.evaluation import summary
 
@@ -51,7 +51,7 @@ def test_a_network_trained_on_jax_scores_and_serves_the_same_on_tensorflow(
     run("train", *of_run, *options, "--batch-norm-momentum", 0.5, backend="jax")
     run("evaluate", *of_run, backend="jax")
     on_jax = json.loads((tmp_path / summary.JSON).read_text())
-    assert cli.main(["evaluate", *map(str, of_run)]) == 0
+    assert main.main(["evaluate", *map(str, of_run)]) == 0
     on_tensorflow = json.loads((tmp_path / summary.JSON).read_text())
     for path in (("dice_coef",), ("mean_dice", "network", "mean")):
         one, other = on_jax, on_tensorflow
@@ -63,7 +63,7 @@ def test_a_network_trained_on_jax_scores_and_serves_the_same_on_tensorflow(
     source = ("--run", tmp_path, *RULE)
     run("predict", *source, "--images", images, "--out", tmp_path / "found")
     expected = annotations.read(str(tmp_path / "found" / "submission_post.csv")).texts
-    assert cli.main(["export", *map(str, source), "--out", str(model)]) == 0
+    assert main.main(["export", *map(str, source), "--out", str(model)]) == 0
     serve = tf.saved_model.load(str(model / "1")).signatures["serving_default"]
     files = [path.read_bytes() for path in sorted(images.iterdir())]
     texts = serve(image_bytes=tf.constant(files))["rle"].numpy().astype(str)

@@ -8,7 +8,8 @@ import pytest
 import small
 from conftest import make_tfrecords
 
-from clouds import cli, config, metrics, schema
+from clouds import config, metrics, schema
+from clouds.cli import main
 from clouds.data import manifest, pipeline
 from clouds.errors import InputError
 from clouds.evaluation import evaluate, summary
@@ -48,7 +49,7 @@ def truth(records):
 
 def command(records, *runs, flags=()):
     of_run = ["--records", str(records), "--run", *map(str, runs)]
-    return cli.main(["evaluate", *of_run, *map(str, flags)])
+    return main.main(["evaluate", *of_run, *map(str, flags)])
 
 
 def written(folder):
@@ -184,7 +185,7 @@ def test_a_tuned_rule_holds_from_then_on_and_is_said_to_know_the_images(
 
 def test_runs_of_folds_are_judged_together(sample, tmp_path, capsys):
     records = tmp_path / "records"
-    assert cli.main(make_tfrecords(sample, records, "--folds", "2")) == 0
+    assert main.main(make_tfrecords(sample, records, "--folds", "2")) == 0
     runs = [
         small.write_run(tmp_path / str(fold), records, fold=fold, seed=fold)
         for fold in range(2)

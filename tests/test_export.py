@@ -12,7 +12,7 @@ from conftest import ROOT, RULE
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from clouds import cli
+from clouds.cli import main
 from clouds.config.rule import Rule
 from clouds.data import annotations, preprocessing
 from clouds.data.scenes import scene
@@ -96,7 +96,7 @@ def texts_of_predict(jpegs, folder, *runs):
     for index, contents in enumerate(jpegs):
         (images / f"{index:02}.jpg").write_bytes(contents)
     flags = ["--run", *map(str, runs), "--images", str(images), "--out", str(out)]
-    assert cli.main(["predict", *flags, *RULE, "--overlays", "0"]) == 0
+    assert main.main(["predict", *flags, *RULE, "--overlays", "0"]) == 0
     return annotations.read(str(out / "submission_post.csv")).texts
 
 
@@ -126,7 +126,7 @@ def half(request, run, tmp_path_factory):
     settings["precision"] = request.param
     (folder / run_folder.CONFIG).write_text(json.dumps(settings))
     model = folder.with_name("model")
-    assert cli.main(["export", "--run", str(folder), "--out", str(model), *RULE]) == 0
+    assert main.main(["export", "--run", str(folder), "--out", str(model), *RULE]) == 0
     assert request.param in (model / "1" / model_card.MODEL).read_text()
     return folder, model
 
@@ -149,7 +149,7 @@ def test_runs_in_several_precisions_are_exported_each_in_its_own(
 ):
     runs, model = (half[0], run), tmp_path / "model"
     flags = ["--run", *map(str, runs), "--out", str(model), *RULE]
-    assert cli.main(["export", *flags]) == 0
+    assert main.main(["export", *flags]) == 0
     texts = texts_of_export(model, jpegs)
     assert (texts == texts_of_predict(jpegs, tmp_path, *runs)).all()
     assert "float16 and float32" in (model / "1" / model_card.MODEL).read_text()
@@ -175,7 +175,7 @@ def test_an_export_in_another_precision_says_that_masks_may_differ(
     half, run, tmp_path, capsys
 ):
     flags = ["--run", str(half[0]), "--out", str(tmp_path)]
-    assert cli.main(["export", *flags, "--precision", "float32"]) == 0
+    assert main.main(["export", *flags, "--precision", "float32"]) == 0
     assert "some pixels of their masks may differ" in capsys.readouterr().out
     assert stored(tmp_path / "1") > 0.95 * (run / run_folder.WEIGHTS).stat().st_size
 
@@ -271,7 +271,7 @@ def test_official_stubs_are_answered_by_the_tests_grpc_server(
 
 
 def test_a_run_is_no_place_for_a_model(run, capsys):
-    assert cli.main(["export", "--run", str(run), "--out", str(run)]) == 2
+    assert main.main(["export", "--run", str(run), "--out", str(run)]) == 2
     assert f"Received: '{run}', which is a run." in capsys.readouterr().err
     assert not (run / export.MODELS).exists()
 
@@ -284,7 +284,7 @@ def test_each_export_is_the_next_version_and_says_by_what_rule(
     for name in ("3", "notes"):
         (tmp_path / name).mkdir()
     flags = ["--run", str(run), "--out", str(tmp_path)]
-    assert cli.main(["export", *flags]) == 0
+    assert main.main(["export", *flags]) == 0
     assert f"{tmp_path / '4'}" in capsys.readouterr().out
     expected = {"3", "4", "notes", export.MODELS, export.BATCHING}
     assert {path.name for path in tmp_path.iterdir()} == expected

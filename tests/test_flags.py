@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from clouds import cli, flags
+from clouds.cli import main
+from clouds.cli import parser as command_parser
 from clouds.config import fields
 
 
@@ -31,7 +32,7 @@ class Settings(_Shared):
 
 @pytest.fixture
 def parser():
-    return flags.parsers({"act": Settings})[1]["act"]
+    return command_parser.parsers({"act": Settings})[1]["act"]
 
 
 def test_help_has_its_own_fields_first_under_their_sections(parser, monkeypatch):
@@ -70,7 +71,7 @@ def test_what_is_not_given_is_left_out(parser):
 
 def test_the_console_script_shows_its_own_name(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/usr/bin/clouds"])
-    whole, each = flags.parsers({"act": Settings})
+    whole, each = command_parser.parsers({"act": Settings})
     assert "usage: clouds act THING" in each["act"].format_help()
     assert "  clouds act --out there" in each["act"].format_help()
     assert whole.format_help().startswith("usage: clouds [")
@@ -86,15 +87,15 @@ def test_the_console_script_shows_its_own_name(monkeypatch):
     ],
 )
 def test_unknown_arguments_are_named_with_the_nearest(parser, rest, message):
-    assert flags.unknown(rest, parser) == message
+    assert command_parser.unknown(rest, parser) == message
 
 
 def test_what_lacks_its_flag_or_its_quotes_is_told_so(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        cli.main(["report", str(tmp_path)])
+        main.main(["report", str(tmp_path)])
     assert f"Did you mean --run {tmp_path}?" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        cli.main(["predict", "--run", "r", "--out", "o", "--images", "a.jpg", "b.jpg"])
+        main.main(["predict", "--run", "r", "--out", "o", "--images", "a.jpg", "b.jpg"])
     assert "'b.jpg'. A glob must stand in quotes" in capsys.readouterr().err
 
 
@@ -127,7 +128,7 @@ def test_places_may_take_any_number_of_values(monkeypatch):
         run: fields.LocalFolders = fields.positional("what to do it with")
         out: fields.File = fields.flag("where to put it", "there")
 
-    parser = flags.parsers({"act": Several})[1]["act"]
+    parser = command_parser.parsers({"act": Several})[1]["act"]
     assert parser.format_help().startswith("usage: bin/act RUN [RUN ...] [flags]")
     given = vars(parser.parse_args(["a", "b", "--out", "here"]))
     assert (given["run"], given["out"]) == (["a", "b"], "here")

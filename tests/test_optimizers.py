@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import small
 
-from clouds import cli, config, losses, metrics
+from clouds import config, losses, metrics
+from clouds.cli import main
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.models import unet
@@ -121,7 +122,7 @@ def test_the_moving_average_of_the_weights_is_validated_and_kept(
     of_run = ["--records", str(records), "--run", str(tmp_path)]
     flags = ["--epochs", "1", "--batch-size", "4", "--precision", "float32"]
     flags += ["--learning-rate", "0.1", "--ema-momentum", "0.9"]
-    assert cli.main(["train", *of_run, *flags, *more]) == 0
+    assert main.main(["train", *of_run, *flags, *more]) == 0
     folder = str(records)
     ((images, masks),) = pipeline.val_batches(folder, manifest.read(folder), 4)
     facts = json.loads((tmp_path / run_folder.FACTS).read_text())

@@ -10,7 +10,8 @@ import pytest
 import small
 from references import presence
 
-from clouds import cli, config, rle, schema
+from clouds import config, rle, schema
+from clouds.cli import main
 from clouds.config import rule
 from clouds.config.rule import Rule
 from clouds.data import annotations, preprocessing
@@ -58,7 +59,7 @@ def other_run(tmp_path_factory):
 def predict(run, images, out, *flags):
     runs = run if isinstance(run, tuple) else (run,)
     arguments = ["--run", *runs, "--images", images, "--out", out, "--overlays", 0]
-    return cli.main(["predict", *map(str, [*arguments, *flags])])
+    return main.main(["predict", *map(str, [*arguments, *flags])])
 
 
 def refused(capsys, message, *arguments):
@@ -145,7 +146,7 @@ def test_a_sample_submission_gives_images_and_order(images, run, tmp_path):
     assert predict(run, images, out, "--sample-submission", sample) == 0
     for name in SUBMISSIONS:
         check = ["submit-check", str(out / name), "--sample-submission", str(sample)]
-        assert cli.main(check) == 0
+        assert main.main(check) == 0
 
 
 def test_an_image_that_only_the_sample_names_is_refused(images, run, tmp_path, capsys):
@@ -270,7 +271,7 @@ def test_an_interrupted_prediction_of_records_goes_on(
 ):
     records = tmp_path / "records"
     make = ["make_tfrecords", "--unlabelled", "--images", images, "--out", records]
-    assert cli.main([*map(str, make), "--size", "96x144", "--workers", "1"]) == 0
+    assert main.main([*map(str, make), "--size", "96x144", "--workers", "1"]) == 0
     arguments = ["predict", "--run", run, "--records", records, "--batch-size", 2]
     arguments = [*map(str, arguments), "--min-size", "50", "--overlays", "2"]
     arguments += ["--out", str(tmp_path / "out")]
@@ -282,10 +283,10 @@ def test_an_interrupted_prediction_of_records_goes_on(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(journal.Journal, "add", interrupt)
-    assert cli.main(arguments) == 130
+    assert main.main(arguments) == 130
     monkeypatch.setattr(journal.Journal, "add", add)
     assert not (tmp_path / "out" / "submission.csv").exists()
-    assert cli.main(arguments) == 0
+    assert main.main(arguments) == 0
     flags = ("--batch-size", 2, "--min-size", 50, "--overlays", 2)
     assert predict(run, images, tmp_path / "files", *flags) == 0
     of_records, of_files = contents(tmp_path / "out"), contents(tmp_path / "files")
@@ -513,7 +514,7 @@ def test_a_folder_of_images_is_not_written_into(run, sample, tmp_path, capsys):
     shutil.copy(next((sample / "test_images").iterdir()), images)
     flags = ["--images", str(images), "--out", f"{images}/"]
     for command in (["predict", "--run", str(run)], ["request"]):
-        assert cli.main([*command, *flags]) == 2
+        assert main.main([*command, *flags]) == 2
         assert "--out must be another folder than --images" in capsys.readouterr().err
     assert len(list(images.iterdir())) == 1
 
@@ -521,6 +522,6 @@ def test_a_folder_of_images_is_not_written_into(run, sample, tmp_path, capsys):
 def test_one_image_is_named_by_itself(run, sample, tmp_path):
     image = next((sample / "test_images").iterdir())
     flags = ["--run", str(run), "--images", str(image), "--out", str(tmp_path)]
-    assert cli.main(["predict", *flags, "--overlays", "0"]) == 0
+    assert main.main(["predict", *flags, "--overlays", "0"]) == 0
     lines = (tmp_path / "submission_post.csv").read_text().splitlines()[1:]
     assert {line.rpartition("_")[0] for line in lines} == {image.name}

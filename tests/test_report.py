@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import pytest
 import small
 
-from clouds import cli, schema
+from clouds import schema
+from clouds.cli import main
 from clouds.config.rule import Rule
 from clouds.report import series
 from clouds.runs.run_folder import WEIGHTS
@@ -42,10 +43,10 @@ def folder(evaluated, records, sample, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clouds.models.unet.build", small.build_smooth)
         flags = ["--records", str(records), "--run", str(folder)]
-        assert cli.main(["evaluate", *flags, "--tune"]) == 0
+        assert main.main(["evaluate", *flags, "--tune"]) == 0
         csv = str(sample / "train.csv")
-        assert cli.main(["describe", "--csv", csv, "--out", str(folder)]) == 0
-        assert cli.main(["report", "--run", str(folder), "--gallery", "1"]) == 0
+        assert main.main(["describe", "--csv", csv, "--out", str(folder)]) == 0
+        assert main.main(["report", "--run", str(folder), "--gallery", "1"]) == 0
     return folder
 
 
@@ -123,7 +124,7 @@ def test_parts_that_are_not_there_say_how_they_are_made(evaluated, tmp_path, cap
     folder = tmp_path / "bare"
     folder.mkdir()
     shutil.copy(evaluated / "a/config.json", folder)
-    assert cli.main(["report", "--run", str(folder)]) == 0
+    assert main.main(["report", "--run", str(folder)]) == 0
     printed = capsys.readouterr().out
     text = Elements((folder / "report.html").read_text()).text
     for command in ("describe --csv", "train --run", "evaluate --records"):
@@ -138,11 +139,11 @@ def test_figures_of_weights_that_are_no_more_are_left_out(
     monkeypatch.setattr("clouds.models.unet.build", small.build_smooth)
     run = tmp_path / "run"
     shutil.copytree(folder, run)
-    assert cli.main(["report", "--run", str(run), "--gallery", "1"]) == 0
+    assert main.main(["report", "--run", str(run), "--gallery", "1"]) == 0
     assert "without evaluation" not in capsys.readouterr().out
     with (run / WEIGHTS).open("ab") as file:
         file.write(b"more")
-    assert cli.main(["report", "--run", str(run)]) == 0
+    assert main.main(["report", "--run", str(run)]) == 0
     shown = capsys.readouterr().out
     assert f"{run} has other weights now than were measured" in shown
     for part in ("evaluation", "tuning", "gallery"):
@@ -160,11 +161,11 @@ def test_without_records_there_is_no_gallery_but_the_figures(
     path = folder / "metrics.json"
     known = json.loads(path.read_text())
     path.write_text(json.dumps(known | {"records": "gone"}))
-    assert cli.main(["report", "--run", str(folder)]) == 0
+    assert main.main(["report", "--run", str(folder)]) == 0
     assert "without gallery: bin/report" in capsys.readouterr().out
     assert "AP of presence" in (folder / "report.html").read_text()
     path.write_text(json.dumps(known | {"sha256": "other"}))
-    assert cli.main(["report", "--run", str(folder)]) == 2
+    assert main.main(["report", "--run", str(folder)]) == 2
     assert "those that the run was evaluated on" in capsys.readouterr().err
 
 
@@ -176,7 +177,7 @@ def test_what_is_damaged_or_of_another_version_is_told(
     shutil.copytree(evaluated / "a", folder)
     for text, fault in (("{", "damaged"), ("{}", "without")):
         (folder / name).write_text(text)
-        assert cli.main(["report", "--run", str(folder)]) == 2
+        assert main.main(["report", "--run", str(folder)]) == 2
         error = capsys.readouterr().err
         assert name in error
         assert fault in error
@@ -187,16 +188,16 @@ def test_another_file_is_not_replaced_by_the_page(evaluated, tmp_path, capsys):
     shutil.copy(evaluated / "a/config.json", tmp_path)
     path = tmp_path / "notes.txt"
     path.write_text("mine")
-    assert cli.main(["report", "--run", str(tmp_path), "--out", str(path)]) == 2
+    assert main.main(["report", "--run", str(tmp_path), "--out", str(path)]) == 2
     assert "which clouds report did not write" in capsys.readouterr().err
     assert path.read_text() == "mine"
     path.unlink()
     for _ in range(2):
-        assert cli.main(["report", "--run", str(tmp_path), "--out", str(path)]) == 0
+        assert main.main(["report", "--run", str(tmp_path), "--out", str(path)]) == 0
 
 
 def test_a_folder_that_is_no_run_is_told(tmp_path, capsys):
-    assert cli.main(["report", "--run", str(tmp_path)]) == 2
+    assert main.main(["report", "--run", str(tmp_path)]) == 2
     assert "must be a folder of bin/train" in capsys.readouterr().err
 
 

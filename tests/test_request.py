@@ -11,7 +11,8 @@ import grpc_server
 import pytest
 import tiny_export
 
-from clouds import cli, rle, schema
+from clouds import rle, schema
+from clouds.cli import main
 from clouds.client import request
 from clouds.client.client import Answer
 from clouds.client.retry import Busy, Lost, Patience, Rejected
@@ -34,7 +35,7 @@ def pictures(tmp_path_factory):
 
 def ask(server, out, *images, flags=()):
     places = ["--images", *map(str, images), "--out", str(out)]
-    return cli.main(["request", "--server", server, *places, *flags])
+    return main.main(["request", "--server", server, *places, *flags])
 
 
 def test_a_folder_becomes_a_submission_and_what_is_torn_is_told(

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from clouds import cli, rle
+from clouds import rle
+from clouds.cli import main
 from clouds.data import annotations, scenes
 
 
@@ -32,14 +33,14 @@ def test_test_scenes_are_others_and_stand_in_the_sample_submission(sample):
 
 def test_what_was_drawn_is_told(tmp_path, capsys):
     flags = ["--out", str(tmp_path), "--train", "1", "--test", "0", "--size", "48x64"]
-    assert cli.main(["make_scenes", *flags]) == 0
+    assert main.main(["make_scenes", *flags]) == 0
     told = f"{tmp_path}: 1 labelled scene and 0 scenes without labels; the first"
     assert capsys.readouterr().out.startswith(told)
 
 
 def draw(out, *flags):
     options = ["--train", "3", "--test", "1", "--size", "48x64", *flags]
-    return cli.main(["make_scenes", "--out", str(out), *options])
+    return main.main(["make_scenes", "--out", str(out), *options])
 
 
 def contents(folder):

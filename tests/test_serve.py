@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clouds import cli
+from clouds.cli import main
 
 PREDICT = "/v1/models/clouds:predict"
 GOOD = tiny_export.encoded()
@@ -285,9 +285,9 @@ def test_a_folder_without_a_model_or_a_port_in_use_is_refused(
     # Else it would hold for this process, which trains too.
     monkeypatch.setenv("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "0")
     serve = ["serve", "--model", str(tmp_path)]
-    assert cli.main([*serve, "--port", str(_address(server)[1])]) == 2
+    assert main.main([*serve, "--port", str(_address(server)[1])]) == 2
     assert "must be an address of this machine, and free" in capsys.readouterr().err
-    assert cli.main([*serve, "--port", "0"]) == 2
+    assert main.main([*serve, "--port", "0"]) == 2
     assert "which holds none" in capsys.readouterr().err
 
 
@@ -318,5 +318,5 @@ def test_without_its_packages_it_says_how_to_get_them(command, package):
     ],
 )
 def test_settings_out_of_range_are_refused(flags, message, capsys):
-    assert cli.main(["serve", "--model", "x", *flags]) == 2
+    assert main.main(["serve", "--model", "x", *flags]) == 2
     assert message in capsys.readouterr().err

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from conftest import make_tfrecords
 
-from clouds import cli, config, schema
+from clouds import config, schema
+from clouds.cli import main
 from clouds.errors import InputError
 from clouds.prediction import inputs
 
@@ -177,7 +178,7 @@ def test_records_give_their_images(images, tmp_path):
     folder = str(tmp_path / "records")
     make = ["make_tfrecords", "--unlabelled", "--images", str(images)]
     make += ["--out", folder, "--size", "64x96", "--workers", "1"]
-    assert cli.main(make) == 0
+    assert main.main(make) == 0
     source = of_records(folder)
     assert (source.names, source.total) == (None, 7)
     batches = list(source.batches(every))
@@ -190,6 +191,6 @@ def test_records_give_their_images(images, tmp_path):
 
 
 def test_records_with_masks_are_refused(sample, tmp_path):
-    assert cli.main(make_tfrecords(sample, tmp_path)) == 0
+    assert main.main(make_tfrecords(sample, tmp_path)) == 0
     with pytest.raises(InputError, match="Records must be without masks"):
         of_records(str(tmp_path))

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import references
 
-from clouds import cli, config, rle, schema
+from clouds import config, rle, schema
+from clouds.cli import main
 from clouds.data import annotations
 from clouds.errors import InputError
 from clouds.report import describe
@@ -109,7 +110,7 @@ def test_text_json_and_picture_tell_the_same(tmp_path, capsys):
     masks = noise()
     out = tmp_path / "new" / "folder"
     flags = ["--csv", write(tmp_path, masks), "--out", str(out), "--grid", "12x9"]
-    assert cli.main(["describe", *flags]) == 0
+    assert main.main(["describe", *flags]) == 0
     assert {path.name for path in out.iterdir()} == {
         "statistics.json",
         "statistics.png",
@@ -134,7 +135,7 @@ def test_text_json_and_picture_tell_the_same(tmp_path, capsys):
 
 def test_a_csv_without_a_mask_is_described(tmp_path, capsys):
     path = write(tmp_path, np.zeros((2, *GRID, 4), bool))
-    assert cli.main(["describe", "--csv", path, "--out", str(tmp_path)]) == 0
+    assert main.main(["describe", "--csv", path, "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "statistics.json").read_text())
     assert written["masks"] == 0
     assert written["sets"] == {"none": {"images": 2, "share": 1.0}}
@@ -146,7 +147,7 @@ def test_a_broken_text_is_named_by_row_and_run(tmp_path, capsys):
     path = write(tmp_path, None, texts=[["1 2", "", "5 1 4 1", ""]])
     out = tmp_path / "out"
     flags = ["--csv", path, "--out", str(out), "--grid", "12x9"]
-    assert cli.main(["describe", *flags]) == 2
+    assert main.main(["describe", *flags]) == 2
     shown = capsys.readouterr().err
     assert "run 2" in shown
     assert "train.csv, row 4" in shown
@@ -163,11 +164,11 @@ def test_a_grid_that_the_runs_speak_against_is_warned_of(tmp_path, capsys):
     masks = np.zeros((1, 70, 105, 4), bool)
     masks[:, 10:30, 20:50] = True
     flags = ["--csv", write(tmp_path, masks), "--out", str(tmp_path)]
-    assert cli.main(["describe", *flags]) == 0
+    assert main.main(["describe", *flags]) == 0
     warned = capsys.readouterr().err
     assert "describe: warning: --grid must be the one that the runs count on" in warned
     assert "in columns 70 high" in warned
-    assert cli.main(["describe", *flags, "--grid", "70x105"]) == 0
+    assert main.main(["describe", *flags, "--grid", "70x105"]) == 0
     assert "warning" not in capsys.readouterr().err
 
 

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from clouds import cli, rle, schema
+from clouds import rle, schema
+from clouds.cli import main
 
 HEADER = "Image_Label,EncodedPixels"
 IMAGES = ("a.jpg", "b_1.jpg", "c.jpg")
@@ -34,7 +35,7 @@ def check(tmp_path, capsys):
             path.write_bytes(content)
         else:
             write(path, content, header)
-        code = cli.main(["submit-check", str(path), *flags])
+        code = main.main(["submit-check", str(path), *flags])
         out, err = capsys.readouterr()
         return code, out, err.splitlines()
 
@@ -55,7 +56,7 @@ def test_the_public_submission_is_valid(real_data, capsys):
     path = real_data / "submissions/public_350x525.csv"
     if not path.is_file():
         pytest.skip(f"no public submission at {path}")
-    assert cli.main(["submit-check", str(path)]) == 0
+    assert main.main(["submit-check", str(path)]) == 0
     assert "14,792 rows, 3,698 images, 871 masks" in capsys.readouterr().out
 
 
@@ -192,6 +193,6 @@ def test_another_grid_may_be_given(check):
 
 
 def test_a_missing_file_or_sample_is_named(check, tmp_path, capsys):
-    assert cli.main(["submit-check", str(tmp_path / "none.csv")]) == 2
+    assert main.main(["submit-check", str(tmp_path / "none.csv")]) == 2
     assert "none.csv', which is no file" in capsys.readouterr().err
     assert check(ROWS, "--sample-submission", str(tmp_path))[0] == 2

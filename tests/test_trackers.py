@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from clouds import cli
+from clouds.cli import main
 from clouds.errors import InputError
 from clouds.runs import run_folder
 from clouds.training import trackers
@@ -37,7 +37,7 @@ def test_a_tracker_that_is_not_installed_is_told_before_all_else(
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     flags = ["--records", "/nowhere", "--run", str(tmp_path / "run"), "--track", track]
-    assert cli.main(["train", *flags]) == 2
+    assert main.main(["train", *flags]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith(f"train: error: --track {track} must find the package")
     assert f"Run bin/setup {track}, or pip install {track}." in shown

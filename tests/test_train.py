@@ -14,7 +14,8 @@ import pytest
 import small
 import tensorflow as tf
 
-from clouds import cli, config, losses, metrics
+from clouds import config, losses, metrics
+from clouds.cli import main
 from clouds.config.rule import Rule
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.models import unet
@@ -114,7 +115,7 @@ def test_a_step_in_mixed_precision_changes_the_weights(precision):
 
 def refused(capsys, message, *flags):
     capsys.readouterr()
-    assert cli.main(["train", *map(str, flags)]) == 2
+    assert main.main(["train", *map(str, flags)]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -134,7 +135,7 @@ def test_a_size_given_as_width_and_height_is_warned_of(
     size, warned, records, tmp_path, capsys
 ):
     flags = ("--records", records, "--run", tmp_path / "fresh", "--size", size)
-    assert cli.main(["train", *map(str, flags)]) == 2
+    assert main.main(["train", *map(str, flags)]) == 2
     shown = capsys.readouterr().err
     assert "must not exceed the training images" in shown
     warning = f"train: warning: --size should be height x width. Received: {size}"
@@ -243,7 +244,7 @@ def small_run(records, tmp_path, monkeypatch):
     def trained(*flags, code=0):
         source = ("--records", records, "--run", tmp_path / "run", "--batch-size", 4)
         flags = (*source, "--precision", "float32", *flags)
-        assert cli.main(["train", *map(str, flags)]) == code
+        assert main.main(["train", *map(str, flags)]) == code
         return tmp_path / "run"
 
     return trained
@@ -346,7 +347,7 @@ def test_a_training_that_goes_on_tells_what_becomes_of_the_tuned_rule(
 def test_another_loss_is_taken_by_its_name(small_run, capsys):
     folder = small_run("--loss", "bce", "--epochs", 1)
     assert config.of_run(folder).loss == "bce"
-    assert cli.main(["train", "--run", str(folder), "--loss", "focal"]) == 2
+    assert main.main(["train", "--run", str(folder), "--loss", "focal"]) == 2
     assert "bce_dice" in capsys.readouterr().err
 
 
@@ -370,10 +371,10 @@ def test_validation_images_without_a_mask_are_no_trouble(sample, tmp_path, monke
     records = str(tmp_path / "records")
     source = ["--csv", str(csv), "--images", str(sample / "train_images")]
     size = ["--size", "64x96", "--workers", "1"]
-    assert cli.main(["make_tfrecords", *source, "--out", records, *size]) == 0
+    assert main.main(["make_tfrecords", *source, "--out", records, *size]) == 0
     of_run = ["--records", records, "--run", str(tmp_path / "run")]
-    assert cli.main(["train", *of_run, "--epochs", "1", "--batch-size", "4"]) == 0
-    assert cli.main(["evaluate", *of_run]) == 0
+    assert main.main(["train", *of_run, "--epochs", "1", "--batch-size", "4"]) == 0
+    assert main.main(["evaluate", *of_run]) == 0
 
 
 def test_a_second_training_in_the_same_folder_is_refused(small_run, tmp_path, capsys):
@@ -409,15 +410,15 @@ def test_a_run_is_tuned_at_its_end_if_asked_for_once_for_its_weights(
     monkeypatch.setattr(unet, "build", small.build_smooth)
     of_run = ["train", "--run", str(tmp_path), "--tune"]
     options = ["--records", str(records), "--epochs", "1", "--batch-size", "4"]
-    assert cli.main([*of_run, *options, "--precision", "float32"]) == 0
+    assert main.main([*of_run, *options, "--precision", "float32"]) == 0
     tuned_on = module.rule_facts(str(tmp_path))["tuned_on"]
     assert tuned_on["images"] == 4 and tuned_on["runs"] == [str(tmp_path)]
     assert {"tuning.json", "tuning.png"} <= {path.name for path in tmp_path.iterdir()}
     shown = capsys.readouterr().out
     assert shown.index("Best weights") < shown.index("Tuned on 4 images of the val")
-    assert cli.main(of_run) == 0
+    assert main.main(of_run) == 0
     shown = capsys.readouterr().out
     assert "Finished before" in shown and "Tuned on" not in shown
     module.save_rule(str(tmp_path), Rule(), {})
-    assert cli.main([*of_run, *options[:2], "--overwrite", *options[2:]]) == 0
+    assert main.main([*of_run, *options[:2], "--overwrite", *options[2:]]) == 0
     assert module.rule(str(tmp_path)) != Rule()

@@ -5,7 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from clouds import cli, config
+from clouds import config
+from clouds.cli import main
 from clouds.errors import InputError
 from clouds.models import pretrained, unet
 from clouds.training import train
@@ -183,7 +184,7 @@ def test_a_file_that_is_missing_ends_training_before_its_folder_is_made(
 ):
     flags = ["--records", records, "--run", tmp_path / "run", "--batch-size", 4]
     flags += ["--encoder-weights", tmp_path / "x.h5"]
-    assert cli.main(["train", *map(str, flags)]) == 2
+    assert main.main(["train", *map(str, flags)]) == 2
     assert f"Received: {tmp_path / 'x.h5'}, where no file is" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 

@@ -1,6 +1,6 @@
 """The settings of each command: frozen, checked, and the source of its flags.
 
-`clouds.cli` makes a flag of every field, of which `fields` says the help text. A
+`clouds.cli.main` makes a flag of every field, of which `fields` says the help text. A
 class lies in the file of its subject, and is named here. Sizes are (height, width)
 in pixels.
 """

@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-from clouds import config, flags
+from clouds import config
+from clouds.cli import parser as command_parser
 from clouds.errors import InputError, MissingError, did_you_mean
 from clouds.runtime import files, interrupts, startup
 
@@ -53,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
       The exit code.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    whole, each = flags.parsers({name: row[0] for name, row in COMMANDS.items()})
+    whole, each = command_parser.parsers(
+        {name: row[0] for name, row in COMMANDS.items()}
+    )
     if "_ARGCOMPLETE" in os.environ:
         _complete(each.get(arguments[0], whole) if arguments else whole)
     given = _parse(arguments, whole, each)
@@ -67,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     return _run(command, given)
 
 
-def _parse(arguments: list[str], whole: flags.Parser, each: dict) -> dict:
+def _parse(arguments: list[str], whole: command_parser.Parser, each: dict) -> dict:
     command = arguments[0] if arguments else ""
     if command not in COMMANDS and command.strip("-") == command != "":
         near = did_you_mean(command, COMMANDS)
@@ -75,7 +78,7 @@ def _parse(arguments: list[str], whole: flags.Parser, each: dict) -> dict:
     given, rest = whole.parse_known_args(arguments)
     if rest:
         parser = each.get(command, whole)
-        parser.error(flags.unknown(rest, parser))
+        parser.error(command_parser.unknown(rest, parser))
     return vars(given)
 
 
@@ -158,7 +161,7 @@ def _no_room(error: Exception, settings) -> str:
     )
 
 
-def _complete(parser: flags.Parser) -> None:
+def _complete(parser: command_parser.Parser) -> None:
     """Answers a shell that asks how the words so far may go on; ends the process."""
     import argcomplete
 
