@@ -24,7 +24,7 @@ import peers
 
 sys.path.insert(0, str(peers.ROOT / "tests"))
 
-import loader  # noqa: E402
+from helpers import loader  # noqa: E402
 
 from clouds.config import fields  # noqa: E402
 

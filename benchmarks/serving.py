@@ -1,7 +1,7 @@
 """Times JPEG bytes to text through the C++ loader that TensorFlow Serving has inside.
 
 Full-resolution JPEGs (2100x1400), one and eight at a time, in a process without
-TensorFlow's Python (`tests/loader.py`). The whole is set against its parts, measured
+TensorFlow's Python (`tests/helpers/loader.py`). The whole is set against its parts, measured
 apart through the same loader, on the same batches: decode, network, post-process. And
 against the notebook's way with the same weights, in an environment of its own
 (`bin/test --oracle`): OpenCV's decoder and resizing, segmentation-models on TensorFlow
@@ -29,7 +29,7 @@ import peers
 
 sys.path.insert(0, str(duel.ROOT / "tests"))
 
-import loader  # noqa: E402
+from helpers import loader  # noqa: E402
 
 from clouds.config import fields  # noqa: E402
 

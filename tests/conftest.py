@@ -1,23 +1,20 @@
 """What several tests share: a small sample, its records, a run trained on them."""
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.commands import ROOT, RULE, make_tfrecords, serving
 
 from clouds.cli import main
 from clouds.runtime import startup
 
 startup.load("tensorflow")
 
-ROOT = Path(__file__).parents[1]
-RULE = ["--threshold", "0.3", "--min-size", "500"]
 LONG = ("devices", "notebook", "train", "end_to_end", "network_parity", "augment")
 LONG += ("predict", "convert", "export", "weights", "serve", "parity", "report", "docs")
 
@@ -68,7 +65,7 @@ def run(records, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def evaluated(records, tmp_path_factory) -> Path:
     """A folder of two runs, `a` and `b`, with random weights, evaluated."""
-    import small
+    from helpers import small
 
     folder = tmp_path_factory.mktemp("evaluated")
     with pytest.MonkeyPatch.context() as patch:
@@ -84,7 +81,7 @@ def evaluated(records, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def smooth_network() -> Iterator[None]:
     """`small.build_smooth` stands for the U-Net while a file's tests run."""
-    import small
+    from helpers import small
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clouds.models.unet.build", small.build_smooth)
@@ -102,7 +99,7 @@ def in_folds(sample, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def fold_runs(in_folds, tmp_path_factory) -> list[str]:
     """A run with random weights for each fold."""
-    import small
+    from helpers import small
 
     folder = tmp_path_factory.mktemp("fold_runs")
     return [
@@ -115,7 +112,7 @@ def fold_runs(in_folds, tmp_path_factory) -> list[str]:
 def tiny_model(tmp_path_factory) -> Path:
     """A model's folder with one version, of the signatures that bin/export writes."""
     # After `startup.load`, which keeps TensorFlow quiet.
-    import tiny_export
+    from helpers import tiny_export
 
     folder = tmp_path_factory.mktemp("model")
     tiny_export.write(folder)
@@ -164,7 +161,7 @@ def browser(tmp_path_factory) -> Iterator:
 @pytest.fixture(scope="session")
 def grpc_server(exported) -> Iterator[tuple]:
     """The address of a gRPC server of the exported model, and its service."""
-    import grpc_server
+    from helpers import grpc_server
 
     with grpc_server.serving(exported) as (address, service):
         yield address, service
@@ -181,27 +178,6 @@ def server(tiny_model, tmp_path_factory) -> Iterator[str]:
         assert process.wait(20) == 0
     # What clients do is no fault of the server's.
     assert "Traceback" not in log.read_text()
-
-
-@contextlib.contextmanager
-def serving(model: Path, log: Path, *flags: str) -> Iterator[tuple]:
-    """Runs bin/serve: its URL and its process."""
-    command = [sys.executable, "-m", "clouds.cli.main", "serve", "--model", str(model)]
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [*command, "--port", "0", *flags],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            cwd=ROOT,
-        )
-    with process:
-        try:
-            line = process.stdout.readline()
-            assert "http://" in line, log.read_text()
-            yield line.split()[-1].rstrip("/"), process
-        finally:
-            process.kill()
 
 
 @pytest.fixture(scope="session")
@@ -234,20 +210,3 @@ def real_data() -> Path:
     if not (folder / "train.csv.xz").exists():
         pytest.skip(f"no real data in {folder}; CLOUDS_DATA may name its place")
     return folder
-
-
-def make_tfrecords(sample: Path, out: Path, *flags: str) -> list[str]:
-    """The arguments that make small records of a sample."""
-    source = ["--csv", str(sample / "train.csv")]
-    source += ["--images", str(sample / "train_images")]
-    options = ["--out", str(out), "--size", "64x96", "--workers", "1", *flags]
-    return ["make_tfrecords", *source, *options]
-
-
-def legends_beside_their_panels(figure) -> int:
-    """Counts the legends of a figure's panels, none of which may lie on its panel."""
-    figure.draw_without_rendering()
-    legends = [(ax, ax.get_legend()) for ax in figure.axes if ax.get_legend()]
-    for ax, legend in legends:
-        assert not ax.bbox.overlaps(legend.get_window_extent()), ax.get_title()
-    return len(legends)

@@ -2,8 +2,8 @@ import sys
 
 import pytest
 import yaml
-from conftest import ROOT, serving
 from google.protobuf import text_format
+from helpers.commands import ROOT, serving
 from tensorflow_serving.config import model_server_config_pb2
 
 from clouds.export import export

@@ -13,8 +13,8 @@ import subprocess
 import sys
 
 import pytest
-import small
-from conftest import ROOT
+from helpers import small
+from helpers.commands import ROOT
 
 from clouds.cli import main
 from clouds.cli import parser as command_parser

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import tensorflow as tf
-from conftest import ROOT, RULE
+from helpers.commands import ROOT, RULE
 
 from clouds.cli import main
 from clouds.data import annotations

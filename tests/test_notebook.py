@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from helpers.commands import ROOT
 
 TEXT = (ROOT / "notebooks/clouds_colab.ipynb").read_text()
 CELLS = json.loads(TEXT)["cells"]
@@ -33,7 +33,9 @@ def here(tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebook")
     command = folder / "bin/clouds"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/small.py "$@"\n')
+    command.write_text(
+        f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/helpers/small.py "$@"\n'
+    )
     command.chmod(0o755)
     paths = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     return _execute(folder, sys.executable, paths), folder

@@ -2,7 +2,7 @@ import lzma
 
 import numpy as np
 import pytest
-import references
+from helpers import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

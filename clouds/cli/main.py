@@ -171,7 +171,7 @@ def _complete(parser: command_parser.Parser) -> None:
 def _completion(shell: str) -> str:
     import argcomplete
 
-    scripts = Path(__file__).parents[1] / "bin"
+    scripts = Path(__file__).parents[2] / "bin"
     names = [name for name in ("clouds", *COMMANDS) if (scripts / name).exists()]
     if shell == "fish":
         # Fish knows a script that is not on the PATH by its path.

@@ -57,7 +57,7 @@ def check(template: str, path: Path) -> None:
     """Refuses to replace what is not an earlier page of the same template.
 
     Args:
-      template: its name in clouds/templates.
+      template: its name in clouds/report/templates.
       path: that the page is to have.
 
     Raises:
@@ -80,7 +80,7 @@ def write(template: str, path: Path, **fields) -> int:
     """Fills in a template and writes the page.
 
     Args:
-      template: its name in clouds/templates.
+      template: its name in clouds/report/templates.
       path: of the page.
       **fields: what the template shows.
 
@@ -91,7 +91,7 @@ def write(template: str, path: Path, **fields) -> int:
       InputError: the page would be larger than 15 MB.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clouds"),
+        loader=jinja2.PackageLoader("clouds.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

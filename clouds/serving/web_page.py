@@ -26,7 +26,7 @@ class Page(NamedTuple):
 
 def build() -> Page:
     """Reads the page, and fills in the labels and their colours."""
-    html = resources.files("clouds").joinpath("templates/page.html").read_text("utf-8")
+    html = resources.files("clouds.serving").joinpath("page.html").read_text("utf-8")
     facts = {"labels": schema.LABELS, "colours": schema.COLOURS}
     html = html.replace(_FACTS, json.dumps(facts))
     policy = {

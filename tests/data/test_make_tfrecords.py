@@ -1,0 +1,543 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import forked
+from helpers.commands import ROOT, make_tfrecords
+
+from clouds import config, rle, schema
+from clouds.cli import main
+from clouds.data import annotations, manifest, pipeline
+from clouds.data import make_tfrecords as make_tfrecords_module
+from clouds.errors import InputError
+from clouds.runtime import locks, startup
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def settings(sample, out, **changes):
+    options = {"size": (64, 96), "workers": 1} | changes
+    source = {"csv": str(sample / "train.csv"), "images": str(sample / "train_images")}
+    return config.Records(**source | {"out": str(out)} | options)
+
+
+def names(folder, split):
+    read = manifest.read(str(folder))
+    batches = pipeline.evaluation_batches(str(folder), read, split, 7)
+    return [name.decode() for batch in batches for name in batch["name"].numpy()]
+
+
+def test_every_image_is_on_one_side_of_the_split(sample, records):
+    train, val = names(records, "train"), names(records, "val")
+    assert len(val) == 4
+    assert val == sorted(val)
+    assert train != sorted(train)
+    assert sorted(train + val) == sorted(
+        annotations.read(str(sample / "train.csv")).images
+    )
+
+
+def test_the_output_does_not_depend_on_the_number_of_workers(
+    sample, records, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_A_WORKER", 1)
+    make_tfrecords_module.convert(settings(sample, tmp_path, workers=2))
+    assert contents(tmp_path) == contents(records)
+
+
+def test_masks_are_sampled_from_the_csv_whatever_the_images_size(sample, records):
+    read = manifest.read(str(records))
+    source = annotations.read(str(sample / "train.csv"))
+    (batch,) = pipeline.evaluation_batches(str(records), read, "val", 4)
+    for name, masks in zip(batch["name"].numpy(), batch["masks"].numpy(), strict=True):
+        for label, runs in enumerate(
+            source.runs(source.images.index(name.decode()), (1400, 2100))
+        ):
+            full = np.zeros(1400 * 2100, np.uint8)
+            for start, length in runs:
+                full[start - 1 : start - 1 + length] = 1
+            expected = cv2.resize(
+                full.reshape(2100, 1400).T,
+                (96, 64),
+                interpolation=cv2.INTER_NEAREST_EXACT,
+            )
+            assert (masks[..., label] == expected).all()
+
+
+def test_shards_share_out_the_train_images(sample, tmp_path):
+    make_tfrecords_module.convert(settings(sample, tmp_path, shards=3))
+    made = manifest.read(str(tmp_path))
+    assert [shard.examples for shard in made.of_split("train")] == [6, 5, 5]
+    assert [shard.examples for shard in made.of_split("val")] == [4]
+
+
+def test_an_interrupted_making_goes_on_with_the_missing_shards(
+    sample, tmp_path, monkeypatch
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    make_tfrecords_module.convert(settings(sample, whole, shards=3))
+
+    class Killed(BaseException):
+        pass
+
+    made, examples = [], make_tfrecords_module._examples
+
+    def examples_until_killed(tasks):
+        if len(made) == 8:
+            raise Killed
+        made.extend(tasks)
+        return examples(tasks)
+
+    monkeypatch.setattr(startup, "_CHUNK", 1)
+    monkeypatch.setattr(make_tfrecords_module, "_examples", examples_until_killed)
+    with pytest.raises(Killed):
+        make_tfrecords_module.convert(settings(sample, parts, shards=3))
+    with pytest.raises(InputError, match="cut off"):
+        manifest.read(str(parts))
+    monkeypatch.setattr(make_tfrecords_module, "_examples", examples)
+    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_A_WORKER", 64)
+    first = (parts / "train-00000-of-00003.tfrecord").stat().st_mtime_ns
+    make_tfrecords_module.convert(settings(sample, parts, shards=3))
+    assert (parts / "train-00000-of-00003.tfrecord").stat().st_mtime_ns == first
+    assert contents(parts) == contents(whole)
+
+
+def test_a_finished_folder_is_left_alone(records, sample):
+    before = {path: path.stat().st_mtime_ns for path in records.iterdir()}
+    assert main.main(make_tfrecords(sample, records)) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in records.iterdir()}
+
+
+def refused(capsys, arguments, message):
+    capsys.readouterr()
+    assert main.main(arguments) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error, error
+    assert error.count("\n") == 0
+    assert "Traceback" not in error
+
+
+def spoil(sample, name, contents):
+    (sample / "train_images" / name).write_bytes(contents)
+
+
+FIRST = "0000000.jpg"
+
+
+def edit(sample, old, new):
+    path = sample / "train.csv"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+SPOILINGS = {
+    "a missing csv": (lambda s: (s / "train.csv").unlink(), "must be a file"),
+    "wrong columns": (lambda s: edit(s, "EncodedPixels", "Mask"), "columns"),
+    "an unknown label": (lambda s: edit(s, "_Fish", "_Fisch"), "'Fisch'"),
+    "a duplicate row": (lambda s: edit(s, f"{FIRST}_Flower", f"{FIRST}_Fish"), "twice"),
+    "an absent image": (
+        lambda s: (s / "train_images" / FIRST).unlink(),
+        f"1 of 20, the first {FIRST}",
+    ),
+    "a truncated JPEG": (
+        lambda s: spoil(s, FIRST, (s / "train_images" / FIRST).read_bytes()[:1500]),
+        f"{FIRST}, 1500 bytes",
+    ),
+    "an image of zero bytes": (lambda s: spoil(s, FIRST, b""), f"{FIRST}, 0 bytes"),
+    "a corrupt RLE": (lambda s: edit(s, ",", ",5 1 1 1"), "row 2"),
+    "an empty folder": (
+        lambda s: (shutil.rmtree(s / "train_images"), (s / "train_images").mkdir()),
+        "which holds none",
+    ),
+    "no folder": (
+        lambda s: shutil.rmtree(s / "train_images"),
+        "a folder or zip of images",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILINGS)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    fault, copy_of_sample, tmp_path, capsys
+):
+    spoiling, message = SPOILINGS[fault]
+    if fault == "a corrupt RLE":
+        path = copy_of_sample / "train.csv"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join([lines[0], f"{FIRST}_Fish,5 1 1 1\n", *lines[2:]]))
+    else:
+        spoiling(copy_of_sample)
+    out = tmp_path / "out"
+    refused(capsys, make_tfrecords(copy_of_sample, out), message)
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_an_error_in_a_worker_is_the_same_error(
+    copy_of_sample, tmp_path, capsys, monkeypatch
+):
+    forked.in_workers(monkeypatch)
+    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_A_WORKER", 1)
+    spoil(copy_of_sample, FIRST, b"")
+    arguments = make_tfrecords(copy_of_sample, tmp_path / "out")
+    arguments[arguments.index("--workers") + 1] = "2"
+    refused(capsys, arguments, f"{FIRST}, 0 bytes")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_odd_images_are_taken(copy_of_sample, tmp_path):
+    images = copy_of_sample / "train_images"
+    names = sorted(path.name for path in images.iterdir())
+    pixels = cv2.imread(str(images / names[0]))
+    png = cv2.imencode(".png", pixels)[1].tobytes()
+    spoil(copy_of_sample, names[0], png)
+    grey = cv2.imencode(".jpg", pixels[..., 0])[1].tobytes()
+    spoil(copy_of_sample, names[1], grey)
+    assert main.main(make_tfrecords(copy_of_sample, tmp_path / "out")) == 0
+
+
+def test_a_folder_of_other_records_is_refused_and_stays(
+    sample, records, capsys, tmp_path
+):
+    before = contents(records)
+    arguments = make_tfrecords(sample, records, "--seed", "5", "--size", "32x32")
+    refused(capsys, arguments, "made with another size, seed")
+    assert contents(records) == before
+    (tmp_path / "theirs.tfrecord").write_bytes(b"precious")
+    refused(capsys, make_tfrecords(sample, tmp_path), "theirs.tfrecord")
+    assert (tmp_path / "theirs.tfrecord").read_bytes() == b"precious"
+
+
+def test_overwrite_replaces_other_records(sample, tmp_path):
+    make_tfrecords_module.convert(settings(sample, tmp_path, shards=3))
+    make_tfrecords_module.convert(settings(sample, tmp_path, overwrite=True))
+    assert len(list(tmp_path.glob("train-*"))) == 1
+    assert manifest.read(str(tmp_path)).examples("train") == 16
+
+
+def test_a_folder_that_cannot_be_written_is_refused(sample, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    arguments = make_tfrecords(sample, tmp_path / "file" / "out")
+    refused(capsys, arguments, "can be written")
+
+
+def test_records_in_folds_hold_each_image_once(sample, tmp_path):
+    make_tfrecords_module.convert(settings(sample, tmp_path, folds=3))
+    sides = [manifest.read(str(tmp_path), fold=fold) for fold in range(3)]
+    held = []
+    for side in sides:
+        assert side.examples("val") + side.examples("train") == 20
+        batches = pipeline.evaluation_batches(str(tmp_path), side, "val", 7)
+        of_fold = {name for batch in batches for name in batch["name"].numpy()}
+        batches = pipeline.evaluation_batches(str(tmp_path), side, "train", 7)
+        assert not of_fold & {n for batch in batches for n in batch["name"].numpy()}
+        held += of_fold
+    assert len(held) == len(set(held)) == 20
+    rows = (tmp_path / make_tfrecords_module.SPLIT).read_text().splitlines()
+    assert rows[0] == "image,split"
+    assert rows[1].startswith("0000000.jpg,fold")
+    assert len(rows) == 21
+
+
+@pytest.mark.parametrize("fold", [None, 3, -1])
+def test_a_fold_that_is_not_there_is_refused(fold, sample, tmp_path):
+    make_tfrecords_module.convert(settings(sample, tmp_path, folds=3))
+    with pytest.raises(InputError, match="--fold must be from 0 to 2"):
+        manifest.read(str(tmp_path), fold=fold)
+
+
+def test_records_without_folds_have_none(records):
+    with pytest.raises(InputError, match="no folds"):
+        manifest.read(str(records), fold=0)
+
+
+def test_the_split_is_written_for_others(sample, records):
+    rows = dict(
+        row.split(",")
+        for row in (records / make_tfrecords_module.SPLIT).read_text().split()[1:]
+    )
+    assert sorted(rows) == annotations.read(str(sample / "train.csv")).images
+    val = [image for image, split in rows.items() if split == "val"]
+    assert val == names(records, "val")
+
+
+def zipped(sample, path, folder="train_images"):
+    with zipfile.ZipFile(path, "w") as archive:
+        for image in (sample / "train_images").iterdir():
+            archive.write(image, f"{folder}/{image.name}")
+        archive.writestr("test_images/other.jpg", b"")
+    return path
+
+
+@pytest.mark.parametrize("inside", ["", "/train_images"])
+def test_images_in_a_zip_give_the_same_records(inside, sample, records, tmp_path):
+    archive = zipped(sample, tmp_path / "clouds.zip")
+    out = tmp_path / "out"
+    make_tfrecords_module.convert(settings(sample, out, images=f"{archive}{inside}"))
+    assert contents(out) == contents(records)
+
+
+def test_exact_decoding_is_the_notebooks(sample, tmp_path):
+    make_tfrecords_module.convert(
+        settings(sample, tmp_path, decode="exact", size=(30, 40))
+    )
+    read = manifest.read(str(tmp_path))
+    (batch,) = pipeline.evaluation_batches(str(tmp_path), read, "val", 4)
+    for name, image in zip(batch["name"].numpy(), batch["image"].numpy(), strict=True):
+        original = cv2.imread(str(sample / "train_images" / name.decode()))[..., ::-1]
+        # JPEG at quality 95 lies between.
+        assert np.abs(cv2.resize(original, (40, 30)) - image.astype(int)).mean() < 5
+
+
+def test_verifying_whole_records_succeeds(records, capsys):
+    assert main.main(["make_tfrecords", "--verify", str(records)]) == 0
+    shown = capsys.readouterr().out
+    assert "train 16, val 4; all were read, and are as they were written" in shown
+
+
+def test_what_was_made_before_is_told(sample, tmp_path, capsys):
+    flags = make_tfrecords(sample, tmp_path, "--size", "48x32", "--shards", "2")
+    assert main.main(flags) == 0
+    first = capsys.readouterr()
+    assert "Made before" not in first.out
+    assert "warning: --size should be height x width. Received: 48x32" in first.err
+    assert main.main(flags) == 0
+    left = "Made before: 3 of 3 shards, left as they are; --overwrite makes them again."
+    assert left in capsys.readouterr().out
+    made = manifest.read(str(tmp_path))
+    cut = (*made.shards[:2], made.shards[2]._replace(sha256=None, size=None))
+    manifest.save(str(tmp_path), made._replace(shards=cut))
+    assert main.main(flags) == 0
+    assert "Made before: 2 of 3 shards.\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spoiling", "fault"),
+    [
+        (lambda b: b[:9999] + bytes([b[9999] ^ 1]) + b[10000:], "damaged after record"),
+        (lambda b: b[:-100], "damaged after record 15"),
+        (lambda b: b + b, "has 32 of 16 records"),
+        (None, "is not there"),
+    ],
+)
+def test_verifying_names_the_shard_and_what_is_wrong(
+    spoiling, fault, records, tmp_path, capsys
+):
+    copy = Path(shutil.copytree(records, tmp_path / "copy"))
+    shard = copy / "train-00000-of-00001.tfrecord"
+    if spoiling:
+        shard.write_bytes(spoiling(shard.read_bytes()))
+    else:
+        shard.unlink()
+    capsys.readouterr()
+    assert main.main(["make_tfrecords", "--verify", str(copy)]) == 2
+    shown = capsys.readouterr()
+    assert f"{shard.name} " in shown.out
+    assert fault in shown.out
+    assert "1 fault in" in shown.err
+
+
+def test_a_grid_that_the_runs_speak_against_is_warned_of(
+    copy_of_sample, tmp_path, capsys
+):
+    flags = make_tfrecords(copy_of_sample, tmp_path / "right")
+    assert main.main(flags) == 0
+    assert "warning" not in capsys.readouterr().err
+    source = annotations.read(str(copy_of_sample / "train.csv"))
+    small = [
+        f"{name}_{label},{rle.encode(rle.decode(text, schema.GRID)[::2, ::2])}\n"
+        for name, texts in zip(source.images, source.texts, strict=True)
+        for label, text in zip(schema.LABELS, texts, strict=True)
+    ]
+    header = ",".join(annotations.COLUMNS) + "\n"
+    (copy_of_sample / "train.csv").write_text(header + "".join(small))
+    flags = make_tfrecords(copy_of_sample, tmp_path / "wrong")
+    assert main.main(flags) == 0
+    warned = "make_tfrecords: warning: --grid must be the one that the runs count on"
+    assert warned in capsys.readouterr().err
+    flags = make_tfrecords(copy_of_sample, tmp_path / "mended", "--grid", "700x1050")
+    assert main.main(flags) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_flags_must_name_what_to_convert_or_to_verify(capsys):
+    refused(capsys, ["make_tfrecords", "--csv", "x"], "must be given, or --verify")
+
+
+def test_a_second_run_into_the_same_folder_is_refused(sample, tmp_path, capsys):
+    with locks.sole_writer(str(tmp_path), "--out"):
+        refused(capsys, make_tfrecords(sample, tmp_path), "another run is writing")
+    assert not list(tmp_path.iterdir())
+    assert main.main(make_tfrecords(sample, tmp_path)) == 0
+
+
+def test_records_go_to_any_file_system_of_tensorflow(sample, records):
+    make_tfrecords_module.convert(settings(sample, "ram://records"))
+    read = manifest.read("ram://records")
+    assert read == manifest.read(str(records))
+    batches = [
+        len(images) for images, _ in pipeline.val_batches("ram://records", read, 3)
+    ]
+    assert batches == [3, 1]
+
+
+def test_a_full_disk_keeps_what_is_finished(sample, tmp_path, monkeypatch, capsys):
+    examples, made = make_tfrecords_module._examples, []
+
+    def examples_until_full(tasks):
+        made.extend(tasks)
+        if len(made) == 8:
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left")
+        return examples(tasks)
+
+    monkeypatch.setattr(startup, "_CHUNK", 1)
+    monkeypatch.setattr(make_tfrecords_module, "_examples", examples_until_full)
+    arguments = make_tfrecords(sample, tmp_path, "--shards", "3")
+    refused(capsys, arguments, "No space left")
+    monkeypatch.setattr(make_tfrecords_module, "_examples", examples)
+    assert (tmp_path / "train-00000-of-00003.tfrecord").exists()
+    assert main.main(arguments) == 0
+    assert main.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0
+
+
+def test_killed_at_five_random_moments_the_records_are_those_of_an_undisturbed_run(
+    sample, tmp_path
+):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    make_tfrecords_module.convert(settings(sample, whole, shards=8))
+    flags = make_tfrecords(sample, out, "--shards", "8")
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        before = contents(out) if out.exists() else {}
+        making = forked.Command(*flags)
+        while making.runs() and (
+            not out.exists() or set(before) >= {path.name for path in out.iterdir()}
+        ):
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.05))
+        making.kill()
+    assert main.main(flags) == 0
+    assert contents(out) == contents(whole)
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+
+from clouds import cli, startup
+
+
+def examples(tasks):
+    Path(sys.argv[1], "converting").touch()
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    convert = startup.load("clouds.data.make_tfrecords")
+    convert._IMAGES_A_WORKER, startup._CHUNK = 1, 1
+    convert._examples = examples
+    sys.exit(cli.main(sys.argv[2:]))
+Path(sys.argv[1], "born").touch()
+time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize(("moment", "times"), [("born", 1), ("converting", 2)])
+def test_interrupts_as_a_terminal_sends_them_end_a_making_that_then_goes_on(
+    moment, times, sample, tmp_path
+):
+    out = tmp_path / "out"
+    flags = make_tfrecords(sample, out, "--workers", "2")
+    (tmp_path / "making.py").write_text(INTERRUPTED)
+    making = subprocess.Popen(
+        [sys.executable, tmp_path / "making.py", tmp_path, *flags],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        while making.poll() is None and not (tmp_path / moment).exists():
+            time.sleep(0.01)
+        for _ in range(times):
+            os.killpg(making.pid, signal.SIGINT)
+            time.sleep(0.01)
+        _, shown = making.communicate(timeout=300)
+    finally:
+        making.kill()
+        making.stderr.close()
+        making.wait()
+    assert making.returncode == 130, shown
+    last = "make_tfrecords: interrupted. The same command goes on.\n"
+    assert shown in (last, ""), shown
+    assert main.main(flags[:-2]) == 0
+    assert main.main(["make_tfrecords", "--verify", str(out)]) == 0
+
+
+def test_verifying_records_whose_making_was_cut_off_says_so(records, tmp_path, capsys):
+    copy = Path(shutil.copytree(records, tmp_path / "copy"))
+    read = manifest.read(str(records))
+    cut_off = tuple(shard._replace(sha256=None, size=None) for shard in read.shards)
+    manifest.save(str(copy), read._replace(shards=cut_off))
+    message = "whose making was cut off. Run the same bin/make_tfrecords again"
+    refused(capsys, ["make_tfrecords", "--verify", str(copy)], message)
+
+
+def test_test_images_become_records_without_masks_in_the_order_of_the_csv(
+    sample, tmp_path
+):
+    csv = sample / "sample_submission.csv"
+    source = ["--csv", str(csv), "--images", str(sample / "test_images")]
+    assert main.main([*unlabelled(tmp_path), *source]) == 0
+    read = manifest.read(str(tmp_path), labelled=False)
+    batches = pipeline.test_batches(str(tmp_path), read, 2)
+    names = [name.decode() for b in batches for name in b["name"].numpy()]
+    assert names == annotations.read(str(csv)).images
+    assert [sorted(batch) for batch in batches] == [["image", "name"]] * 2
+    assert main.main(["make_tfrecords", "--verify", str(tmp_path)]) == 0
+
+
+def test_a_folder_alone_becomes_records_without_masks(sample, tmp_path, capsys):
+    source = ["--images", str(sample / "test_images")]
+    assert main.main([*unlabelled(tmp_path), *source]) == 0
+    assert "images: test 3" in capsys.readouterr().out
+    other = ["--images", str(sample / "train_images")]
+    assert main.main([*unlabelled(tmp_path), *other]) == 2
+    assert "made with another csv" in capsys.readouterr().err
+
+
+def test_training_refuses_records_without_masks(sample, tmp_path, capsys):
+    source = ["--images", str(sample / "test_images")]
+    assert main.main([*unlabelled(tmp_path), *source]) == 0
+    run = str(tmp_path / "run")
+    assert main.main(["train", "--records", str(tmp_path), "--run", run]) == 2
+    assert "Records must hold masks" in capsys.readouterr().err
+
+
+def unlabelled(out):
+    return ["make_tfrecords", "--unlabelled", "--out", str(out), "--size", "64x96"]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "train-00000-of-00004.tfrecord"])
+def test_a_folder_of_other_things_is_refused_unless_it_shall_be_overwritten(
+    sample, tmp_path, capsys, name
+):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / name).write_bytes(b"mine")
+    assert main.main(make_tfrecords(sample, tmp_path)) == 2
+    assert f"holds {name} and no manifest. Give another" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == b"mine"
+    assert main.main(make_tfrecords(sample, tmp_path, "--overwrite")) == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine"

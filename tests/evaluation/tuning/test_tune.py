@@ -1,0 +1,144 @@
+"""Tuning, of runs with small random networks, against the masks that are drawn."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from helpers import small
+
+from clouds import metrics, schema
+from clouds.config.rule import NOTHING, Rule
+from clouds.errors import InputError
+from clouds.evaluation import held_out
+from clouds.evaluation.tuning import tune
+from clouds.postprocess import apply
+from clouds.runs import run_folder
+
+ROWS = [*schema.LABELS, "mean"]
+pytestmark = pytest.mark.usefixtures("smooth_network")
+
+
+@pytest.fixture(scope="module")
+def trial(fold_runs, in_folds):
+    return held_out.of(fold_runs, str(in_folds))
+
+
+@pytest.fixture(scope="module")
+def tuned(trial, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuned")
+    return tune.tune(trial, out), out
+
+
+def drawn_dice(trial, rule):
+    """Dice of each image and label where masks are drawn one batch after another."""
+    scores = []
+    for batch in trial.batches(""):
+        _, masks = apply.draw(batch.probabilities, rule, batch.images, trial.truth_size)
+        scores.append(np.asarray(metrics.dice(batch.truth, masks)))
+    return np.concatenate(scores)
+
+
+def test_the_figures_are_those_of_the_masks_drawn_by_each_rule(tuned, trial):
+    found, out = tuned
+    rules = {"threshold": Rule(min_sizes=(0,) * 4), "default": Rule()}
+    for name, rule in {**rules, "tuned": found.rule}.items():
+        dice = drawn_dice(trial, rule).mean(axis=0)
+        np.testing.assert_allclose(found.dice[name][:4, 0], dice, atol=1e-5)
+        assert found.dice[name][4, 0] == pytest.approx(dice.mean(), abs=1e-5)
+    assert found.dice["tuned"][4, 0] > found.dice["default"][4, 0]
+    gain = found.dice["cross_fitted"][:, 0] - found.dice["default"][:, 0]
+    np.testing.assert_allclose(found.dice["gain"][:, 0], gain)
+
+
+def test_the_cross_fitted_figure_is_that_of_the_rules_of_the_other_folds(tuned, trial):
+    found, out = tuned
+    fields = json.loads((out / tune.FILE).read_text())
+    assert len(fields["folds"]) == 5
+    by_fold = [drawn_dice(trial, Rule(**rule)) for rule in fields["folds"]]
+    fold = np.array(fields["fold"])
+    assert np.bincount(fold).tolist() == [4] * 5
+    honest = np.array(by_fold)[fold, np.arange(20)]
+    expected = found.dice["cross_fitted"][:4, 0]
+    np.testing.assert_allclose(honest.mean(axis=0), expected, atol=1e-5)
+
+
+def test_every_run_is_given_the_rule(tuned, fold_runs, trial):
+    for folder in fold_runs:
+        assert run_folder.rule(folder) == tuned[0].rule
+        facts = run_folder.rule_facts(folder)
+        assert facts["tuned_on"] == trial.facts
+        assert facts["dice"]["cross_fitted"]["mean"]["value"] == pytest.approx(
+            tuned[0].dice["cross_fitted"][4, 0]
+        )
+
+
+def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(tuned, trial):
+    _, out = tuned
+    maps = json.loads((out / tune.FILE).read_text())["maps"]
+    shape = len(maps["thresholds"]), len(maps["min_sizes"])
+    assert shape[0] == 31
+    for threshold, size in ((15, 10), (5, 3)):
+        rule = Rule(
+            thresholds=(maps["thresholds"][threshold],) * 4,
+            min_sizes=(maps["min_sizes"][size],) * 4,
+        )
+        dice = drawn_dice(trial, rule).mean(axis=0)
+        for label, expected in zip(schema.LABELS, dice, strict=True):
+            grid = np.array(maps["dice"][label])
+            assert grid.shape == shape
+            assert grid[threshold, size] == pytest.approx(expected, abs=1e-5)
+    picture = cv2.imread(str(out / tune.PICTURE))
+    assert picture is not None
+    names = {path.name for path in out.iterdir()}
+    assert names == {tune.FILE, tune.PICTURE}
+
+
+def test_the_text_tells_both_figures_and_the_rule(tuned):
+    found, _ = tuned
+    for name in ("tuned", "cross_fitted"):
+        value, low, high = found.dice[name][4]
+        assert f"{value:.4f} [{low:.4f}, {high:.4f}]" in " ".join(found.text.split())
+    assert f"{found.rule.thresholds[1]:.3f}" in found.text
+    assert "5 folds" in found.text
+    areas = [line.split()[-1] for line in found.text.splitlines() if line]
+    for area in found.rule.min_sizes:
+        assert (f"{area:,}" if area != NOTHING else "drawn") in areas
+
+
+def test_scope_and_gap_are_those_asked_for(fold_runs, in_folds, tmp_path):
+    trial = held_out.of(fold_runs[:1], str(in_folds))
+    found = tune.tune(trial, tmp_path, scope="image", gap=False)
+    assert found.rule.scope == "image" and not found.rule.gap
+    dice = drawn_dice(trial, found.rule).mean(axis=0)
+    np.testing.assert_allclose(found.dice["tuned"][:4, 0], dice, atol=1e-5)
+
+
+def test_a_label_of_no_image_keeps_the_default_and_is_named(
+    fold_runs, in_folds, tmp_path, monkeypatch
+):
+    trial = held_out.of(fold_runs[:1], str(in_folds))
+    there = np.array([1, 1, 0, 1], np.uint8)
+    batches = [batch._replace(truth=batch.truth * there) for batch in trial.batches("")]
+    monkeypatch.setattr(held_out.Trial, "batches", lambda *_: iter(batches))
+    found = tune.tune(trial, tmp_path)
+    assert found.rule.thresholds[2] == 0.5 and found.rule.min_sizes[2] == 10000
+    assert "None of the images has Gravel, which keeps the default." in found.text
+
+
+def test_one_image_is_too_few(fold_runs, in_folds, tmp_path, monkeypatch):
+    trial = held_out.of(fold_runs[:1], str(in_folds))
+    monkeypatch.setattr(held_out.Trial, "images", 1)
+    with pytest.raises(InputError, match="2 images or more. Received: 1"):
+        tune.tune(trial, tmp_path)
+
+
+def test_better_weights_end_a_rule(fold_runs, in_folds, tmp_path):
+    folder = small.write_run(tmp_path / "run", in_folds, fold=0)
+    run_folder.save_rule(str(folder), Rule(), {})
+    assert run_folder.rule(str(folder)) == Rule()
+    run_folder.save_weights(small.build_smooth((64, 96)), folder)
+    assert (
+        run_folder.rule(str(folder)) is None
+        and run_folder.rule_facts(str(folder)) is None
+    )

@@ -1,0 +1,39 @@
+"""The commands as tests call them."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RULE = ["--threshold", "0.3", "--min-size", "500"]
+
+
+def make_tfrecords(sample: Path, out: Path, *flags: str) -> list[str]:
+    """The arguments that make small records of a sample."""
+    source = ["--csv", str(sample / "train.csv")]
+    source += ["--images", str(sample / "train_images")]
+    options = ["--out", str(out), "--size", "64x96", "--workers", "1", *flags]
+    return ["make_tfrecords", *source, *options]
+
+
+@contextlib.contextmanager
+def serving(model: Path, log: Path, *flags: str) -> Iterator[tuple]:
+    """Runs bin/serve: its URL and its process."""
+    command = [sys.executable, "-m", "clouds.cli.main", "serve", "--model", str(model)]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [*command, "--port", "0", *flags],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=ROOT,
+        )
+    with process:
+        try:
+            line = process.stdout.readline()
+            assert "http://" in line, log.read_text()
+            yield line.split()[-1].rstrip("/"), process
+        finally:
+            process.kill()

@@ -1,0 +1,62 @@
+"""The commands with a network so small that a step takes no time.
+
+python tests/helpers/small.py train --records DIR --run DIR
+"""
+
+import sys
+from pathlib import Path
+
+
+def build(size, classes=4, *, dtype=None):
+    """Takes the place of `unet.build`."""
+    import keras
+    from keras import layers
+
+    images = keras.Input((*size, 3), name="images")
+    x = layers.Conv2D(4, 3, padding="same", name="first", dtype=dtype)(images)
+    x = layers.BatchNormalization(name="bn", dtype=dtype)(x)
+    x = layers.Conv2D(classes, 3, padding="same", name="final_conv", dtype=dtype)(x)
+    logits = layers.Activation("linear", dtype="float32")(x)
+    return keras.Model(images, logits, name="unet_resnet34")
+
+
+def build_smooth(size, classes=4, *, dtype=None):
+    """The same for probabilities without specks, as trained networks give them."""
+    import keras
+    from keras import layers
+
+    images = keras.Input((*size, 3), name="images")
+    x = layers.AveragePooling2D(8, name="pool", dtype=dtype)(images)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(x)
+    x = layers.Conv2D(classes, 1, name="final_conv", dtype=dtype)(x)
+    x = layers.UpSampling2D(8, interpolation="bilinear", name="up", dtype=dtype)(x)
+    logits = layers.Activation("linear", dtype="float32")(x)
+    return keras.Model(images, logits, name="unet_resnet34")
+
+
+def write_run(folder: Path, records: Path, *, fold=None, seed=0, size=(64, 96)):
+    """A run's folder with random weights for `build_smooth`, as if it was trained."""
+    import keras
+
+    from clouds import config
+    from clouds.runs import run_folder
+
+    keras.utils.set_random_seed(seed)
+    settings = config.Training(
+        records=str(records), run=str(folder), fold=fold, size=size, precision="float32"
+    )
+    run_folder.create(settings, {"started": "now"})
+    network = build_smooth(size)
+    last = network.get_layer("final_conv")
+    last.kernel.assign(4 * last.kernel)
+    run_folder.save_weights(network, folder)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.path[:0] = map(str, Path(__file__).parents[1:3])
+    from clouds.cli import main
+    from clouds.runtime import startup
+
+    startup.load("clouds.models.unet").build = build
+    sys.exit(main.main())

@@ -1,0 +1,57 @@
+"""An export of `bin/export`'s signatures without a network: colours are its labels.
+
+python tests/helpers/tiny_export.py DIR writes DIR/1/.
+"""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from clouds.config.rule import Rule
+from clouds.export import signatures
+
+SIZE = 64, 96
+RULE = Rule(min_sizes=(100,) * 4, gap=False)
+
+
+class Network:
+    """Fish is what is red, Flower green, Gravel blue, and Sugar grey, by its mean."""
+
+    input_shape = (None, *SIZE, 3)
+    layers = ()
+
+    def __call__(self, images, training=False):
+        colours = tf.cast(images, tf.float32) / 255
+        grey = tf.reduce_mean(colours, -1, keepdims=True)
+        return tf.concat([colours, grey], -1)
+
+
+def write(folder: Path, version: int = 1) -> None:
+    """Writes it as a version of a model."""
+    built = signatures.build(Network(), RULE)
+    functions = {
+        name: tf.function(function, input_signature=[spec]).get_concrete_function()
+        for name, (function, spec) in built.items()
+    }
+    tf.saved_model.save(tf.Module(), str(folder / str(version)), signatures=functions)
+
+
+def picture(height=140, width=210) -> np.ndarray:
+    """uint8[H, W, 3] in RGB: a red disc and a green bar on dark blue."""
+    image = np.full((height, width, 3), (10, 20, 60), np.uint8)
+    cv2.circle(image, (width // 4, height // 2), height // 4, (230, 30, 20), -1)
+    cv2.rectangle(image, (width // 2, 10), (width - 10, height // 3), (20, 220, 40), -1)
+    return image
+
+
+def encoded(ending=".jpg", image=None) -> bytes:
+    """The picture, or another in RGB, as a file."""
+    image = picture() if image is None else image
+    return cv2.imencode(ending, image[..., ::-1])[1].tobytes()
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

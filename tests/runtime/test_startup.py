@@ -1,0 +1,122 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers.commands import ROOT
+
+
+def python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+
+
+def test_tensorflow_starts_without_a_word():
+    code = (
+        "from clouds import startup\n"
+        "print(startup.load('tensorflow').constant(7).numpy())"
+    )
+    ended = python(code)
+    assert ended.stdout == "7\n"
+    assert ended.stderr == ""
+
+
+def test_libraries_speak_from_the_level_that_is_asked_for():
+    code = (
+        "import logging\n"
+        "from clouds import startup\n"
+        "startup.log_from({level!r})\n"
+        "tensorflow = startup.load('tensorflow')\n"
+        "logging.getLogger('library').info('a word')\n"
+        "tensorflow.constant(7)\n"
+    )
+    shown = python(code.format(level="info")).stderr
+    assert "a word" in shown
+    assert "cpu_feature_guard" in shown
+    assert python(code.format(level="error")).stderr == ""
+
+
+@pytest.mark.parametrize("level", [None, "info", "warning"])
+def test_how_far_a_command_is_is_told_unless_only_warnings_are_asked_for(level):
+    code = (
+        "import logging\n"
+        "from clouds import startup\n"
+        f"startup.log_from({level!r})\n"
+        "logging.getLogger('clouds.runtime.progress').info('half')\n"
+        "logging.getLogger('library').info('a word')\n"
+        "logging.getLogger('library').warning('beware')\n"
+    )
+    shown = python(code).stderr
+    assert ("half" in shown, "a word" in shown, "beware" in shown) == (
+        level != "warning",
+        level == "info",
+        True,
+    )
+
+
+def test_what_was_held_back_is_shown_when_the_import_fails(tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "import os\nos.write(2, b'the reason')\nraise ImportError('broken')\n"
+    )
+    ended = python(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from clouds import startup\n"
+        "startup.load('broken')"
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("the reason")
+    assert "ImportError: broken" in ended.stderr
+
+
+def test_what_was_held_back_is_not_shown_when_the_import_is_interrupted(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import os\nos.write(2, b'a notice')\nraise KeyboardInterrupt\n"
+    )
+    ended = python(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from clouds import startup\n"
+        "startup.load('slow')"
+    )
+    assert "KeyboardInterrupt" in ended.stderr
+    assert "a notice" not in ended.stderr
+
+
+def test_a_pool_ends_with_its_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import concurrent.futures, multiprocessing, os, time\n"
+        "from clouds import startup\n"
+        "if __name__ == '__main__':\n"
+        "    pool = concurrent.futures.ProcessPoolExecutor(\n"
+        "        1, multiprocessing.get_context('spawn'), startup.start_worker)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    parent = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert parent.returncode == -9, parent.stderr
+    worker = json.loads(parent.stdout)
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        subprocess.run(["sleep", "0.1"], check=True)
+    pytest.fail(f"worker {worker} outlived its parent by 10 s")
+
+
+def test_a_process_that_trains_convolves_with_its_present_kernel():
+    code = (
+        "from clouds import startup\n"
+        "startup.freeze_kernels()\n"
+        "startup.thaw_kernels()\n"
+        "tf = startup.load('tensorflow')\n"
+        "images = tf.ones([1, 32, 32, 16])\n"
+        "kernel = tf.Variable(tf.ones([3, 3, 16, 16]))\n"
+        "convolve = tf.function(lambda: tf.nn.conv2d(images, kernel, 1, 'VALID'))\n"
+        "before = convolve()[0, 0, 0, 0]\n"
+        "kernel.assign(3 * kernel)\n"
+        "print(float(convolve()[0, 0, 0, 0] / before))\n"
+    )
+    assert python(code).stdout == "3.0\n"

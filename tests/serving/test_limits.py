@@ -1,0 +1,134 @@
+import asyncio
+import struct
+
+import numpy as np
+import pytest
+from helpers import tiny_export
+from starlette.requests import Request
+
+from clouds.serving import limits
+from clouds.serving.limits import Memory
+from clouds.serving.protocol import Refusal
+
+
+def read(chunks, most=10, memory=None, headers=()):
+    """Reads a body of chunks, and what memory then holds, within and after."""
+    memory = memory or Memory(1000)
+    waiting = list(chunks)
+
+    async def receive():
+        chunk = waiting.pop(0)
+        return {"type": "http.request", "body": chunk, "more_body": bool(waiting)}
+
+    async def whole():
+        scope = {"type": "http", "method": "POST", "headers": list(headers)}
+        async with limits.body(Request(scope, receive), most, memory) as body:
+            return body, memory.held
+
+    return *asyncio.run(whole()), memory.held
+
+
+def test_a_body_is_read_and_counted_as_long_as_it_is_used():
+    assert read([b"abc", b"", b"de"]) == (b"abcde", 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "headers"),
+    [
+        ([b"x" * 6] * 2, []),
+        ([], [(b"content-length", b"11")]),
+        ([b"x" * 11], [(b"content-length", b"5")]),
+    ],
+)
+def test_a_body_that_is_too_long_is_refused_before_it_is_read(chunks, headers):
+    memory = Memory(1000)
+    with pytest.raises(Refusal, match="10 bytes at most") as refusal:
+        read(chunks, headers=headers, memory=memory)
+    assert refusal.value.status == 413
+    assert memory.held == 0
+
+
+def test_all_bodies_share_a_memory():
+    memory = Memory(8)
+    memory.take(5)
+    with pytest.raises(Refusal, match="memory") as refusal:
+        read([b"abc", b"d"], memory=memory)
+    assert (refusal.value.status, refusal.value.retry_after) == (503, 1)
+    assert memory.held == 5
+    memory.give_back(5)
+    assert read([b"abcd"], memory=memory)[0] == b"abcd"
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp"])
+def test_an_image_of_few_pixels_is_let_in(ending):
+    contents = tiny_export.encoded(ending)
+    limits.check_image(contents, 140 * 210)
+    with pytest.raises(Refusal, match="Received: 210 x 140"):
+        limits.check_image(contents, 140 * 210 - 1)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp"])
+def test_what_curl_makes_of_a_file_without_data_binary_is_told(ending):
+    sent = tiny_export.encoded(ending).translate(None, b"\0\r\n")
+    with pytest.raises(Refusal, match="--data leaves out. Send.*--data-binary"):
+        limits.check_image(sent, 1_000_000)
+
+
+def bomb():
+    """A PNG of 100 kB that unpacks to 30,000 x 30,000 pixels."""
+    header = struct.pack(">II5B", 30_000, 30_000, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", len(header)) + b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + chunk + bytes(100_000)
+
+
+def huge_jpeg():
+    contents = bytearray(tiny_export.encoded(".jpg"))
+    frame = contents.index(b"\xff\xc0")
+    contents[frame + 5 : frame + 9] = b"\xff\x00\xff\x00"
+    return bytes(contents)
+
+
+def top_down_bmp():
+    contents = bytearray(tiny_export.encoded(".bmp"))
+    contents[22:26] = struct.pack("<i", -140)
+    return bytes(contents)
+
+
+@pytest.mark.parametrize("contents", [bomb(), huge_jpeg()])
+def test_a_bomb_is_refused_by_its_first_bytes(contents):
+    with pytest.raises(Refusal, match="from 1 to 1,000,000 pixels"):
+        limits.check_image(contents, 1_000_000)
+
+
+def test_a_bmp_from_the_top_down_has_a_size_too():
+    limits.check_image(top_down_bmp(), 140 * 210)
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (b"", "0 bytes that begin as none"),
+        (b"GIF89a" + bytes(100), "106 bytes that begin as none"),
+        (b"not an image", "begin as none"),
+        (b"\xff\xd8\xff\0", "end before"),
+        (b"\x89PNG\r\n\x1a\n", "end before"),
+        (b"BM\0", "end before"),
+        (b"BM" + bytes(40), "Received: 0 x 0"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "Received: 0 x 0"),
+        (tiny_export.encoded(".jpg")[:100], "end before"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_the_reason(contents, reason):
+    with pytest.raises(Refusal, match=reason) as refusal:
+        limits.check_image(contents, 1_000_000)
+    assert refusal.value.status == 400
+
+
+def test_noise_never_raises_anything_else():
+    noise = np.random.default_rng(0)
+    for start in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"):
+        for length in range(0, 200, 7):
+            try:
+                limits.check_image(start + noise.bytes(length), 10**6)
+            except Refusal as refusal:
+                assert refusal.status == 400

@@ -1,0 +1,135 @@
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import fuzz_images, tiny_export
+
+from clouds import schema
+from clouds.errors import InputError
+from clouds.postprocess import apply
+from clouds.serving.model_store import Model
+from clouds.serving.protocol import Refusal, Spec
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return Model(str(tiny_model), "clouds", warm=[1])
+
+
+def row(contents):
+    return {"image_bytes": np.array(contents, object)}
+
+
+def test_a_signature_answers_each_row_as_the_graph_does(model):
+    signature = model.version.signatures["serving_default"]
+    assert signature.inputs == {"image_bytes": Spec(np.dtype(object), (None,))}
+    assert signature.takes_files
+    dark = np.zeros((5, 5, 3), np.uint8)
+    answers = signature(
+        [row(tiny_export.encoded(".png", dark)), row(tiny_export.encoded())]
+    )
+    assert answers[0]["rle"].tolist() == [b""] * 4
+    assert answers[1]["label"].tolist() == [name.encode() for name in schema.LABELS]
+    image = tf.io.decode_jpeg(tiny_export.encoded(), dct_method="INTEGER_ACCURATE")
+    images = cv2.resize(image.numpy(), (96, 64), interpolation=cv2.INTER_AREA)[None]
+    found = tiny_export.Network()(images)
+    _, masks = apply.draw(found, tiny_export.RULE, images, (350, 525))
+    areas = masks.numpy().sum((0, 1, 2))
+    assert areas[:2].min() > 10_000
+    assert np.abs(answers[1]["area"] - areas).max() < 100
+
+
+def test_pixels_are_answered_too(model):
+    signature = model.version.signatures["images_uint8"]
+    assert not signature.takes_files
+    (answer,) = signature([{"images": tiny_export.picture()}])
+    assert answer["area"].shape == (4,)
+
+
+def test_what_the_graph_cannot_decode_is_refused_without_naming_its_nodes(model):
+    cut = tiny_export.encoded()[:700]
+    with pytest.raises(Refusal, match="Received: 700 bytes, which cannot") as refusal:
+        model.version.signatures["serving_default"]([row(cut)])
+    assert refusal.value.status == 400
+    assert "node" not in refusal.value.reason
+
+
+def test_damaged_files_of_every_kind_are_answered_or_refused(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(fuzz_images, "FOUND", tmp_path / "found")
+    signature = model.version.signatures["serving_default"]
+    outcomes, _, _ = fuzz_images.fuzz(signature, lambda number: number < 500, seed=0)
+    assert outcomes.total() == 500
+    assert len(outcomes) == 4 and outcomes["answered"] > 50
+    assert not (tmp_path / "found").exists()
+
+
+def test_status_and_metadata_are_those_of_tensorflow_serving(model):
+    told = {"error_code": "OK", "error_message": ""}
+    one = {"version": "1", "state": "AVAILABLE", "status": told}
+    assert model.status() == model.status(1) == {"model_version_status": [one]}
+    inputs = model.version.metadata["serving_default"]["inputs"]
+    assert inputs["image_bytes"]["dtype"] == "DT_STRING"
+    assert inputs["image_bytes"]["tensor_shape"]["dim"] == [{"size": "-1", "name": ""}]
+    assert set(model.version.metadata) == set(model.version.signatures)
+    for ask in (model.status, model.served):
+        with pytest.raises(Refusal, match="the one that is served, 1") as refusal:
+            ask(2)
+        assert refusal.value.status == 404
+
+
+def test_a_newer_version_takes_over_and_a_broken_one_does_not(tiny_model, tmp_path):
+    shutil.copytree(tiny_model / "1", tmp_path / "9")
+    model = Model(str(tmp_path), "clouds")
+    assert not model.refresh()
+    assert model.version.number == 9
+    shutil.copytree(tiny_model / "1", tmp_path / "10")
+    rule = tmp_path / "10" / "assets.extra" / "postprocess.json"
+    rule.parent.mkdir()
+    rule.write_text(json.dumps({"thresholds": [0.1, 0.2, 0.3, 0.4]}))
+    assert model.refresh()
+    assert model.version.number == 10
+    assert model.version.rule.thresholds == (0.1, 0.2, 0.3, 0.4)
+    (tmp_path / "11").mkdir()
+    (tmp_path / "11" / "saved_model.pb").write_bytes(b"torn")
+    (tmp_path / "part-12").mkdir()
+    assert not model.refresh()
+    assert not model.refresh()
+    assert model.served(None).number == 10
+    states = model.status()["model_version_status"]
+    assert [(each["version"], each["state"]) for each in states] == [
+        ("11", "END"),
+        ("10", "AVAILABLE"),
+    ]
+    assert str(tmp_path) not in json.dumps(states)
+
+
+def test_a_version_in_place_of_its_model_is_refused(tiny_model):
+    with pytest.raises(InputError, match=f"Give '{tiny_model}'"):
+        Model(str(tiny_model / "1"), "clouds")
+
+
+def test_a_folder_without_versions_or_with_a_broken_one_is_refused(tmp_path):
+    with pytest.raises(InputError, match="folder of versions.*which holds none"):
+        Model(str(tmp_path), "clouds")
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"torn")
+    with pytest.raises(InputError, match="SavedModel.*Export it again"):
+        Model(str(tmp_path), "clouds")
+
+
+def test_another_kind_of_model_is_refused(tmp_path):
+    class Other(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def double(self, x):
+            return {"y": 2 * x}
+
+    other = Other()
+    signatures = {"serving_default": other.double.get_concrete_function()}
+    tf.saved_model.save(other, str(tmp_path / "1"), signatures=signatures)
+    with pytest.raises(InputError, match="image_bytes to rle"):
+        Model(str(tmp_path), "clouds")

@@ -1,0 +1,254 @@
+import base64
+import hashlib
+import json
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+from helpers import tiny_export
+from selenium.webdriver import ActionChains, Keys
+
+from clouds import rle, schema
+from clouds.serving import web_page
+
+
+class Elements(HTMLParser):
+    """The elements of a page, by their attributes."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.found = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+HTML, HEADERS = web_page.build()
+ELEMENTS = Elements(HTML).found
+
+
+def test_the_page_loads_nothing_from_elsewhere():
+    for tag, attributes in ELEMENTS:
+        assert tag not in ("iframe", "object", "embed", "base"), tag
+        for name in ("src", "href", "srcset", "action"):
+            assert attributes.get(name, "data:").startswith("data:"), attributes
+    assert not re.search(r"https?://|@import|url\(", HTML)
+
+
+def test_its_policy_lets_its_own_script_run_and_nothing_else():
+    policy = HEADERS["content-security-policy"]
+    for tag in ("script", "style"):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", HTML, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_labels_and_colours_are_the_schemas():
+    (facts,) = re.findall(r'id="facts">(.*?)</script>', HTML)
+    facts = json.loads(facts)
+    assert tuple(facts["labels"]) == schema.LABELS
+    assert tuple(facts["colours"]) == schema.COLOURS
+
+
+def test_every_input_has_a_name_for_screen_readers():
+    labelled = {attributes.get("for") for _, attributes in ELEMENTS}
+    template = False
+    for tag, attributes in ELEMENTS:
+        template |= tag == "template"
+        if tag == "input" and not template and attributes["type"] != "file":
+            assert attributes["id"] in labelled
+    assert ("html", {"lang": "en"}) in ELEMENTS
+
+
+def until(holds, seconds=15):
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def opened(browser, server, tmp_path):
+    """The page in a browser, where an image was chosen, and what is saved of it."""
+    browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior",
+        {"behavior": "allow", "downloadPath": str(tmp_path)},
+    )
+    browser.get_log("browser")
+    browser.get(server)
+    choose(browser, tmp_path / "my, shot.jpg", tiny_export.encoded())
+    until(lambda: "found" in status(browser))
+    yield browser, tmp_path
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def choose(browser, path, contents):
+    path.write_bytes(contents)
+    browser.find_element("id", "file").send_keys(str(path))
+
+
+def status(browser):
+    return browser.find_element("id", "status").text
+
+
+def numbers(browser, part="numbers"):
+    return [each.text for each in browser.find_elements("class name", part)]
+
+
+def move(browser, slider, value):
+    browser.execute_script(
+        "const slider = document.getElementById(arguments[0]);"
+        "slider.value = arguments[1]; slider.dispatchEvent(new Event('input'));",
+        slider,
+        value,
+    )
+
+
+def saved(path):
+    until(path.exists)
+    return path.read_text()
+
+
+def test_an_image_is_shown_with_its_masks_and_their_numbers(opened):
+    browser, _ = opened
+    assert status(browser) == "my, shot.jpg: Fish, Flower found."
+    fish, flower, gravel, sugar = numbers(browser)
+    assert fish.startswith("13.") and fish.endswith(" px · 1 piece")
+    assert gravel == sugar == "none"
+    assert numbers(browser, "sure")[::2] == ["91 % sure", "24 % sure"]
+    tags = [each.text for each in browser.find_elements("class name", "tag")]
+    assert tags == ["Fish", "Flower"]
+    masks = browser.find_element("id", "masks")
+    assert masks.get_attribute("aria-label").startswith("Masks: Fish on 1")
+    assert browser.get_log("browser") == []
+
+
+def test_sliders_draw_anew_and_go_back(opened):
+    browser, _ = opened
+    before = numbers(browser)
+    colour = "return document.getElementById('masks').getContext('2d')"
+    colour += ".getImageData(131, 175, 1, 1).data[3]"
+    pale = browser.execute_script(colour)
+    move(browser, "opacity", 90)
+    assert browser.execute_script(colour) > pale
+    move(browser, "threshold-0", 0.01)
+    assert numbers(browser)[0].startswith("100.0 % of the image")
+    assert numbers(browser)[1:] == before[1:]
+    move(browser, "threshold-0", 1)
+    assert numbers(browser)[0] == "none"
+    browser.find_element("id", "reset").click()
+    assert numbers(browser) == before
+
+
+def test_what_is_shown_is_what_is_downloaded(opened):
+    browser, folder = opened
+    browser.find_element("id", "csv").click()
+    lines = saved(folder / "my, shot_masks.csv").splitlines()
+    assert lines[0] == "Image_Label,EncodedPixels"
+    name, _, text = lines[1].rpartition(",")
+    assert name == '"my, shot.jpg_Fish"'
+    area = rle.decode(text, schema.SUBMISSION_SIZE).sum()
+    assert f"{area:,} px" in numbers(browser)[0]
+    move(browser, "threshold-1", 0.01)
+    browser.find_element("id", "geojson").click()
+    fish, flower = json.loads(saved(folder / "my, shot_masks.geojson"))["features"]
+    assert fish["properties"]["area_px"] == area
+    assert flower["properties"]["area_px"] == 350 * 525
+    assert fish["properties"]["image"] == "my, shot.jpg"
+
+
+def test_the_sliders_masks_are_those_of_the_model_at_its_threshold(opened):
+    browser, _ = opened
+    own = browser.execute_script("return found.drawn[0].area")
+    move(browser, "threshold-0", 0.5)
+    drawn = browser.execute_script("return found.drawn[0].area")
+    # Probabilities come in steps of 1/255.
+    assert abs(drawn - own) < 0.02 * own
+
+
+def test_what_is_no_image_is_told_and_the_next_one_is_shown(opened):
+    browser, folder = opened
+    choose(browser, folder / "notes.png", b"no image")
+    until(lambda: "begin as none" in status(browser))
+    assert status(browser).endswith("still the masks of my, shot.jpg.")
+    assert "wrong" in browser.find_element("id", "status").get_attribute("class")
+    choose(browser, folder / "next.png", tiny_export.encoded(".png"))
+    until(lambda: status(browser) == "next.png: Fish, Flower found.")
+
+
+def test_a_file_that_is_gone_is_told_so(opened):
+    browser, folder = opened
+    browser.execute_script(
+        "document.getElementById('file').addEventListener("
+        "'input', (event) => { window.kept = event.target.files[0]; });"
+    )
+    choose(browser, folder / "gone.jpg", tiny_export.encoded())
+    until(lambda: status(browser).startswith("gone.jpg: Fish"))
+    (folder / "gone.jpg").unlink()
+    browser.execute_script("take(kept)")
+    until(lambda: "cannot be read" in status(browser))
+
+
+def test_an_image_whose_answer_comes_late_does_not_replace_the_next_one(opened):
+    browser, folder = opened
+    browser.execute_script(
+        "const own = unpacked;"
+        "unpacked = async (text) => {"
+        "  unpacked = own;"
+        "  await new Promise((go) => { window.go = go; });"
+        "  return own(text);"
+        "};"
+    )
+    choose(browser, folder / "first.jpg", tiny_export.encoded())
+    until(lambda: browser.execute_script("return window.go !== undefined"))
+    choose(browser, folder / "second.jpg", tiny_export.encoded())
+    until(lambda: status(browser).startswith("second.jpg: Fish"))
+    browser.execute_async_script("go(); setTimeout(arguments[0], 500);")
+    assert status(browser).startswith("second.jpg: Fish")
+    assert browser.execute_script("return found.name") == "second.jpg"
+
+
+def drop(browser, count, text=""):
+    browser.execute_script(
+        "const dropped = new DataTransfer();"
+        "for (let k = 0; k < arguments[0]; k++)"
+        "  dropped.items.add(new File(['x'], `${k}.jpg`, { type: 'image/jpeg' }));"
+        "if (arguments[1]) dropped.setData('text/plain', arguments[1]);"
+        "document.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped }));",
+        count,
+        text,
+    )
+    return status(browser)
+
+
+def test_what_is_dropped_and_is_not_one_file_is_told_so(opened):
+    browser, _ = opened
+    assert drop(browser, 2).startswith("One image file at a time. Received: 2.")
+    assert drop(browser, 0, "words").startswith("One image file at a time. Received: 0")
+    drop(browser, 1)
+    until(lambda: status(browser).startswith("0.jpg: Image must be"))
+
+
+def test_what_only_the_browser_unpacks_is_asked_about_too(opened):
+    browser, folder = opened
+    choose(browser, folder / "shot.webp", tiny_export.encoded(".webp"))
+    until(lambda: status(browser) == "shot.webp: Fish, Flower found.")
+
+
+def test_it_fits_a_phone_and_is_used_by_keyboard(opened):
+    browser, _ = opened
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    browser.execute_script("document.activeElement.blur()")
+    reached = set()
+    for _ in range(20):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        reached.add(browser.switch_to.active_element.get_attribute("id"))
+    wanted = {"file", "opacity", "threshold-0", "threshold-3", "csv", "geojson"}
+    assert wanted <= reached

@@ -1,0 +1,138 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from helpers import small
+
+from clouds import config, losses, metrics
+from clouds.cli import main
+from clouds.data import manifest, pipeline, preprocessing
+from clouds.errors import InputError
+from clouds.models import unet
+from clouds.runs import checkpoints, run_folder
+from clouds.training import augment, optimizers, train
+
+OPTIONS = {"records": "records", "run": "run", "learning_rate": 0.01}
+
+
+def moved(optimizer, gradients, names=("kernel",)):
+    """The variables, of ones, after each of the gradients."""
+    variables = [keras.Variable(np.ones(3, np.float32), name=name) for name in names]
+    optimizer.build(variables)
+    after = []
+    for gradient in gradients:
+        gradient = np.full(3, gradient, np.float32)
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)] * len(names))
+        after.append([variable.numpy().copy() for variable in variables])
+    return after
+
+
+def build(steps=10, **options):
+    return optimizers.build(config.Training(**OPTIONS, **options), steps)
+
+
+def test_weight_decay_is_that_of_adamw_but_for_biases_and_normalization():
+    ((kernel, beta),) = moved(build(weight_decay=0.1), [2.0], ("kernel", "beta"))
+    adamw = keras.optimizers.AdamW(0.01, weight_decay=0.1)
+    np.testing.assert_allclose(kernel, moved(adamw, [2.0])[0][0], rtol=1e-6)
+    adam = keras.optimizers.Adam(0.01)
+    np.testing.assert_allclose(beta, moved(adam, [2.0])[0][0], rtol=1e-6)
+    assert kernel[0] < beta[0]
+
+
+def test_gradients_are_clipped_to_their_common_norm():
+    optimizer = build(clip_norm=0.5)
+    moved(optimizer, [100.0], ("a", "b"))
+    momenta = np.concatenate([m.numpy() for m in optimizer._momentums])
+    assert np.linalg.norm(momenta) == pytest.approx(0.1 * 0.5, rel=1e-5)
+
+
+def test_accumulated_gradients_make_one_update_of_their_mean():
+    first, second = moved(build(accumulate=2), [1.0, 5.0])
+    assert (first[0] == 1).all()
+    np.testing.assert_allclose(second[0], moved(build(), [3.0])[0][0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_cosine_rises_in_the_warm_up_and_ends_at_the_minimum(accumulate):
+    schedule = {"schedule": "cosine", "warmup_epochs": 2, "min_learning_rate": 1e-4}
+    optimizer = build(epochs=10, accumulate=accumulate, **schedule)
+    variable = keras.Variable(np.ones(3, np.float32))
+    optimizer.build([variable])
+    rates = [float(optimizer.learning_rate)]
+    for _ in range(10 * 10):
+        optimizer.apply([keras.ops.ones(3)])
+        rates.append(float(optimizer.learning_rate))
+    halfway = (0.01 + 1e-4) / 2
+    wanted = [0, 0.005, 0.01, halfway, 1e-4]
+    np.testing.assert_allclose(np.take(rates, [0, 10, 20, 60, 100]), wanted, atol=1e-7)
+
+
+def test_a_warm_up_without_the_cosine_is_refused():
+    with pytest.raises(InputError, match="--warmup-epochs must go with"):
+        build(warmup_epochs=1)
+
+
+def small_trainer(settings):
+    network = small.build((16, 16))
+    trainer = train.Trainer(
+        network, augment.build(grid_distortion=0, elastic=0), "unit"
+    )
+    trainer.compile(
+        optimizers.build(settings, 1), losses.bce_dice, metrics=metrics.of_logits()
+    )
+    trainer.optimizer.build(trainer.trainable_variables)
+    return trainer
+
+
+def test_the_encoder_stays_as_it_is_while_it_is_frozen():
+    settings = config.Training(**OPTIONS, epochs=5, freeze_epochs=2)
+    trainer = small_trainer(settings)
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (2, 16, 16, 3), np.uint8)
+    masks = generator.integers(0, 2, (2, 16, 16, 4), np.uint8)
+
+    def changed(epoch):
+        until = train._freeze(trainer, settings, epoch)
+        before = {v.path: v.numpy().copy() for v in trainer.network.variables}
+        trainer.train_on_batch((images, masks), masks)
+        after = {v.path: v.numpy() for v in trainer.network.variables}
+        return until, {path for path in after if (after[path] != before[path]).any()}
+
+    head = {"final_conv/kernel", "final_conv/bias"}
+    assert changed(1) == (2, head)
+    until, paths = changed(2)
+    assert until == 5
+    assert paths > head | {"first/kernel", "bn/moving_mean"}
+
+
+def test_freezing_on_jax_is_refused(records, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    settings = config.Training(records=str(records), run="run", freeze_epochs=1)
+    with pytest.raises(InputError, match="--freeze-epochs must be 0 on JAX"):
+        train._resolve(settings, manifest.read(str(records)))
+
+
+@pytest.mark.parametrize("more", [[], ["--epochs", "2", "--freeze-epochs", "1"]])
+def test_the_moving_average_of_the_weights_is_validated_and_kept(
+    records, tmp_path, monkeypatch, more
+):
+    monkeypatch.setattr(unet, "build", small.build)
+    of_run = ["--records", str(records), "--run", str(tmp_path)]
+    flags = ["--epochs", "1", "--batch-size", "4", "--precision", "float32"]
+    flags += ["--learning-rate", "0.1", "--ema-momentum", "0.9"]
+    assert main.main(["train", *of_run, *flags, *more]) == 0
+    folder = str(records)
+    ((images, masks),) = pipeline.val_batches(folder, manifest.read(folder), 4)
+    facts = json.loads((tmp_path / run_folder.FACTS).read_text())
+    kept = run_folder.load(str(tmp_path))
+    logits = kept.get_layer("unet_resnet34")(
+        preprocessing.prepare(images), training=False
+    )
+    loss = float(losses.bce_dice(masks, logits))
+    assert loss == pytest.approx(facts["best"]["val_loss"], rel=1e-4)
+    _, arrays = checkpoints.load(tmp_path)
+    last = next(array for array in arrays if array.shape == (3, 3, 3, 4))
+    kernel = kept.get_layer("unet_resnet34").get_layer("first").kernel
+    assert np.abs(kernel - last).max() > 0.01

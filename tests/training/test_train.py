@@ -1,0 +1,423 @@
+import json
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from helpers import forked, small
+
+from clouds import config, losses, metrics
+from clouds.cli import main
+from clouds.config.rule import Rule
+from clouds.data import manifest, pipeline, preprocessing
+from clouds.models import unet
+from clouds.runs import checkpoints
+from clouds.runs import run_folder as module
+from clouds.runtime import files, locks
+from clouds.training import augment, callbacks, train
+
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, (2, 32, 64, 3), np.uint8)
+masks = (rng.random((2, 32, 64, 4)) < 0.5).astype(np.uint8)
+
+
+def trainer(precision="float32", **geometry):
+    model = train.Trainer(
+        small.build((32, 64), dtype=precision),
+        augment.build(seed=0, **geometry),
+        "unit",
+        dtype=precision,
+    )
+    model.compile(
+        "adam",
+        loss=losses.bce_dice,
+        metrics=metrics.of_logits(),
+        jit_compile=False,
+    )
+    return model
+
+
+def test_a_run_holds_what_is_promised(run, records):
+    promised = {"config.json", "run.json", "best.weights.h5", "history.csv"}
+    promised |= {"history.png", "summary.txt", "validation.png", "tensorboard"}
+    assert promised <= {path.name for path in run.iterdir()}
+    history = pd.read_csv(run / "history.csv")
+    assert history["epoch"].tolist() == [0, 1]
+    columns = {"loss", "dice_coef", "mean_dice", "learning_rate"}
+    columns |= {"val_loss", "val_dice_coef", "val_mean_dice"}
+    assert columns <= set(history.columns)
+    assert cv2.imread(str(run / "history.png")) is not None
+    assert "24,456,589" in (run / "summary.txt").read_text()
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["epochs"] == 2
+    assert facts["seed"] == facts["config"]["seed"] == 0
+    assert facts["precision"] == "float32"
+    checksum = manifest.checksum(str(records / manifest.FILE))
+    assert facts["records"]["sha256"] == checksum
+    assert facts["devices"]
+    assert facts["seconds"] > 0
+    assert facts["versions"]["keras"] == keras.__version__
+    assert facts["best"]["val_loss"] == pytest.approx(history["val_loss"].min())
+
+
+def test_the_best_weights_are_those_of_the_best_epoch(run, records):
+    facts = json.loads((run / "run.json").read_text())
+    network = module.load(str(run))
+    read = manifest.read(str(records))
+    values = [
+        float(metrics.dice_coef(masks, network.predict_on_batch(images)))
+        for images, masks in pipeline.val_batches(str(records), read, 4)
+    ]
+    assert np.mean(values) == pytest.approx(facts["best"]["val_dice_coef"], abs=1e-4)
+
+
+def test_the_loss_of_a_step_is_the_loss_of_the_logits():
+    model = trainer()
+    logits = model.network(preprocessing.prepare(images), training=False)
+    expected = float(losses.bce_dice(masks, logits))
+    found = model.evaluate((images, masks), masks, verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(expected, rel=1e-4)
+    drawn = metrics.mean_dice(masks, np.array(logits) > 0)
+    assert found["mean_dice"] == pytest.approx(float(drawn), rel=1e-4)
+
+
+def test_the_loss_compares_with_the_masks_that_moved_with_the_images():
+    model = trainer(horizontal_flip=1, vertical_flip=0, grid_distortion=0, elastic=0)
+    _, moved = model((images, masks), training=True)
+    assert (np.array(moved) == masks[:, :, ::-1]).all()
+    logits = model.network(preprocessing.prepare(images[:, :, ::-1]), training=True)
+    expected = float(losses.bce_dice(masks[:, :, ::-1], logits))
+    found = model.train_on_batch((images, masks), masks, return_dict=True)
+    assert found["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_a_step_in_mixed_precision_changes_the_weights(precision):
+    model = trainer(precision)
+    before = model.network.get_layer("final_conv").kernel.numpy()
+    losses_of_steps = [
+        model.train_on_batch((images, masks), masks, return_dict=True)["loss"]
+        for _ in range(3)
+    ]
+    assert np.isfinite(losses_of_steps).all()
+    assert (model.network.get_layer("final_conv").kernel.numpy() != before).any()
+    scales = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scales == (precision == "mixed_float16")
+
+
+def refused(capsys, message, *flags):
+    capsys.readouterr()
+    assert main.main(["train", *map(str, flags)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_does_not_fit_the_records_is_refused(records, run, tmp_path, capsys):
+    source = ("--records", records)
+    message = "--batch-size 4 there, 8 here"
+    refused(capsys, message, *source, "--run", run, "--batch-size", 8)
+    fresh = ("--run", tmp_path / "fresh")
+    refused(capsys, "must not exceed the records'", *source, *fresh, "--size", "128x96")
+    refused(capsys, "must not exceed the training images", *source, *fresh)
+    refused(capsys, "has none", "--records", tmp_path, *fresh)
+    assert not (tmp_path / "fresh").exists()
+
+
+@pytest.mark.parametrize(("size", "warned"), [("64x32", True), ("32x32", False)])
+def test_a_size_given_as_width_and_height_is_warned_of(
+    size, warned, records, tmp_path, capsys
+):
+    flags = ("--records", records, "--run", tmp_path / "fresh", "--size", size)
+    assert main.main(["train", *map(str, flags)]) == 2
+    shown = capsys.readouterr().err
+    assert "must not exceed the training images" in shown
+    warning = f"train: warning: --size should be height x width. Received: {size}"
+    assert (warning in shown) == warned
+
+
+def test_the_momentum_reaches_every_batch_normalisation():
+    settings = config.Training(
+        records="r",
+        run="x",
+        size=(32, 64),
+        precision="float32",
+        batch_norm_momentum=0.5,
+    )
+    layers = train.build(settings).network.layers
+    normal = [layer for layer in layers if hasattr(layer, "moving_mean")]
+    assert {layer.momentum for layer in normal} == {0.5}
+    assert len(normal) > 40
+
+
+def test_a_damaged_shard_ends_training_with_its_name(records, tmp_path, capsys):
+    copy = Path(shutil.copytree(records, tmp_path / "copy"))
+    (shard,) = copy.glob("train-*")
+    contents = bytearray(shard.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    shard.write_bytes(contents)
+    flags = ("--run", tmp_path / "run", "--batch-size", 4, "--cache", "memory")
+    message = "train-00000-of-00001.tfrecord is damaged"
+    refused(capsys, message, "--records", copy, *flags)
+
+
+def test_a_layer_of_keras_is_added_by_its_name(records, tmp_path, capsys):
+    options = {"records": "r", "run": "x", "size": (32, 64), "precision": "float32"}
+    added = '[{"name": "RandomBrightness", "factor": [0.5, 0.5]}]'
+    settings = config.Training(**options, augmentation=added)
+    moved, _ = train.build(settings).augmentation((images // 2, masks), training=True)
+    assert np.array(moved).mean() > images.mean() / 2 + 30
+    flags = ("--run", tmp_path / "run", "--batch-size", 4)
+    flags += ("--augmentation", '[{"name": "MixUp"}]')
+    refused(capsys, "'MixUp'", "--records", records, *flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("preprocess", "factor"), [("unit", 1 / 255), ("raw", 1)])
+def test_pixels_are_prepared_as_the_settings_say(preprocess, factor):
+    options = {"records": "r", "run": "x", "size": (32, 64), "precision": "float32"}
+    model = train.build(config.Training(**options, preprocess=preprocess))
+    logits, _ = model((images, masks), training=False)
+    expected = model.network(images.astype("float32") * factor, training=False)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+STEERED = ("--epochs", 4, "--batch-size", 2, "--precision", "float32")
+STEERED += ("--deterministic", "--checkpoint-every", 3)
+
+
+def start(*flags):
+    return forked.Command("train", *flags, build=small.build)
+
+
+def arrays(folder):
+    progress, values = checkpoints.load(folder)
+    for row in progress.history:
+        del row["images_per_second"]
+    return values, progress.history
+
+
+def test_a_run_killed_three_times_ends_as_one_that_was_not(records, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    undisturbed = start("--records", records, "--run", whole, *STEERED)
+    moments = [random.uniform(0, 1.5) for _ in range(3)]
+    for moment in moments:
+        before = checkpoints.files(killed)
+        training = start("--records", records, "--run", killed, *STEERED)
+        training.wait_for(lambda before=before: checkpoints.files(killed) != before)
+        time.sleep(moment)
+        training.kill()
+    assert "Goes on after" in start("--run", killed).ended(0)
+    undisturbed.ended(0)
+    (values, history), (expected, of_whole) = arrays(killed), arrays(whole)
+    assert history == of_whole, moments
+    assert len(history) == 4
+    assert all(map(np.array_equal, values, expected)), moments
+    best, best_of_whole = small.build((64, 96)), small.build((64, 96))
+    best.load_weights(killed / "best.weights.h5")
+    best_of_whole.load_weights(whole / "best.weights.h5")
+    pairs = zip(best.get_weights(), best_of_whole.get_weights(), strict=True)
+    assert all(np.array_equal(*pair) for pair in pairs), moments
+
+
+def test_an_interrupt_saves_and_says_how_to_go_on(records, tmp_path):
+    training = start("--records", records, "--run", tmp_path, *STEERED, "--epochs", 999)
+    training.wait_for(lambda: checkpoints.files(tmp_path))
+    training.interrupt()
+    shown = training.ended(130)
+    assert f"To go on: bin/train --run {tmp_path}\ntrain: interrupted\n" in shown
+    progress, _ = checkpoints.load(tmp_path)
+    assert f"Stopped after {progress.epoch} epoch" in shown
+
+
+@pytest.fixture
+def small_run(records, tmp_path, monkeypatch):
+    """Trains a small network in a folder."""
+    monkeypatch.setattr(unet, "build", small.build)
+
+    def trained(*flags, code=0):
+        source = ("--records", records, "--run", tmp_path / "run", "--batch-size", 4)
+        flags = (*source, "--precision", "float32", *flags)
+        assert main.main(["train", *map(str, flags)]) == code
+        return tmp_path / "run"
+
+    return trained
+
+
+def test_a_full_disk_stops_a_training_that_goes_on_when_there_is_room(
+    small_run, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(files, "_free", lambda path: 0)
+    small_run("--epochs", 2, code=2)
+    shown = capsys.readouterr().err
+    assert shown.startswith("train: error: Weights and checkpoints must fit onto the")
+    assert not (tmp_path / "run" / module.WEIGHTS).exists()
+
+    def free(path):
+        return 0 if checkpoints.files(tmp_path / "run") else 10**9
+
+    monkeypatch.setattr(files, "_free", free)
+    folder = small_run("--epochs", 2, code=2)
+    assert "must fit onto the disk" in capsys.readouterr().err
+    progress, _ = checkpoints.load(folder)
+    assert (progress.epoch, progress.step) == (1, 0)
+    monkeypatch.undo()
+    monkeypatch.setattr(unet, "build", small.build)
+    small_run("--epochs", 2)
+    assert "Goes on after 1 epoch." in capsys.readouterr().out
+
+
+def test_a_finished_run_is_left_alone_and_can_be_extended(
+    small_run, capsys, monkeypatch
+):
+    # Of a shell that serves; trained so, kernels would be those of the first step.
+    monkeypatch.setenv("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
+    folder = small_run("--epochs", 1)
+    assert "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS" not in os.environ
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    capsys.readouterr()
+    small_run()
+    assert "Finished before, after 1 epoch." in capsys.readouterr().out
+    after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert {path for path in before if before[path] != after[path]} <= {
+        folder / "run.json"
+    }
+    small_run("--epochs", 2)
+    history = pd.read_csv(folder / "history.csv")
+    assert history["epoch"].tolist() == [0, 1]
+    assert json.loads((folder / "run.json").read_text())["config"]["epochs"] == 2
+
+
+def test_a_run_that_stopped_early_is_finished(small_run, capsys):
+    flags = ("--learning-rate", 1e-9, "--min-learning-rate", 0, "--stop-patience", 1)
+    flags += ("--batch-norm-momentum", 0.5)
+    folder = small_run(*flags, "--epochs", 30)
+    progress, _ = checkpoints.load(folder)
+    assert progress.stopped
+    assert progress.epoch < 30
+    capsys.readouterr()
+    small_run(*flags, "--epochs", 40)
+    shown = capsys.readouterr().out
+    assert f"after {progress.epoch} epochs, early, for want of" in shown
+
+
+def test_a_loss_that_is_not_finite_ends_with_step_names_and_checkpoint(
+    small_run, records, capsys
+):
+    small_run("--learning-rate", 1e30, "--checkpoint-every", 1, code=2)
+    shown = capsys.readouterr().err
+    read = manifest.read(str(records))
+    for step in range(4):
+        names = pipeline.train_names(str(records), read, 4, step)
+        if f"after step {step + 1} of epoch 1, on {', '.join(names)}." in shown:
+            break
+    else:
+        pytest.fail(shown)
+    assert "nan" in shown or "inf" in shown or "not finite" in shown
+    folder = Path(shown.partition("checkpoint is ")[2].partition(";")[0])
+    progress, values = checkpoints.load(folder.parents[1])
+    assert progress.step == step
+    assert all(np.isfinite(value).all() for value in values)
+
+
+def test_mixed_precision_goes_on_too(small_run):
+    flags = ("--precision", "mixed_float16", "--checkpoint-every", 1)
+    folder = small_run(*flags, "--epochs", 1)
+    small_run(*flags, "--epochs", 2)
+    _, values = checkpoints.load(folder)
+    assert all(np.isfinite(value).all() for value in values)
+
+
+def test_a_training_that_goes_on_tells_what_becomes_of_the_tuned_rule(
+    small_run, capsys
+):
+    folder = small_run("--epochs", 1)
+    assert "tuned" not in capsys.readouterr().out
+    (folder / module.RULE).write_text("{}")
+    small_run("--epochs", 2)
+    assert "better ones remove it" in capsys.readouterr().out
+
+
+def test_another_loss_is_taken_by_its_name(small_run, capsys):
+    folder = small_run("--loss", "bce", "--epochs", 1)
+    assert config.of_run(folder).loss == "bce"
+    assert main.main(["train", "--run", str(folder), "--loss", "focal"]) == 2
+    assert "bce_dice" in capsys.readouterr().err
+
+
+def test_a_step_that_does_not_fit_into_memory_says_how_to_shrink(
+    small_run, monkeypatch, capsys
+):
+    def fit(*arguments, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    monkeypatch.setattr(train.Trainer, "fit", fit)
+    small_run("--epochs", 1, code=2)
+    assert "Give a smaller --batch-size" in capsys.readouterr().err
+
+
+def test_validation_images_without_a_mask_are_no_trouble(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(unet, "build", small.build)
+    csv = tmp_path / "train.csv"
+    rows = (sample / "train.csv").read_text().splitlines()
+    empty = [row.split(",")[0] + "," for row in rows[1:]]
+    csv.write_text("\n".join([rows[0], *empty]) + "\n")
+    records = str(tmp_path / "records")
+    source = ["--csv", str(csv), "--images", str(sample / "train_images")]
+    size = ["--size", "64x96", "--workers", "1"]
+    assert main.main(["make_tfrecords", *source, "--out", records, *size]) == 0
+    of_run = ["--records", records, "--run", str(tmp_path / "run")]
+    assert main.main(["train", *of_run, "--epochs", "1", "--batch-size", "4"]) == 0
+    assert main.main(["evaluate", *of_run]) == 0
+
+
+def test_a_second_training_in_the_same_folder_is_refused(small_run, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    with locks.sole_writer(str(tmp_path / "run"), "--run"):
+        small_run("--epochs", 1, code=2)
+    assert "--run must not be written by two runs" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_moving_average_goes_on_within_an_epoch(small_run, monkeypatch):
+    flags = ("--epochs", 3, "--ema-momentum", 0.9, "--checkpoint-every", 1)
+    whole, _ = arrays(small_run(*flags))
+    before = callbacks.Checkpoints.on_train_batch_begin
+
+    def interrupt(self, batch, logs=None):
+        if self.progress.epoch == 1 and batch == 2:
+            self.asked.set()
+        before(self, batch, logs)
+
+    monkeypatch.setattr(callbacks.Checkpoints, "on_train_batch_begin", interrupt)
+    small_run(*flags, "--overwrite", code=130)
+    monkeypatch.undo()
+    monkeypatch.setattr(unet, "build", small.build)
+    resumed, _ = arrays(small_run(*flags))
+    for one, other in zip(whole, resumed, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_run_is_tuned_at_its_end_if_asked_for_once_for_its_weights(
+    records, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(unet, "build", small.build_smooth)
+    of_run = ["train", "--run", str(tmp_path), "--tune"]
+    options = ["--records", str(records), "--epochs", "1", "--batch-size", "4"]
+    assert main.main([*of_run, *options, "--precision", "float32"]) == 0
+    tuned_on = module.rule_facts(str(tmp_path))["tuned_on"]
+    assert tuned_on["images"] == 4 and tuned_on["runs"] == [str(tmp_path)]
+    assert {"tuning.json", "tuning.png"} <= {path.name for path in tmp_path.iterdir()}
+    shown = capsys.readouterr().out
+    assert shown.index("Best weights") < shown.index("Tuned on 4 images of the val")
+    assert main.main(of_run) == 0
+    shown = capsys.readouterr().out
+    assert "Finished before" in shown and "Tuned on" not in shown
+    module.save_rule(str(tmp_path), Rule(), {})
+    assert main.main([*of_run, *options[:2], "--overwrite", *options[2:]]) == 0
+    assert module.rule(str(tmp_path)) != Rule()
