@@ -148,6 +148,14 @@ def _add_fields(parser: Parser, settings: type) -> None:
         )
         if words := fields.choices(hints[field.name]):
             added.completer = lambda words=words, **_: words
+        if earlier := field.metadata.get("renamed_from"):
+            group.add_argument(
+                f"--{earlier.replace('_', '-')}",
+                dest=field.name,
+                help=argparse.SUPPRESS,
+                default=argparse.SUPPRESS,
+                **_options(field, hints[field.name]),
+            )
 
 
 def _options(field: dataclasses.Field, hint) -> dict:

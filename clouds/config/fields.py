@@ -75,16 +75,23 @@ _KINDS = {
 }
 
 
-def flag(help_text: str, default=dataclasses.MISSING, *, section: str | None = None):
-    """A field that is a flag.
+def flag(
+    help_text: str,
+    default=dataclasses.MISSING,
+    *,
+    section: str | None = None,
+    renamed_from: str | None = None,
+):
+    """Returns a field that is a flag.
 
     Args:
-      help_text: what `--help` says of it.
-      default: its value where it is not given; without one it must be.
-      section: heading of `--help` that begins with this flag, for it and those
-        after it.
+      help_text: text for `--help`.
+      default: value if the flag is not given; without one the flag is required.
+      section: heading in `--help` for this flag and those after it.
+      renamed_from: earlier name of the field. Flags and files may still use it;
+        `--help` does not show it.
     """
-    metadata = {"help": help_text, "section": section}
+    metadata = {"help": help_text, "section": section, "renamed_from": renamed_from}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -12,9 +12,6 @@ from clouds.errors import InputError, MissingError, did_you_mean
 FILE = "config.json"
 """In a run's folder: what it was trained with."""
 
-_RENAMED = {"host": "host_index"}
-"""Fields that files may still have by an earlier name."""
-
 
 def from_flags(settings: type, flags: Mapping, file: str | None = None):
     """Makes a command's settings of its flags, and of a file.
@@ -143,11 +140,14 @@ def of_run(folder: str) -> Training | None:
 
 def _of_file(settings: type, path: str) -> dict:
     hints = fields.hints(settings)
+    renamed = {
+        field.metadata.get("renamed_from"): field.name
+        for field in dataclasses.fields(settings)
+    }
     found = {}
     for key, value in _mapping(path).items():
         name = str(key).replace("-", "_")
-        if name not in hints and _RENAMED.get(name) in hints:
-            name = _RENAMED[name]
+        name = renamed.get(name, name)
         if name not in hints:
             raise InputError(
                 f"Settings must be those of the command. Received: '{key}', in "

@@ -124,7 +124,9 @@ class Training:
         "devices of each machine that share a batch; 0 for all it has", 1
     )
     hosts: int = flag("machines that share a batch; needs KERAS_BACKEND=jax", 1)
-    host_index: int = flag("which of them this is, from 0; that one writes --run", 0)
+    host_index: int = flag(
+        "which of them this is, from 0; that one writes --run", 0, renamed_from="host"
+    )
     coordinator: Address | None = flag(
         "host 0's, for all; left out where JAX knows the hosts", None
     )

@@ -26,7 +26,7 @@ class Settings(_Shared):
     thing: fields.File = fields.positional("what to do it with")
     out: fields.Folder = fields.flag("where to put it")
     kind: fields.Decode = fields.flag("how to do it", "exact")
-    fast: bool = fields.flag("do it quickly", False)
+    fast: bool = fields.flag("do it quickly", False, renamed_from="quick")
     found: int = fields.kept(3)
 
 
@@ -67,6 +67,12 @@ def test_what_is_not_given_is_left_out(parser):
         "debug": False,
     }
     assert given == {"names": ["a", "b"], "fast": False, "thing": "here"}
+
+
+def test_a_renamed_flag_is_still_accepted_but_hidden(parser):
+    assert vars(parser.parse_args(["--quick"]))["fast"] is True
+    assert vars(parser.parse_args(["--no-quick"]))["fast"] is False
+    assert "quick" not in parser.format_help().replace("quickly", "")
 
 
 def test_the_console_script_shows_its_own_name(monkeypatch):

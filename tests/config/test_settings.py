@@ -104,7 +104,7 @@ def test_flags_left_out_are_those_of_the_run_that_goes_on(tmp_path):
         config.from_flags(config.Training, {"run": str(tmp_path / "new")})
 
 
-def test_a_run_that_has_its_host_by_the_old_name_goes_on(tmp_path):
+def test_a_file_with_the_earlier_name_of_a_renamed_flag_is_read(tmp_path):
     known = config.Training(records="r", run="x", size=(2, 3), hosts=2, host_index=1)
     fields = dataclasses.asdict(known)
     fields["host"] = fields.pop("host_index")
