@@ -28,7 +28,7 @@ from clouds.errors import InputError
 from clouds.prediction import geojson, outputs
 from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results
-from clouds.runtime import locks, progress
+from clouds.runtime import files, progress
 from clouds.text import counted
 
 FAILED = 3
@@ -71,7 +71,7 @@ def request(settings: config.Request) -> int:
                 "give another, or its model's --name."
             ) from fault
         out.mkdir(parents=True, exist_ok=True)
-        with locks.sole_writer(settings.out, "--out"):
+        with files.sole_writer(settings.out, "--out"):
             results = Results(out, "request", _known(settings, version, found))
             if not settings.overwrite:
                 if results.finished(_names(settings)):

@@ -18,7 +18,7 @@ from clouds import config
 from clouds.data import manifest
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.runtime import startup
+from clouds.runtime import files, startup
 from clouds.text import counted
 
 _TASKS = ".tasks.part"
@@ -120,14 +120,14 @@ def _write_shard(name: str, folder: str, examples: Callable) -> None:
         return
     written = {
         "size": tf.io.gfile.stat(part).length,
-        "sha256": manifest.checksum(part),
+        "sha256": files.checksum(part),
     }
     tf.io.gfile.rename(part, path, overwrite=True)
     _report(f"{path}{_WRITTEN}", written)
 
 
 def _report(path: str, content) -> None:
-    manifest.write_text(path, json.dumps(content))
+    files.write(path, json.dumps(content))
 
 
 def _reports(folder: str, ending: str) -> dict:

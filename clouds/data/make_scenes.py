@@ -12,7 +12,7 @@ from clouds.data import scenes
 from clouds.data.annotations import COLUMNS
 from clouds.errors import InputError
 from clouds.plots import common
-from clouds.runtime import locks, progress
+from clouds.runtime import files, progress
 from clouds.text import counted
 
 FILE = "scenes.json"
@@ -44,7 +44,7 @@ def write(settings: config.Sample) -> None:
         f"{counted(settings.train, 'labelled scene')} and "
         f"{counted(settings.test, 'scene')} without labels"
     )
-    with locks.sole_writer(settings.out, "--out"):
+    with files.sole_writer(settings.out, "--out"):
         there, here = _stored(out), _settings(settings)
         if settings.overwrite:
             _remove_images(out, there)
@@ -149,12 +149,12 @@ def _draw(out: Path, settings: config.Sample, there: dict) -> None:
     # Before the files that it is about: these are then known wherever it is cut off.
     _keep(out, here, {name: _checksum(text.encode()) for name, text in texts.items()})
     for name, text in texts.items():
-        _write(out / name, text)
+        files.write(out / name, text)
 
 
 def _keep(out: Path, settings: dict, checksums: dict) -> None:
     fields = {"settings": settings, "sha256": checksums}
-    _write(out / FILE, json.dumps(fields, indent=2) + "\n")
+    files.write(out / FILE, json.dumps(fields, indent=2) + "\n")
 
 
 def _on_grid(mask: np.ndarray) -> np.ndarray:
@@ -167,9 +167,3 @@ def _on_grid(mask: np.ndarray) -> np.ndarray:
 
 def _checksum(contents: bytes) -> str:
     return hashlib.sha256(contents).hexdigest()
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)

@@ -11,7 +11,7 @@ from clouds import config, rle, schema
 from clouds.data import annotations, beam, image_files, manifest, plan, records
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.runtime import locks, progress, startup
+from clouds.runtime import files, progress, startup
 from clouds.text import counted, turned
 
 SPLIT = "split.csv"
@@ -36,7 +36,7 @@ def convert(settings: config.Records) -> None:
         return
     found = image_files.find(settings.images)
     source = _source(settings, found)
-    files = image_files.pick(found, source.images, source.path, settings.images)
+    paths = image_files.pick(found, source.images, source.path, settings.images)
     order, planned = plan.make(settings, source)
     if source.texts is not None:
         doubts = (
@@ -46,7 +46,7 @@ def convert(settings: config.Records) -> None:
         for doubt in filter(None, doubts):
             print(f"make_tfrecords: warning: {doubt}", file=sys.stderr)
     _make_folder(settings.out)
-    with locks.sole_writer(settings.out, "--out"):
+    with files.sole_writer(settings.out, "--out"):
         started = _start(settings, planned)
         if started == planned:
             _write_split(settings.out, source, order, planned)
@@ -55,13 +55,11 @@ def convert(settings: config.Records) -> None:
             left = ", left as they are; --overwrite makes them again" * started.complete
             print(f"Made before: {before} of {shards}{left}.", flush=True)
         try:
-            _write_shards(settings, source, files, order, started)
+            _write_shards(settings, source, paths, order, started)
         except InputError:
             _remove_written(settings.out, started)
             raise
         except tf.errors.OpError as error:
-            for path in tf.io.gfile.glob(f"{settings.out}/*.part"):
-                tf.io.gfile.remove(path)
             raise InputError(
                 f"Records must fit into '{settings.out}'. Received: {error.message}. "
                 "Make room and run the same command again: it goes on."
@@ -155,11 +153,11 @@ def _differences(there: Manifest, planned: Manifest) -> list[str]:
     ]
 
 
-def _write_shards(settings, source, files, order, started: Manifest) -> None:
+def _write_shards(settings, source, paths, order, started: Manifest) -> None:
     missing = [i for i, shard in enumerate(started.shards) if not shard.sha256]
     shards = list(started.shards)
     tasks = (
-        [(files[i], source.one(i), settings) for i in order[index]] for index in missing
+        [(paths[i], source.one(i), settings) for i in order[index]] for index in missing
     )
     if settings.runner and missing:
         beam.write(settings, started, tasks, _examples)
@@ -173,23 +171,21 @@ def _write_shards(settings, source, files, order, started: Manifest) -> None:
     ):
         for index in missing:
             path = f"{settings.out}/{shards[index].name}"
-            with tf.io.TFRecordWriter(f"{path}.part") as writer:
-                for _ in range(shards[index].examples):
-                    writer.write(next(examples))
-                    bar.update()
-            shards[index] = shards[index]._replace(
-                size=tf.io.gfile.stat(f"{path}.part").length,
-                sha256=manifest.checksum(f"{path}.part"),
-            )
-            tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
+            with files.replacing(path) as part:
+                with tf.io.TFRecordWriter(part) as writer:
+                    for _ in range(shards[index].examples):
+                        writer.write(next(examples))
+                        bar.update()
+                size, sha256 = tf.io.gfile.stat(part).length, files.checksum(part)
+            shards[index] = shards[index]._replace(size=size, sha256=sha256)
             manifest.save(settings.out, started._replace(shards=tuple(shards)))
 
 
 def _remove_written(folder: str, started: Manifest) -> None:
     for shard in started.shards:
-        for path in (f"{folder}/{shard.name}", f"{folder}/{shard.name}.part"):
-            if not shard.sha256 and tf.io.gfile.exists(path):
-                tf.io.gfile.remove(path)
+        path = f"{folder}/{shard.name}"
+        if not shard.sha256 and tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)
     if started == started.plan:
         for name in (manifest.FILE, SPLIT):
             tf.io.gfile.remove(f"{folder}/{name}")
@@ -206,7 +202,7 @@ def _write_split(
         for image in members
     }
     rows = pd.DataFrame(sorted(split_of.items()), columns=["image", "split"])
-    manifest.write_text(f"{folder}/{SPLIT}", rows.to_csv(index=False))
+    files.write(f"{folder}/{SPLIT}", rows.to_csv(index=False))
 
 
 def _examples(tasks: list[tuple]) -> list[bytes]:

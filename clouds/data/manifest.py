@@ -5,7 +5,6 @@ interrupted making can go on, and no reader takes a part for the whole. Folders
 are local paths or any that `tf.io.gfile` knows, such as `gs://…`.
 """
 
-import hashlib
 import json
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from clouds import schema
 from clouds.errors import InputError
+from clouds.runtime import files
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -201,23 +201,7 @@ def load(folder: str) -> Manifest | None:
 
 
 def save(folder: str, manifest: Manifest) -> None:
-    """Writes a manifest under a temporary name, then renames it."""
+    """Writes a manifest."""
     fields = manifest._asdict()
     fields["shards"] = [shard._asdict() for shard in manifest.shards]
-    write_text(f"{folder}/{FILE}", json.dumps(fields, indent=2) + "\n")
-
-
-def write_text(path: str, text: str) -> None:
-    """Writes a file under a temporary name, then renames it."""
-    with tf.io.gfile.GFile(f"{path}.part", "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
-
-
-def checksum(path: str) -> str:
-    """The sha256 of a file, as `sha256sum` prints it."""
-    digest = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    files.write_json(f"{folder}/{FILE}", fields)

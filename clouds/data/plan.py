@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from clouds import config, schema
-from clouds.data import annotations, manifest, splits
+from clouds.data import annotations, splits
 from clouds.data.manifest import Manifest, Shard
+from clouds.runtime import files
 
 _SHARD_BYTES = 100e6
 _BYTES_A_PIXEL = 0.5
@@ -49,7 +50,7 @@ def make(settings: config.Records, source: annotations.Table) -> tuple[list, Man
 
 def _checksum(settings: config.Records, source: annotations.Table) -> str:
     if settings.csv:
-        return manifest.checksum(settings.csv)
+        return files.checksum(settings.csv)
     return hashlib.sha256("\n".join(source.images).encode()).hexdigest()
 
 

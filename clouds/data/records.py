@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from clouds import schema
 from clouds.data import image_files, preprocessing
-from clouds.data.manifest import Manifest, Shard, checksum
+from clouds.data.manifest import Manifest, Shard
+from clouds.runtime import files
 from clouds.text import counted
 
 _JPEG_QUALITY = 95
@@ -124,7 +125,7 @@ def faults(folder: str, manifest: Manifest, shard: Shard) -> Iterator[str]:
     if not tf.io.gfile.exists(path):
         yield f"{shard.name} is not there."
         return
-    if checksum(path) == shard.sha256:
+    if files.checksum(path) == shard.sha256:
         return
     unpack = parse if manifest.labelled else parse_image
     read = 0

@@ -20,7 +20,7 @@ from clouds.data.manifest import Manifest
 from clouds.errors import InputError
 from clouds.runs import network as run_network
 from clouds.runs import run_folder
-from clouds.runtime import progress
+from clouds.runtime import files, progress
 
 
 class Batch(NamedTuple):
@@ -94,7 +94,7 @@ class Trial:
         """Which images these are, to be kept with what is found on them."""
         return {
             "records": self.folder,
-            "sha256": manifest.checksum(f"{self.folder}/{manifest.FILE}"),
+            "sha256": files.checksum(f"{self.folder}/{manifest.FILE}"),
             "split": self.split,
             "folds": [part.fold for part in self.parts],
             "images": self.images,

@@ -42,11 +42,10 @@ import numpy as np
 import pandas as pd
 
 from clouds import schema
-from clouds.data import manifest
 from clouds.evaluation import counts, scores
 from clouds.evaluation.counts import Bins, Images, Tally
 from clouds.plots import evaluation
-from clouds.runs import run_folder
+from clouds.runtime import files
 from clouds.text import counted
 
 JSON, TEXT = "metrics.json", "metrics.txt"
@@ -178,10 +177,10 @@ def write(summary: Summary, facts: Mapping, described: str, out: Path) -> None:
         for there, score in zip(present.T, images.score.T, strict=True)
     ]
     reliability = {name: scores.reliability(b) for name, b in summary.bins.items()}
-    manifest.write_text(str(out / TEXT), described)
+    files.write(str(out / TEXT), described)
     of_labels = _of_labels(summary.figures)
-    manifest.write_text(str(out / LABELS), of_labels.to_csv(index_label="label"))
-    manifest.write_text(str(out / IMAGES), _of_images(images).to_csv(index=False))
+    files.write(str(out / LABELS), of_labels.to_csv(index_label="label"))
+    files.write(str(out / IMAGES), _of_images(images).to_csv(index=False))
     fields = {
         **facts,
         "dice_coef": summary.figures["dice_coef"][-1, 0],
@@ -194,7 +193,7 @@ def write(summary: Summary, facts: Mapping, described: str, out: Path) -> None:
         },
         "confusion": _confusion(summary.confusion),
     }
-    run_folder.write_json(out / JSON, _jsonable(fields))
+    files.write_json(out / JSON, _jsonable(fields))
     evaluation.evaluation(
         summary.figures,
         [curve and curve[:2] for curve in curves],

@@ -15,14 +15,13 @@ import keras
 
 from clouds import config
 from clouds.config import rule as rule_of
-from clouds.data import manifest
 from clouds.errors import InputError
 from clouds.evaluation import results
 from clouds.export import model_card, signatures, warmup
 from clouds.export.signatures import Signature
 from clouds.runs import network as run_network
 from clouds.runs import run_folder
-from clouds.runtime import locks
+from clouds.runtime import files
 
 NAME = "clouds"
 """Under which the model is served."""
@@ -66,7 +65,7 @@ def export(settings: config.Export) -> Path:
     built = signatures.build(network, rule, exact=trained.decode == "exact")
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    with locks.sole_writer(settings.out, "--out"):
+    with files.sole_writer(settings.out, "--out"):
         known = versions(out)
         version = out / str(known[-1] + 1 if known else 1)
         # A server that watches the folder takes only what has a number for a name.
@@ -78,8 +77,8 @@ def export(settings: config.Export) -> Path:
             part.rename(version)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-        manifest.write_text(str(out / MODELS), models_config(versions(out)))
-        manifest.write_text(str(out / BATCHING), _BATCHING)
+        files.write(str(out / MODELS), models_config(versions(out)))
+        files.write(str(out / BATCHING), _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")
     print(rule_of.told(settings.rule_source(tuned is not None), settings.run[0]))
     if precision != predicted:
@@ -148,7 +147,7 @@ def _add(folder, version, settings, precision, rule, built, outputs) -> None:
     inputs = {name: spec for name, (_, spec) in built.items()}
     extra = folder / EXTRA
     extra.mkdir()
-    run_folder.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
+    files.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
     warmup.write(extra / warmup.FILE, NAME, inputs)
     measured = results.read(settings.run[0])
     described = model_card.signatures(version, inputs, outputs)

@@ -19,6 +19,7 @@ from clouds import schema
 from clouds.config import Prediction, Training
 from clouds.data import annotations, image_files, manifest, pipeline, preprocessing
 from clouds.errors import InputError
+from clouds.runtime import files
 
 _AHEAD = 2
 
@@ -87,7 +88,7 @@ def of_records(settings: Prediction, trained: Training) -> Source:
                     shown = batch["image"].numpy()[kept]
                     yield Batch([names[k] for k in kept], shown, {})
 
-    checksum = manifest.checksum(f"{folder}/{manifest.FILE}")
+    checksum = files.checksum(f"{folder}/{manifest.FILE}")
     place = _absolute(folder)
     total = read.examples("test")
     return Source(place, batches, lambda: None, total, None, {}, checksum)

@@ -21,6 +21,7 @@ from clouds.data import annotations
 from clouds.plots import common
 from clouds.prediction import geojson
 from clouds.prediction.journal import Entry
+from clouds.runtime import files
 
 SUBMISSIONS = PLAIN, CLEANED = "submission.csv", "submission_post.csv"
 OVERLAYS = "overlays.png"
@@ -130,7 +131,7 @@ def write_probabilities(
     folder.mkdir(exist_ok=True)
     if form == "npz":
         arrays = {"probabilities": probabilities.astype(np.float16)}
-        with _replacing(folder / f"{image}.npz", "wb") as file:
+        with files.writing(folder / f"{image}.npz", "wb") as file:
             np.savez_compressed(file, **arrays, labels=np.array(schema.LABELS))
     else:
         _write_planes(folder, image, np.rint(probabilities * 255).astype(np.uint8))
@@ -146,7 +147,7 @@ def write_unreadable(out: Path, faults: dict[str, str]) -> None:
     if not faults:
         (out / UNREADABLE).unlink(missing_ok=True)
         return
-    with _replacing(out / UNREADABLE) as file:
+    with files.writing(out / UNREADABLE) as file:
         file.writelines(f"{name}: {fault}\n" for name, fault in faults.items())
 
 
@@ -184,7 +185,7 @@ def submission(path: Path, of_entry: str, orders: dict) -> Iterator[Add]:
     Yields:
       A function that adds an entry.
     """
-    with _replacing(path) as file:
+    with files.writing(path) as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(annotations.COLUMNS)
 
@@ -208,7 +209,7 @@ def collection(path: Path, box: config.Box | None) -> Iterator[Add]:
       A function that adds an entry.
     """
     fields = geojson.collection(box)
-    with _replacing(path) as file, _list_within(file, fields, "features") as add_one:
+    with files.writing(path) as file, _list_within(file, fields, "features") as add_one:
 
         def add(entry: Entry) -> None:
             for feature in geojson.features(entry, box):
@@ -237,7 +238,7 @@ def _coco(path: Path) -> Iterator[Add]:
     # The images come last: their fields are small enough to be kept until then.
     fields, last = {"categories": categories}, {"images": images}
     with (
-        _replacing(path) as file,
+        files.writing(path) as file,
         _list_within(file, fields, "annotations", last) as add_one,
     ):
 
@@ -301,18 +302,4 @@ def _write_masks(folder: Path, entry: Entry) -> None:
 def _write_planes(folder: Path, image: str, planes: np.ndarray) -> None:
     for label, name in enumerate(schema.LABELS):
         contents = cv2.imencode(".png", planes[..., label])[1].tobytes()
-        with _replacing(folder / f"{image}_{name}.png", "wb") as file:
-            file.write(contents)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path, mode: str = "w"):
-    """A file under a temporary name, which it loses if nothing is raised within."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open(mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        files.write(folder / f"{image}_{name}.png", contents)

@@ -23,7 +23,7 @@ from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results
 from clouds.runs import network as run_network
 from clouds.runs import run_folder
-from clouds.runtime import locks, progress
+from clouds.runtime import files, progress
 from clouds.text import counted
 
 UNREADABLE = 3
@@ -60,7 +60,7 @@ def predict(settings: config.Prediction) -> int:
     known = _known(settings, rule, source)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    with locks.sole_writer(settings.out, "--out"):
+    with files.sole_writer(settings.out, "--out"):
         results = Results(out, "predict", known)
         if not settings.overwrite:
             if results.finished(outputs.names(settings)):

@@ -13,7 +13,7 @@ from pathlib import Path
 from clouds.errors import InputError
 from clouds.prediction import outputs
 from clouds.prediction.journal import Journal
-from clouds.runs import run_folder
+from clouds.runtime import files
 
 _FILES = {
     name: (f"{name}.json", f"{name}.jsonl.part") for name in ("predict", "request")
@@ -107,7 +107,7 @@ class Results:
           **facts: to keep beside the settings.
         """
         facts |= {"settings": self._known, "images": len(self.journal)}
-        run_folder.write_json(self._path, {**facts, "unreadable": list(faults)})
+        files.write_json(self._path, {**facts, "unreadable": list(faults)})
         if not faults:
             self.journal.path.unlink()
 

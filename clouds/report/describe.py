@@ -20,8 +20,7 @@ from clouds.data import annotations
 from clouds.errors import InputError
 from clouds.plots import common
 from clouds.postprocess import components
-from clouds.runs import run_folder
-from clouds.runtime import progress
+from clouds.runtime import files, progress
 from clouds.text import counted
 
 FILE = "statistics.json"
@@ -138,7 +137,7 @@ def describe(settings: config.Description) -> dict[str, pd.DataFrame]:
     figures = {"csv": settings.csv, "grid": settings.grid, "speck": SPECK}
     figures |= {name: getattr(counts, name) for name in ("rows", "images", "masks")}
     figures |= {name: _fields(frame) for name, frame in tables.items()}
-    run_folder.write_json(out / FILE, figures)
+    files.write_json(out / FILE, figures)
     print(f"{settings.csv}: {head}, on {grid} pixels")
     for name, frame in tables.items():
         print(f"\n{_TITLES[name]}\n{_text(frame)}")

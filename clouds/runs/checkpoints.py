@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from clouds.errors import InputError
-from clouds.runtime import files as disk_files
+from clouds.runtime import files
 
 FOLDER = "checkpoints"
 KEPT = 2
@@ -79,13 +79,12 @@ def save(folder: Path, progress: Progress, arrays: list[np.ndarray]) -> Path:
     path = folder / FOLDER / f"epoch{progress.epoch:04}-step{progress.step:06}.npz"
     path.parent.mkdir(exist_ok=True)
     size = sum(array.nbytes for array in arrays)
-    disk_files.check_room(path.parent, size, "Checkpoints")
+    files.check_free_space(path.parent, size, "Checkpoints")
     text = json.dumps(dataclasses.asdict(progress)).encode()
-    part = path.with_name("part.npz")
     numbered = {str(number): array for number, array in enumerate(arrays)}
-    np.savez(part, progress=np.frombuffer(text, np.uint8), **numbered)
-    part.replace(path)
-    others = files(folder)
+    with files.replacing(path) as part:
+        np.savez(part, progress=np.frombuffer(text, np.uint8), **numbered)
+    others = paths(folder)
     newest = others.index(path)
     # Later ones are broken, or the training would have gone on from them.
     for other in others[:newest] + others[newest + KEPT :]:
@@ -93,7 +92,7 @@ def save(folder: Path, progress: Progress, arrays: list[np.ndarray]) -> Path:
     return path
 
 
-def files(folder: Path) -> list[Path]:
+def paths(folder: Path) -> list[Path]:
     """The checkpoints in a run's folder, the newest first."""
     return sorted((folder / FOLDER).glob("epoch*.npz"), reverse=True)
 
@@ -107,7 +106,7 @@ def load(folder: Path) -> tuple[Progress, list[np.ndarray]] | None:
     Returns:
       Its progress and arrays; None where there is none.
     """
-    for path in files(folder):
+    for path in paths(folder):
         try:
             with path.open("rb") as file, np.load(file) as saved:
                 progress = Progress(**json.loads(saved["progress"].tobytes()))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from clouds.runs import run_folder
 from clouds.config import Training, fields
 from clouds.errors import InputError
+from clouds.runs import run_folder
 
 _ROWS, _COLUMNS = 1, 2
 _FLIPS = ((_ROWS,), (_COLUMNS,), (_ROWS, _COLUMNS))

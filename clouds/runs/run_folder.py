@@ -25,14 +25,14 @@ import numpy as np
 import tensorflow as tf
 
 from clouds import __version__, config
-from clouds.runs import checkpoints
-from clouds.runs.checkpoints import Progress
 from clouds.config import Training
 from clouds.config.rule import Rule
 from clouds.data import manifest, preprocessing
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
 from clouds.models import unet
+from clouds.runs import checkpoints
+from clouds.runs.checkpoints import Progress
 from clouds.runtime import files
 
 CONFIG = config.FILE
@@ -63,7 +63,7 @@ def facts(settings: Training, records: Manifest) -> dict:
     Returns:
       For `check` and `create`.
     """
-    checksum = manifest.checksum(f"{settings.records}/{manifest.FILE}")
+    checksum = files.checksum(f"{settings.records}/{manifest.FILE}")
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "records": {
@@ -94,7 +94,7 @@ def check(settings: Training, facts: dict) -> None:
     _refuse_foreign(folder)
     own = None if settings.overwrite else config.of_run(settings.run)
     trained = (folder / WEIGHTS).exists()
-    if own is None or not (trained or checkpoints.files(folder)):
+    if own is None or not (trained or checkpoints.paths(folder)):
         return
     known = read_facts(folder)
     there, here = dataclasses.asdict(own), dataclasses.asdict(settings)
@@ -112,7 +112,7 @@ def check(settings: Training, facts: dict) -> None:
             f"'{settings.run}', with {'; '.join(differing)} here. Leave these flags "
             "out to go on with it, or give another folder, or --overwrite."
         )
-    if trained and not checkpoints.files(folder):
+    if trained and not checkpoints.paths(folder):
         raise no_checkpoint(folder)
 
 
@@ -153,7 +153,7 @@ def create(settings: Training, facts: dict) -> Path:
     settings = dataclasses.replace(settings, overwrite=False)
     fields = dataclasses.asdict(settings)
     _add_facts(folder, {**facts, "config": fields})
-    write_json(folder / CONFIG, fields)
+    files.write_json(folder / CONFIG, fields)
     return folder
 
 
@@ -229,7 +229,7 @@ def weights_checksum(folder: str) -> str:
     Raises:
       InputError: there are none.
     """
-    return manifest.checksum(str(weights(folder)))
+    return files.checksum(str(weights(folder)))
 
 
 def load(
@@ -293,7 +293,7 @@ def save_rule(folder: str, chosen: Rule, facts: dict) -> None:
       facts: what is known of how it came about, for people to read.
     """
     fields = {"rule": dataclasses.asdict(chosen), **facts}
-    write_json(Path(folder, RULE), fields)
+    files.write_json(Path(folder, RULE), fields)
 
 
 def save_weights(network: keras.Model, folder: Path) -> None:
@@ -303,11 +303,10 @@ def save_weights(network: keras.Model, folder: Path) -> None:
     """
     # HDF5 ends the process where it meets a full disk. It needs a little beside them.
     size = 4 * network.count_params() + (1 << 20)
-    files.check_room(folder, size, "Weights")
+    files.check_free_space(folder, size, "Weights")
     (folder / RULE).unlink(missing_ok=True)
-    part = folder / f"part.{WEIGHTS}"
-    network.save_weights(part)
-    part.replace(folder / WEIGHTS)
+    with files.replacing(folder / WEIGHTS) as part:
+        network.save_weights(part)
 
 
 def versions() -> dict[str, str]:
@@ -318,13 +317,6 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{module.__name__: module.__version__ for module in modules},
     }
-
-
-def write_json(path: Path, fields: dict) -> None:
-    """Writes JSON under a temporary name, then renames it."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(fields, indent=2) + "\n")
-    part.replace(path)
 
 
 def _stored_rule(folder: str) -> tuple[Rule, dict] | None:
@@ -357,7 +349,7 @@ def _shown(value) -> str:
 def _add_facts(folder: Path, facts: dict) -> None:
     known = read_facts(folder)
     started = {key: known[key] for key in ("started",) if key in known}
-    write_json(folder / FACTS, {**known, **facts, **started})
+    files.write_json(folder / FACTS, {**known, **facts, **started})
 
 
 def _devices() -> list[str]:

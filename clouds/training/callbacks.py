@@ -136,7 +136,7 @@ class Watch(keras.callbacks.Callback):
         self._stop(f"{what} after {place}, on {', '.join(names)}")
 
     def _stop(self, received: str) -> NoReturn:
-        good = checkpoints.files(Path(self.settings.run))
+        good = checkpoints.paths(Path(self.settings.run))
         raise InputError(
             f"Training must stay finite. Received: {received}. The last good "
             f"checkpoint is {good[0] if good else 'none'}; the same command goes on "

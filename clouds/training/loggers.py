@@ -18,6 +18,7 @@ import tensorflow as tf
 from clouds import schema
 from clouds.plots import common
 from clouds.runs.checkpoints import Progress
+from clouds.runtime import files
 from clouds.runtime import progress as progress_module
 from clouds.training import optimizers
 
@@ -72,9 +73,7 @@ class KeepHistory(keras.callbacks.Callback):
         """Adds the epoch."""
         self.progress.history.append({"epoch": epoch, **logs})
         table = pd.DataFrame(self.progress.history)
-        part = self.folder / "part.history.csv"
-        table.to_csv(part, index=False)
-        part.replace(self.folder / "history.csv")
+        files.write(self.folder / "history.csv", table.to_csv(index=False))
         common.history(table, self.folder / "history.png")
 
 

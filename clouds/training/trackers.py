@@ -18,6 +18,7 @@ import keras
 from clouds.config import Training
 from clouds.errors import InputError
 from clouds.runs import run_folder
+from clouds.runtime import files
 
 PROJECT = "clouds"
 """What runs are filed under where no variable says otherwise."""
@@ -67,7 +68,7 @@ def watching(
     known = json.loads(path.read_text()) if path.is_file() else {}
     start = {"mlflow": _mlflow, "wandb": _wandb}[settings.track]
     name, callback, end = start(settings, folder, known.get(settings.track))
-    run_folder.write_json(path, {**known, settings.track: name})
+    files.write_json(path, {**known, settings.track: name})
     try:
         yield [callback]
     except BaseException:

@@ -19,8 +19,7 @@ from clouds.evaluation import held_out
 from clouds.evaluation.tuning import tune
 from clouds.models import pretrained, resnet, unet
 from clouds.runs import checkpoints, run_folder
-from clouds.runtime import files as disk_files
-from clouds.runtime import locks, startup
+from clouds.runtime import files, startup
 from clouds.text import counted, turned
 from clouds.training import augment, callbacks, distribution, optimizers, trackers
 
@@ -90,7 +89,7 @@ def _train(settings: config.Training, on: distribution.Devices, folder: Path) ->
     facts = run_folder.facts(settings, records)
     run_folder.check(settings, facts)
     found = None if settings.overwrite else checkpoints.load(Path(settings.run))
-    if not (found or settings.overwrite) and checkpoints.files(Path(settings.run)):
+    if not (found or settings.overwrite) and checkpoints.paths(Path(settings.run)):
         raise run_folder.no_checkpoint(Path(settings.run))
     progress, arrays = found or (checkpoints.Progress(), None)
     on.agree(settings, progress.epoch, progress.step)
@@ -104,7 +103,7 @@ def _train(settings: config.Training, on: distribution.Devices, folder: Path) ->
         folder.mkdir(parents=True, exist_ok=True)
         with (
             pipeline.damage_named(settings.records, records),
-            locks.sole_writer(str(folder), "--run"),
+            files.sole_writer(str(folder), "--run"),
         ):
             _check_room(trainer, folder)
             run_folder.create(dataclasses.replace(settings, run=str(folder)), facts)
@@ -118,10 +117,10 @@ def _check_room(trainer: Trainer, folder: Path) -> None:
     """Checks that all weights and checkpoints fit that lie there at one time."""
     weights_size = 4 * trainer.network.count_params()
     state = sum(4 * math.prod(v.shape) for v in checkpoints.variables(trainer))
-    files = [folder / run_folder.WEIGHTS, *checkpoints.files(folder)]
-    there = sum(path.stat().st_size for path in files if path.exists())
+    replaced = [folder / run_folder.WEIGHTS, *checkpoints.paths(folder)]
+    there = sum(path.stat().st_size for path in replaced if path.exists())
     needed = 2 * weights_size + (checkpoints.KEPT + 1) * state - there
-    disk_files.check_room(folder, needed, "Weights and checkpoints")
+    files.check_free_space(folder, needed, "Weights and checkpoints")
 
 
 def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> None:
@@ -157,7 +156,7 @@ def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> Non
                         verbose=1 if sys.stdout.isatty() else 2,
                     )
     except tf.errors.ResourceExhaustedError as error:
-        if disk_files.is_full(error):
+        if files.is_full(error):
             raise
         raise InputError(
             "A step must fit into the device's memory. Received: --batch-size "
@@ -212,7 +211,7 @@ def _place(progress) -> str:
 def _announce(network, settings, records, steps, progress, folder: Path) -> None:
     lines = []
     network.summary(print_fn=lines.append)
-    (folder / "summary.txt").write_text("\n".join(lines) + "\n")
+    files.write(folder / "summary.txt", "\n".join(lines) + "\n")
     print(
         f"Training on {counted(records.examples('train'), 'image')} of "
         f"{settings.size[0]}x{settings.size[1]}, validating on "

@@ -19,7 +19,7 @@ from clouds.cli import main
 from clouds.data import annotations, manifest, pipeline
 from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.errors import InputError
-from clouds.runtime import locks, startup
+from clouds.runtime import files, startup
 
 
 def contents(folder):
@@ -376,7 +376,7 @@ def test_flags_must_name_what_to_convert_or_to_verify(capsys):
 
 
 def test_a_second_run_into_the_same_folder_is_refused(sample, tmp_path, capsys):
-    with locks.sole_writer(str(tmp_path), "--out"):
+    with files.sole_writer(str(tmp_path), "--out"):
         refused(capsys, make_tfrecords(sample, tmp_path), "another run is writing")
     assert not list(tmp_path.iterdir())
     assert main.main(make_tfrecords(sample, tmp_path)) == 0

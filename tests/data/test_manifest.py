@@ -6,6 +6,7 @@ import pytest
 from clouds import schema
 from clouds.data import manifest
 from clouds.errors import InputError
+from clouds.runtime import files
 
 plan = manifest.Manifest(
     size=(64, 96), grid=(1400, 2100), truth_size=(350, 525), labels=schema.LABELS,
@@ -92,4 +93,4 @@ def test_the_checksum_is_that_of_sha256sum(tmp_path):
     contents = bytes(range(256)) * 5000
     (tmp_path / "file").write_bytes(contents)
     expected = hashlib.sha256(contents).hexdigest()
-    assert manifest.checksum(str(tmp_path / "file")) == expected
+    assert files.checksum(str(tmp_path / "file")) == expected

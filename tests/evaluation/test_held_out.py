@@ -9,6 +9,7 @@ from clouds.errors import InputError
 from clouds.evaluation import held_out
 from clouds.runs import network as run_network
 from clouds.runs import run_folder
+from clouds.runtime import files
 
 pytestmark = pytest.mark.usefixtures("smooth_network")
 
@@ -87,7 +88,7 @@ def test_runs_of_folds_are_averaged_on_other_records(fold_runs, records):
 
 def test_the_facts_tell_the_images(runs, records):
     facts = held_out.of(runs[:1], str(records)).facts
-    checksum = manifest.checksum(f"{records}/{manifest.FILE}")
+    checksum = files.checksum(f"{records}/{manifest.FILE}")
     assert facts == {
         "records": str(records),
         "sha256": checksum,
@@ -95,7 +96,7 @@ def test_the_facts_tell_the_images(runs, records):
         "folds": [None],
         "images": 4,
         "runs": runs[:1],
-        "weights": [manifest.checksum(f"{runs[0]}/{run_folder.WEIGHTS}")],
+        "weights": [files.checksum(f"{runs[0]}/{run_folder.WEIGHTS}")],
         "flips": False,
     }
     json.dumps(facts)

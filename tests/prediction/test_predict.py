@@ -19,7 +19,7 @@ from clouds.postprocess import functional
 from clouds.prediction import journal, outputs
 from clouds.runs import network as run_network
 from clouds.runs import run_folder as run_folder
-from clouds.runtime import locks
+from clouds.runtime import files
 
 SIZE = schema.SUBMISSION_SIZE
 SUBMISSIONS = outputs.SUBMISSIONS
@@ -298,14 +298,14 @@ def test_what_was_cut_off_while_writing_is_written_from_the_journal(
     images, run, tmp_path, monkeypatch
 ):
     assert predict(run, images, tmp_path / "whole", *EVERYTHING) == 0
-    write_json = run_folder.write_json
+    write_json = files.write_json
 
     def fail(path, fields):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(run_folder, "write_json", fail)
+    monkeypatch.setattr(files, "write_json", fail)
     assert predict(run, images, tmp_path / "out", *EVERYTHING) == 2
-    monkeypatch.setattr(run_folder, "write_json", write_json)
+    monkeypatch.setattr(files, "write_json", write_json)
     for path in images.iterdir():
         path.write_bytes(b"")
     assert predict(run, images, tmp_path / "out", *EVERYTHING) == 0
@@ -371,7 +371,7 @@ def test_other_predictions_are_not_replaced_in_silence(
 
 
 def test_two_at_once_into_one_folder_are_refused(images, run, tmp_path, capsys):
-    with locks.sole_writer(str(tmp_path), "--out"):
+    with files.sole_writer(str(tmp_path), "--out"):
         message = "--out must not be written by two runs at once"
         refused(capsys, message, run, images, tmp_path)
     assert not set(contents(tmp_path)) & {*SUBMISSIONS, "predict.jsonl.part"}

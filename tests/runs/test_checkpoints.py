@@ -49,7 +49,7 @@ def save(folder, epoch, step=0):
 
 def test_the_newest_two_stay(tmp_path):
     paths = [save(tmp_path, *place) for place in ((0, 2), (0, 10), (1, 0), (1, 2))]
-    assert checkpoints.files(tmp_path) == [paths[3], paths[2]]
+    assert checkpoints.paths(tmp_path) == [paths[3], paths[2]]
     assert checkpoints.load(tmp_path)[0] == Progress(epoch=1, step=2)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
 
@@ -72,7 +72,7 @@ def test_a_broken_one_is_passed_over_for_the_one_before(damage, tmp_path, capsys
     assert (arrays[0] == 1).all()
     assert f"{broken} is broken" in capsys.readouterr().out
     later = save(tmp_path, 1, 5)
-    assert checkpoints.files(tmp_path) == [later, good]
+    assert checkpoints.paths(tmp_path) == [later, good]
 
 
 def test_where_none_is_whole_there_is_none(tmp_path):

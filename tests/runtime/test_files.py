@@ -1,12 +1,80 @@
 import collections
 import errno
+import hashlib
+import json
+import subprocess
+import sys
 
 import pytest
+import tensorflow as tf
+from helpers.commands import ROOT
 
 from clouds.errors import InputError
 from clouds.runtime import files
 
 Usage = collections.namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(params=["local", "remote"])
+def folder(request, tmp_path):
+    if request.param == "local":
+        return str(tmp_path)
+    tf.io.gfile.makedirs(f"ram://{tmp_path.name}")
+    return f"ram://{tmp_path.name}"
+
+
+def test_a_written_file_has_its_checksum(folder):
+    files.write(f"{folder}/file", "schön\n")
+    assert (
+        files.checksum(f"{folder}/file")
+        == hashlib.sha256(b"sch\xc3\xb6n\n").hexdigest()
+    )
+
+
+def test_json_ends_with_a_line_break(tmp_path):
+    files.write_json(tmp_path / "a.json", {"a": 1})
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text) == {"a": 1}
+    assert text.endswith("}\n")
+
+
+def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_else(folder):
+    files.write(f"{folder}/file.npz", b"old")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        files.replacing(f"{folder}/file.npz") as part,
+    ):
+        assert part.endswith(".npz")
+        with tf.io.gfile.GFile(part, "wb") as file:
+            file.write(b"new, but incom")
+        raise KeyboardInterrupt
+    assert tf.io.gfile.listdir(folder) == ["file.npz"]
+    with tf.io.gfile.GFile(f"{folder}/file.npz", "rb") as file:
+        assert file.read() == b"old"
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path):
+    refused = pytest.raises(InputError, match="--out: another process is writing")
+    with files.sole_writer(str(tmp_path), "--out"), refused:
+        files.sole_writer(str(tmp_path), "--out").__enter__()
+    with files.sole_writer(str(tmp_path), "--out"):
+        pass
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    code = (
+        "import os, sys; from clouds.runtime import files\n"
+        "with files.sole_writer(sys.argv[1], '--out'): os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    assert subprocess.run(command, cwd=ROOT).returncode == -9
+    with files.sole_writer(str(tmp_path), "--out"):
+        pass
+
+
+def test_a_remote_folder_is_not_locked(tmp_path):
+    with files.sole_writer("gs://bucket/records", "--out"):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -18,11 +86,11 @@ Usage = collections.namedtuple("Usage", "total used free")
         (OSError(errno.EACCES, "Permission denied"), False),
     ],
 )
-def test_a_full_disk_is_known_by_the_systems_words(error, full):
+def test_a_full_disk_is_recognised_by_the_systems_words(error, full):
     assert files.is_full(error) == full
 
 
-def test_the_fullest_path_is_found_though_it_is_not_there_yet(tmp_path, monkeypatch):
+def test_the_fullest_path_is_found_before_it_exists(tmp_path, monkeypatch):
     (tmp_path / "small").mkdir()
     usages = {tmp_path: Usage(total=9, used=0, free=9)}
     usages[tmp_path / "small"] = Usage(total=9, used=7, free=2)
@@ -31,15 +99,23 @@ def test_the_fullest_path_is_found_though_it_is_not_there_yet(tmp_path, monkeypa
     assert files.fullest(paths) == (paths[1], 2)
 
 
-def test_a_disk_that_does_not_tell_its_room_is_trusted(tmp_path, monkeypatch):
+def test_a_disk_that_does_not_report_its_size_is_trusted(tmp_path, monkeypatch):
     usage = Usage(total=0, used=0, free=0)
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage)
-    files.check_room(tmp_path, 98_000_000, "Weights")
+    files.check_free_space(tmp_path, 98_000_000, "Weights")
 
 
-def test_what_does_not_fit_is_refused_with_what_is_needed(tmp_path, monkeypatch):
+def test_too_little_free_space_is_reported_with_what_is_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_free", lambda path: 20_000_000)
-    files.check_room(tmp_path, 20_000_000, "Weights")
-    message = "Weights must fit onto the disk, 98 MB. Received: .* with 20.0 MB free"
-    with pytest.raises(InputError, match=message):
-        files.check_room(tmp_path, 98_000_000, "Weights")
+    files.check_free_space(tmp_path, 20_000_000, "Weights")
+    with pytest.raises(InputError, match="Weights need 98 MB, .* has 20.0 MB free"):
+        files.check_free_space(tmp_path, 98_000_000, "Weights")
+
+
+def test_a_file_system_without_locks_is_not_locked(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", unsupported)
+    with files.sole_writer(str(tmp_path), "--out"):
+        pass

@@ -142,7 +142,7 @@ def test_two_hosts_of_which_one_is_killed_go_on_and_end_as_one_device(
 ):
     first, second = both_hosts(records, tmp_path)
     deadline = time.monotonic() + 120
-    while len(checkpoints.files(tmp_path)) < 2:
+    while len(checkpoints.paths(tmp_path)) < 2:
         assert first.poll() is None, first.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -20,7 +20,7 @@ from clouds.data import manifest, pipeline, preprocessing
 from clouds.models import unet
 from clouds.runs import checkpoints
 from clouds.runs import run_folder as module
-from clouds.runtime import files, locks
+from clouds.runtime import files
 from clouds.training import augment, callbacks, train
 
 rng = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def test_a_run_holds_what_is_promised(run, records):
     assert facts["epochs"] == 2
     assert facts["seed"] == facts["config"]["seed"] == 0
     assert facts["precision"] == "float32"
-    checksum = manifest.checksum(str(records / manifest.FILE))
+    checksum = files.checksum(str(records / manifest.FILE))
     assert facts["records"]["sha256"] == checksum
     assert facts["devices"]
     assert facts["seconds"] > 0
@@ -207,9 +207,9 @@ def test_a_run_killed_three_times_ends_as_one_that_was_not(records, tmp_path):
     undisturbed = start("--records", records, "--run", whole, *STEERED)
     moments = [random.uniform(0, 1.5) for _ in range(3)]
     for moment in moments:
-        before = checkpoints.files(killed)
+        before = checkpoints.paths(killed)
         training = start("--records", records, "--run", killed, *STEERED)
-        training.wait_for(lambda before=before: checkpoints.files(killed) != before)
+        training.wait_for(lambda before=before: checkpoints.paths(killed) != before)
         time.sleep(moment)
         training.kill()
     assert "Goes on after" in start("--run", killed).ended(0)
@@ -227,7 +227,7 @@ def test_a_run_killed_three_times_ends_as_one_that_was_not(records, tmp_path):
 
 def test_an_interrupt_saves_and_says_how_to_go_on(records, tmp_path):
     training = start("--records", records, "--run", tmp_path, *STEERED, "--epochs", 999)
-    training.wait_for(lambda: checkpoints.files(tmp_path))
+    training.wait_for(lambda: checkpoints.paths(tmp_path))
     training.interrupt()
     shown = training.ended(130)
     assert f"To go on: bin/train --run {tmp_path}\ntrain: interrupted\n" in shown
@@ -259,7 +259,7 @@ def test_a_full_disk_stops_a_training_that_goes_on_when_there_is_room(
     assert not (tmp_path / "run" / module.WEIGHTS).exists()
 
     def free(path):
-        return 0 if checkpoints.files(tmp_path / "run") else 10**9
+        return 0 if checkpoints.paths(tmp_path / "run") else 10**9
 
     monkeypatch.setattr(files, "_free", free)
     folder = small_run("--epochs", 2, code=2)
@@ -378,7 +378,7 @@ def test_validation_images_without_a_mask_are_no_trouble(sample, tmp_path, monke
 
 def test_a_second_training_in_the_same_folder_is_refused(small_run, tmp_path, capsys):
     (tmp_path / "run").mkdir()
-    with locks.sole_writer(str(tmp_path / "run"), "--run"):
+    with files.sole_writer(str(tmp_path / "run"), "--run"):
         small_run("--epochs", 1, code=2)
     assert "--run must not be written by two runs" in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.json").exists()

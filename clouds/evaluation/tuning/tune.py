@@ -32,6 +32,7 @@ from clouds.evaluation.tuning.search import CrossFit
 from clouds.plots import evaluation
 from clouds.postprocess import functional
 from clouds.runs import run_folder
+from clouds.runtime import files
 from clouds.text import counted, decimal
 
 FILE, PICTURE = "tuning.json", "tuning.png"
@@ -101,7 +102,7 @@ def tune(
     facts = {"tuned_on": trial.facts, "dice": scores.named(dice)}
     for folder in trial.runs:
         run_folder.save_rule(folder, rule, facts)
-    run_folder.write_json(out / FILE, _tuning(rule, facts, fitted))
+    files.write_json(out / FILE, _tuning(rule, facts, fitted))
     thresholds = LEVELS[fitted.places, 0]
     evaluation.tuning(fitted.grid, thresholds, search.SIZES, rule, out / PICTURE)
     print(text, end="", flush=True)
