@@ -110,8 +110,8 @@ def test_a_full_disk_is_one_line_that_names_it(error, tmp_path, monkeypatch, cap
 def test_help_is_there_without_tensorflow():
     code = (
         "import sys\n"
-        "from clouds import cli\n"
-        "try: cli.main(['train', '--help'])\n"
+        "from clouds.cli import main\n"
+        "try: main.main(['train', '--help'])\n"
         "except SystemExit: pass\n"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
@@ -216,7 +216,7 @@ def test_other_shells_complete_too(shell, tmp_path):
 
 
 def test_a_reader_that_leaves_loses_no_file(sample, tmp_path):
-    code = "import sys; from clouds import cli; sys.exit(cli.main())"
+    code = "import sys; from clouds.cli import main; sys.exit(main.main())"
     arguments = ["describe", "--csv", sample / "train.csv", "--out", tmp_path / "out"]
     read, write = os.pipe()
     os.close(read)

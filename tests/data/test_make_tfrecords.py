@@ -435,7 +435,8 @@ INTERRUPTED = """
 import sys, time
 from pathlib import Path
 
-from clouds import cli, startup
+from clouds.cli import main
+from clouds.runtime import startup
 
 
 def examples(tasks):
@@ -447,7 +448,7 @@ if __name__ == "__main__":
     convert = startup.load("clouds.data.make_tfrecords")
     convert._IMAGES_A_WORKER, startup._CHUNK = 1, 1
     convert._examples = examples
-    sys.exit(cli.main(sys.argv[2:]))
+    sys.exit(main.main(sys.argv[2:]))
 Path(sys.argv[1], "born").touch()
 time.sleep(1)
 """

@@ -6,15 +6,16 @@ from helpers.commands import ROOT
 
 BEFORE = """
 import gc, os, signal, sys, time, types
-from clouds import cli, config
+from clouds import config
+from clouds.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(600)
 """
 AFTER = """
-cli._load = lambda *names: types.SimpleNamespace(write=write)
-sys.exit(cli.main(['make_scenes', '--out', 'x']))
+main._load = lambda *names: types.SimpleNamespace(write=write)
+sys.exit(main.main(['make_scenes', '--out', 'x']))
 """
 SAID = "make_scenes: interrupted. The same command goes on.\n"
 
@@ -87,7 +88,7 @@ def test_an_interrupt_during_imports_ends_at_once_whatever_swallows(tmp_path):
     )
     code = f"""
 sys.path.insert(0, {str(tmp_path)!r})
-cli.COMMANDS["make_scenes"] = config.Sample, "slow", "write"
-sys.exit(cli.main(["make_scenes", "--out", "x"]))
+main.COMMANDS["make_scenes"] = config.Sample, "slow", "write"
+sys.exit(main.main(["make_scenes", "--out", "x"]))
 """
     assert ended(code) == (130, "", SAID)

@@ -15,7 +15,7 @@ def python(code):
 
 def test_tensorflow_starts_without_a_word():
     code = (
-        "from clouds import startup\n"
+        "from clouds.runtime import startup\n"
         "print(startup.load('tensorflow').constant(7).numpy())"
     )
     ended = python(code)
@@ -26,7 +26,7 @@ def test_tensorflow_starts_without_a_word():
 def test_libraries_speak_from_the_level_that_is_asked_for():
     code = (
         "import logging\n"
-        "from clouds import startup\n"
+        "from clouds.runtime import startup\n"
         "startup.log_from({level!r})\n"
         "tensorflow = startup.load('tensorflow')\n"
         "logging.getLogger('library').info('a word')\n"
@@ -42,7 +42,7 @@ def test_libraries_speak_from_the_level_that_is_asked_for():
 def test_how_far_a_command_is_is_told_unless_only_warnings_are_asked_for(level):
     code = (
         "import logging\n"
-        "from clouds import startup\n"
+        "from clouds.runtime import startup\n"
         f"startup.log_from({level!r})\n"
         "logging.getLogger('clouds.runtime.progress').info('half')\n"
         "logging.getLogger('library').info('a word')\n"
@@ -62,7 +62,7 @@ def test_what_was_held_back_is_shown_when_the_import_fails(tmp_path):
     )
     ended = python(
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from clouds import startup\n"
+        "from clouds.runtime import startup\n"
         "startup.load('broken')"
     )
     assert ended.returncode == 1
@@ -76,7 +76,7 @@ def test_what_was_held_back_is_not_shown_when_the_import_is_interrupted(tmp_path
     )
     ended = python(
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from clouds import startup\n"
+        "from clouds.runtime import startup\n"
         "startup.load('slow')"
     )
     assert "KeyboardInterrupt" in ended.stderr
@@ -87,7 +87,7 @@ def test_a_pool_ends_with_its_parent(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import concurrent.futures, multiprocessing, os, time\n"
-        "from clouds import startup\n"
+        "from clouds.runtime import startup\n"
         "if __name__ == '__main__':\n"
         "    pool = concurrent.futures.ProcessPoolExecutor(\n"
         "        1, multiprocessing.get_context('spawn'), startup.start_worker)\n"
@@ -108,7 +108,7 @@ def test_a_pool_ends_with_its_parent(tmp_path):
 
 def test_a_process_that_trains_convolves_with_its_present_kernel():
     code = (
-        "from clouds import startup\n"
+        "from clouds.runtime import startup\n"
         "startup.freeze_kernels()\n"
         "startup.thaw_kernels()\n"
         "tf = startup.load('tensorflow')\n"

@@ -298,8 +298,8 @@ def test_without_its_packages_it_says_how_to_get_them(command, package):
     arguments = [command, "--out", "x", "--images", "x"]
     if command == "serve":
         arguments = [command, "--model", "x"]
-    code = f"import sys; sys.modules['{package}'] = None; from clouds import cli; "
-    code += f"sys.exit(cli.main({arguments}))"
+    code = f"import sys; sys.modules['{package}'] = None; from clouds.cli import main; "
+    code += f"sys.exit(main.main({arguments}))"
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
     )
