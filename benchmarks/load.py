@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 import psutil
 
-from clouds import config
+from clouds.config.serving import Serving
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,7 +119,7 @@ def main(arguments=None):
     parser.add_argument("--model", required=True, help="folder that bin/export wrote")
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--warm-up", type=float, default=10)
-    parser.add_argument("--max-batch", type=int, default=config.Serving.max_batch)
+    parser.add_argument("--max-batch", type=int, default=Serving.max_batch)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--images", help="folder of images")
     parser.add_argument("--compare", action="store_true", help="also one by one")

@@ -46,11 +46,11 @@ WAIT = 0.02
 
 def prepare(options, folder):
     """Makes the records in `folder`, and the csv and images that they are made of."""
-    from clouds import config
+    from clouds.config.data import Records
     from clouds.data import make_tfrecords
 
     csv, images = peers.repeat(options.data, folder, options.copies)
-    settings = config.Records(csv=str(csv), images=str(images), out=f"{folder}/records")
+    settings = Records(csv=str(csv), images=str(images), out=f"{folder}/records")
     with contextlib.redirect_stdout(sys.stderr):
         make_tfrecords.convert(settings)
 
@@ -152,13 +152,13 @@ def read_masks(texts):
 
 def time_steps(options):
     """Milliseconds of training steps, and of their waiting for a batch."""
-    from clouds import config
+    from clouds.config.training import Training
     from clouds.training import train
 
     precision = options.precision
     if precision == "auto":
         precision = train.fastest_precision()
-    settings = config.Training(
+    settings = Training(
         records=f"{options.folder}/records",
         run=str(options.folder),
         size=SIZE,

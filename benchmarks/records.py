@@ -26,7 +26,7 @@ from unittest import mock
 import peers
 
 from clouds import schema
-from clouds.runtime import startup
+from clouds.runtime import pool, startup
 
 SIZE = schema.NETWORK_SIZE
 RATIO = 4
@@ -35,16 +35,14 @@ TARGETS = {"imread": 1.5, "workers": 1.8}
 
 
 def convert(csv, images, out, workers, in_processes):
-    """Converts with another `startup.in_processes`; returns when it began."""
-    from clouds import config
+    """Converts with another `pool.in_processes`; returns when it began."""
+    from clouds.config.data import Records
     from clouds.data import make_tfrecords as convert_module
 
-    settings = config.Records(
-        csv=str(csv), images=str(images), out=str(out), workers=workers
-    )
+    settings = Records(csv=str(csv), images=str(images), out=str(out), workers=workers)
     began = time.perf_counter()
     with (
-        mock.patch.object(startup, "in_processes", in_processes),
+        mock.patch.object(pool, "in_processes", in_processes),
         contextlib.redirect_stdout(sys.stderr),
     ):
         convert_module.convert(settings)
@@ -86,7 +84,7 @@ def time_one_worker(function, tasks, folder, rounds):
     with tf.io.TFRecordWriter(str(folder / "one.tfrecord")) as writer:
 
         def records():
-            yield from map(writer.write, startup.in_processes(function, tasks, 1))
+            yield from map(writer.write, pool.in_processes(function, tasks, 1))
 
         actions = {
             "cv2.imread": lambda: map(read, tasks),
@@ -143,7 +141,7 @@ def time_workers(csv, images, folder, workers):
     """Images a second in steady state, and seconds to the first example."""
     import numpy as np
 
-    in_processes, stamps = startup.in_processes, []
+    in_processes, stamps = pool.in_processes, []
 
     def stamped(*arguments):
         for result in in_processes(*arguments):

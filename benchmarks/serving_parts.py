@@ -21,8 +21,9 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from clouds import config, schema
+from clouds import schema
 from clouds.config.rule import Rule  # noqa: E402
+from clouds.config.training import Training
 from clouds.data import preprocessing
 from clouds.export import signatures
 from clouds.models import pretrained, unet
@@ -38,7 +39,7 @@ def as_run(source, size, folder):
     size = size or schema.NETWORK_SIZE
     if source == "-":
         unet.build(size).save_weights(folder / run_folder.WEIGHTS)
-        settings = config.Training(records="none", run=str(folder), size=size)
+        settings = Training(records="none", run=str(folder), size=size)
     else:
         for name in (run_folder.WEIGHTS, run_folder.RULE):
             if Path(source, name).exists():

@@ -1,31 +1,31 @@
-"""The exceptions that say: the input is at fault, not the program."""
+"""Errors of the user's input, as opposed to faults of the program."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """A user's mistake. Says what was expected, what came, where, and what to do.
+    """A user's mistake: what is wrong, where, and how to fix it.
 
     The commands print its message as one line and exit with code 2.
     """
 
 
 class MissingError(InputError):
-    """A setting that must be given was not; those that were may be right."""
+    """A required setting is missing; the others may be valid."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Names the word that a mistyped one is nearest to.
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Suggests the choice that is most similar to a mistyped word.
 
     Args:
-      word: that is unknown.
-      known: the words that are not.
+      word: unknown word.
+      choices: valid words.
 
     Returns:
-      A sentence with a space before it, to end a message; nothing where none is near.
+      A sentence after a space, to end a message; empty if no choice is similar.
     """
-    # The dashes that all flags share would make them alike.
-    bare = {each.strip("-"): each for each in known}
+    # The dashes that all flags share would make them similar.
+    bare = {choice.strip("-"): choice for choice in choices}
     nearest = difflib.get_close_matches(word.strip("-"), bare, n=1)
     return f" Did you mean {bare[nearest[0]]}?" if nearest else ""

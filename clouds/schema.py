@@ -1,21 +1,21 @@
-"""The four labels and the sizes of the competition's grids.
+"""The four labels, and the sizes of the competition's grids.
 
 Shape letters: B batch, H height, W width, C labels, R runs. Sizes are
 (height, width) in pixels. Masks are uint8 or bool in {0, 1}, with one channel
-a label, in the order of `LABELS`.
+per label, in the order of `LABELS`.
 """
 
 LABELS = ("Fish", "Flower", "Gravel", "Sugar")
-"""The patterns, in the order of a mask's channels; the csv names them so."""
+"""The patterns, in the order of a mask's channels, as the csv names them."""
 
 GRID = (1400, 2100)
-"""Grid of the run-length codes in train.csv, whatever an image's own size."""
+"""Grid of the run-length codes in train.csv, whatever the size of an image."""
 
 NETWORK_SIZE = (320, 480)
-"""Size of the notebook's network."""
+"""Input size of the notebook's network."""
 
 SUBMISSION_SIZE = (350, 525)
 """Grid of the run-length codes in a submission, on which Dice is computed."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-"""One colour a label, told apart by colour-blind readers (Okabe and Ito, 2008)."""
+"""One colour per label, safe for colour-blind readers (Okabe and Ito, 2008)."""

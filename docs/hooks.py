@@ -4,7 +4,7 @@ import os
 import re
 
 from clouds.cli import main
-from clouds.cli import parser as command_parser
+from clouds.cli import parser
 
 _COMMANDS = "{{ commands }}"
 
@@ -22,11 +22,9 @@ def on_page_content(html: str, **_) -> str:
 def _help() -> str:
     # As many as fit beside the two tables of contents.
     os.environ["COLUMNS"] = "80"
-    _, each = command_parser.parsers(
-        {name: row[0] for name, row in main.COMMANDS.items()}
-    )
+    _, parsers = parser.build({name: row[0] for name, row in main.COMMANDS.items()})
     sections = (
-        f"## {name}\n\n```text\n{parser.format_help()}```"
-        for name, parser in each.items()
+        f"## {name}\n\n```text\n{command.format_help()}```"
+        for name, command in parsers.items()
     )
     return "\n\n".join(sections)

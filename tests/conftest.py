@@ -73,7 +73,7 @@ def evaluated(records, tmp_path_factory) -> Path:
         for seed, name in enumerate("ab"):
             run = small.write_run(folder / name, records, seed=seed)
             flags = ["--records", str(records), "--run", str(run)]
-            flags += ["--threshold", "0.5", "--min-size", "500"]
+            flags += ["--threshold", "0.5", "--min-area", "500"]
             assert main.main(["evaluate", *flags]) == 0
     return folder
 
@@ -170,7 +170,8 @@ def grpc_server(exported) -> Iterator[tuple]:
 @pytest.fixture(scope="session")
 def server(tiny_model, tmp_path_factory) -> Iterator[str]:
     """The URL of bin/serve, with limits that tests can reach."""
-    flags = "--max-body 4 --max-pixels 4 --max-images 8 --max-queue 16 --patience 3"
+    flags = "--max-body 4 --max-pixels 4 --max-images 8 --max-queue 16"
+    flags += " --request-timeout 3"
     log = tmp_path_factory.mktemp("server") / "log.txt"
     with serving(tiny_model, log, *flags.split()) as (url, process):
         yield url

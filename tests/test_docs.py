@@ -17,7 +17,7 @@ from helpers import small
 from helpers.commands import ROOT
 
 from clouds.cli import main
-from clouds.cli import parser as command_parser
+from clouds.cli import parser
 from clouds.runtime import startup
 
 PAGES = {
@@ -102,9 +102,7 @@ def _split(words, mark):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_flag_and_script_that_a_page_names_exists(page):
-    _, each = command_parser.parsers(
-        {name: row[0] for name, row in main.COMMANDS.items()}
-    )
+    _, each = parser.build({name: row[0] for name, row in main.COMMANDS.items()})
     known = {flag for parser in each.values() for flag in parser._option_string_actions}
     known |= {"--images", "--csv", "--print-completion", *OF_OTHERS}
     for span in re.findall(r"`([^`]+)`", FENCE.sub("", PAGES[page])):

@@ -35,7 +35,7 @@ def test_real_images_become_two_valid_submissions(real_data, tmp_path):
     assert "best weights" in run("train", *of_run, *options).lower()
     assert "mean" in run("evaluate", *of_run)
     images = ("--images", fullres / "test_images", "--out", folder)
-    run("predict", "--run", folder, *images, "--threshold", 0.2, "--min-size", 0)
+    run("predict", "--run", folder, *images, "--threshold", 0.2, "--min-area", 0)
     for name in ("submission.csv", "submission_post.csv"):
         submission = annotations.read(str(folder / name))
         assert submission.texts.shape == (3, 4)

@@ -1,8 +1,8 @@
-"""The commands: flags from `clouds.config`, then one call.
+"""The commands: parses flags into settings and calls the function of the command.
 
-Exit codes: 0 done, 1 a fault of the program, 2 a mistake of the user (one line
-says which; `--debug` shows where), 3 done, but some input could not be read (the
-output says which), 130 interrupted, 141 when nobody reads the output any more.
+Exit codes: 0 success; 1 a fault of the program; 2 a user's mistake, reported in one
+line (`--debug` shows the traceback); 3 finished, but some input could not be read (the
+output names it); 130 interrupted; 141 nobody reads the output any more.
 """
 
 import contextlib
@@ -12,117 +12,115 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-from clouds import config
-from clouds.cli import parser as command_parser
+from clouds.cli import parser
+from clouds.config import resolve
+from clouds.config.data import Description, Records, Sample
+from clouds.config.prediction import Evaluation, Export, Prediction, SubmissionCheck
+from clouds.config.presentation import Comparison, Report
+from clouds.config.serving import Request, Serving
+from clouds.config.training import Training
 from clouds.errors import InputError, MissingError, did_you_mean
 from clouds.runtime import files, interrupts, startup
 
 COMMANDS = {
-    "make_scenes": (config.Sample, "clouds.data.make_scenes", "write"),
-    "describe": (config.Description, "clouds.report.describe", "describe"),
-    "make_tfrecords": (config.Records, "clouds.data.make_tfrecords", "convert"),
-    "train": (config.Training, "clouds.training.train", "train"),
-    "evaluate": (config.Evaluation, "clouds.evaluation.evaluate", "evaluate"),
-    "report": (config.Report, "clouds.report.report", "report"),
-    "compare": (config.Comparison, "clouds.report.compare", "compare"),
-    "predict": (config.Prediction, "clouds.prediction.predict", "predict"),
-    "export": (config.Export, "clouds.export.export", "export"),
-    "serve": (config.Serving, "clouds.serving.serve", "serve"),
-    "request": (config.Request, "clouds.client.request", "request"),
-    "submit-check": (
-        config.SubmissionCheck,
-        "clouds.prediction.submission_check",
-        "check",
-    ),
+    "make_scenes": (Sample, "clouds.data.make_scenes", "write"),
+    "describe": (Description, "clouds.report.describe", "describe"),
+    "make_tfrecords": (Records, "clouds.data.make_tfrecords", "convert"),
+    "train": (Training, "clouds.training.train", "train"),
+    "evaluate": (Evaluation, "clouds.evaluation.evaluate", "evaluate"),
+    "report": (Report, "clouds.report.report", "report"),
+    "compare": (Comparison, "clouds.report.compare", "compare"),
+    "predict": (Prediction, "clouds.prediction.predict", "predict"),
+    "export": (Export, "clouds.export.export", "export"),
+    "serve": (Serving, "clouds.serving.serve", "serve"),
+    "request": (Request, "clouds.client.request", "request"),
+    "submit-check": (SubmissionCheck, "clouds.prediction.submission_check", "check"),
 }
 
-_THAT_GO_ON = ("make_scenes", "make_tfrecords", "predict", "request")
-_GOES_ON = ". The same command goes on."
+_RESUMABLE = ("make_scenes", "make_tfrecords", "train", "predict", "request")
 
-_OF_SERVING = ("grpc", "httpx", "orjson", "prometheus_client", "starlette")
-_OF_SERVING += ("tensorflow_serving", "uvicorn")
+_SERVING_PACKAGES = ("grpc", "httpx", "orjson", "prometheus_client", "starlette")
+_SERVING_PACKAGES += ("tenacity", "tensorflow_serving", "uvicorn")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-      arguments: a command of `COMMANDS` and its flags; those of the process if
-        None.
+      arguments: a command of `COMMANDS` and its flags; default: those of the process.
 
     Returns:
       The exit code.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    whole, each = command_parser.parsers(
+    main_parser, parsers = parser.build(
         {name: row[0] for name, row in COMMANDS.items()}
     )
     if "_ARGCOMPLETE" in os.environ:
-        _complete(each.get(arguments[0], whole) if arguments else whole)
-    given = _parse(arguments, whole, each)
-    command, shell = given.pop("command"), given.pop("print_completion")
+        _complete(parsers.get(arguments[0], main_parser) if arguments else main_parser)
+    flags = _parse(arguments, main_parser, parsers)
+    command, shell = flags.pop("command"), flags.pop("print_completion")
     if shell:
-        print(_completion(shell))
-        return 0
+        return _print_completion(shell)
     if command is None:
-        whole.print_help(sys.stderr)
+        main_parser.print_help(sys.stderr)
         return 2
-    return _run(command, given)
+    return _run(command, flags)
 
 
-def _parse(arguments: list[str], whole: command_parser.Parser, each: dict) -> dict:
+def _parse(arguments: list[str], main_parser: parser.Parser, parsers: dict) -> dict:
     command = arguments[0] if arguments else ""
     if command not in COMMANDS and command.strip("-") == command != "":
-        near = did_you_mean(command, COMMANDS)
-        whole.error(f"unknown command '{command}'.{near}".rstrip("."))
-    given, rest = whole.parse_known_args(arguments)
+        suggestion = did_you_mean(command, COMMANDS)
+        main_parser.error(f"unknown command '{command}'.{suggestion}".rstrip("."))
+    flags, rest = main_parser.parse_known_args(arguments)
     if rest:
-        parser = each.get(command, whole)
-        parser.error(command_parser.unknown(rest, parser))
-    return vars(given)
+        own_parser = parsers.get(command, main_parser)
+        own_parser.error(own_parser.unknown(rest))
+    return vars(flags)
 
 
-def _run(command: str, given: dict) -> int:
-    settings, module, function = COMMANDS[command]
-    debug, printed = given.pop("debug"), given.pop("print_config")
-    file, level = given.pop("config"), given.pop("log_level")
-    startup.log_from(level)
-    interrupted = f"{command}: interrupted" + _GOES_ON * (command in _THAT_GO_ON)
-    chosen = None
+def _run(command: str, flags: dict) -> int:
+    settings_type, module, function = COMMANDS[command]
+    debug, print_only = flags.pop("debug"), flags.pop("print_config")
+    file = flags.pop("config")
+    startup.log_from(flags.pop("log_level"))
+    interrupted = f"{command}: interrupted."
+    if command in _RESUMABLE:
+        interrupted += " Run the same command again to resume."
+    settings = None
     try:
-        known = config.gather(settings, given, file)
-        if printed:
-            _print(settings, known, file)
+        values = resolve.gather(settings_type, flags, file)
+        if print_only:
+            _print_config(settings_type, values, file)
             return 0
-        chosen = config.make(settings, known, file)
-        with interrupts.ending(interrupted):
+        settings = resolve.make(settings_type, values, file)
+        with interrupts.exiting(interrupted):
             loaded = _load(command, module)
         with interrupts.raising():
-            returned = getattr(loaded, function)(chosen)
+            code = getattr(loaded, function)(settings)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Who read has had enough, such as `head`; Python would write at its end.
+        # The reader, such as `head`, has left; Python would try to write at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return interrupts.EXIT_CODE
     except Exception as error:
-        full = files.is_full(error) and not isinstance(error, InputError)
-        known = isinstance(error, (InputError, OSError)) or _is_remote(error)
-        if debug or not (full or known):
+        message = None if debug else _message(error, settings)
+        if message is None:
             raise
-        message = _no_room(error, chosen) if full else _one_line(error)
         print(f"{command}: error: {message}", file=sys.stderr)
         return 2
-    return returned if isinstance(returned, int) else 0
+    return code if isinstance(code, int) else 0
 
 
-def _print(settings: type, known: dict, file: str | None) -> None:
-    """Prints settings; what they lack can be given with them."""
+def _print_config(settings_type: type, values: dict, file: str | None) -> None:
+    # Missing values may be given with the printed ones.
     with contextlib.suppress(MissingError):
-        config.make(settings, known, file)
-    print(config.as_yaml(settings, known), end="", flush=True)
+        resolve.make(settings_type, values, file)
+    print(resolve.as_yaml(settings_type, values), end="", flush=True)
 
 
 def _load(command: str, module: str) -> ModuleType:
@@ -131,52 +129,69 @@ def _load(command: str, module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] == "clouds":
             raise
-        extra = " serving" * (error.name in _OF_SERVING)
+        extra = " serving" * (error.name in _SERVING_PACKAGES)
         raise InputError(
-            f"bin/{command} needs the packages that bin/setup{extra} installs. "
-            f"Received: no {error.name}. Run bin/setup{extra}."
+            f"{error.name} is not installed, which bin/{command} needs. Run "
+            f"bin/setup{extra}."
         ) from error
 
 
+def _message(error: Exception, settings) -> str | None:
+    """Returns the line for an error that the user can mend; None for other errors."""
+    if isinstance(error, InputError):
+        return _in_one_line(error)
+    if files.is_full(error):
+        return _disk_full(error, settings)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    return (
+        _in_one_line(error) if isinstance(error, OSError) or _is_remote(error) else None
+    )
+
+
 def _is_remote(error: Exception) -> bool:
-    """Whether TensorFlow did not get at a file elsewhere, such as one of a bucket."""
+    """Returns whether TensorFlow could not access a remote file, as in a bucket."""
     tf = sys.modules.get("tensorflow")
     return tf and isinstance(error, tf.errors.OpError) and "://" in error.message
 
 
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.strerror}: {error.filename}"
+def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _no_room(error: Exception, settings) -> str:
-    outs = [getattr(settings, name, None) for name in ("out", "run")]
-    places = [getattr(error, "filename", None), *outs, tempfile.gettempdir()]
-    place, free = files.fullest([path for path in places if isinstance(path, str)])
+def _disk_full(error: Exception, settings) -> str:
+    outputs = [getattr(settings, name, None) for name in ("out", "run")]
+    paths = [getattr(error, "filename", None), *outputs, tempfile.gettempdir()]
+    path, free = files.fullest([path for path in paths if isinstance(path, str)])
     return (
-        f"The disk must have room for what is written. Received: '{place}', with "
-        f"{free / 1e6:,.1f} MB free. Make room and run the same command again: it goes "
-        "on where it can."
+        f"The disk of '{path}' is full: {free / 1e6:,.1f} MB are free. Free some space "
+        "and run the same command again; it resumes if it can."
     )
 
 
-def _complete(parser: command_parser.Parser) -> None:
-    """Answers a shell that asks how the words so far may go on; ends the process."""
+def _complete(own_parser: parser.Parser) -> None:
+    """Answers a shell's request for completions, and ends the process."""
     import argcomplete
 
-    argcomplete.autocomplete(parser)
+    argcomplete.autocomplete(own_parser)
 
 
-def _completion(shell: str) -> str:
-    import argcomplete
-
+def _print_completion(shell: str) -> int:
+    try:
+        import argcomplete
+    except ModuleNotFoundError:
+        print(
+            "clouds: error: argcomplete is not installed. Run bin/setup completion.",
+            file=sys.stderr,
+        )
+        return 2
     scripts = Path(__file__).parents[2] / "bin"
     names = [name for name in ("clouds", *COMMANDS) if (scripts / name).exists()]
     if shell == "fish":
-        # Fish knows a script that is not on the PATH by its path.
+        # Fish identifies a script that is not on the PATH by its path.
         names = [str(scripts / name) for name in names]
-    return argcomplete.shellcode(dict.fromkeys(["clouds", *names]), shell=shell)
+    print(argcomplete.shellcode(dict.fromkeys(["clouds", *names]), shell=shell))
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The parsers of the commands: a flag for each field of their settings.
+"""The parsers of the commands, with a flag for each field of the settings.
 
-They only gather text; `clouds.config` makes values of it, as it does for a file.
+They only collect text; `clouds.config.resolve` converts it, as it does for files.
 """
 
 import argparse
@@ -14,97 +14,97 @@ from clouds import __version__
 from clouds.config import fields
 from clouds.errors import did_you_mean
 
-LEVELS = ("debug", "info", "warning", "error")
+_LEVELS = ("debug", "info", "warning", "error")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser that knows its flags and reports errors in one line."""
 
-    def error(self, message: str):
-        """Ends the process, as `argparse` does."""
-        if "expected" in message and "argument" in message:
-            message += " (one that begins with - follows a =, as in --flag=-1)"
-        name = self.prog.replace("/", " ").split()[-1]
-        end = "" if message.endswith("?") else "."
-        self.exit(2, f"{name}: error: {message}{end} {self.prog} --help says more.\n")
-
-
-def parsers(commands: Mapping[str, type]) -> tuple[Parser, dict[str, Parser]]:
-    """Makes the parser of all commands, and that of each.
-
-    Args:
-      commands: the class of settings of each command.
-
-    Returns:
-      The one, which leaves the command's name in `command`, and the others by name;
-      none sets what is not given.
-    """
-    start = _start()
-    whole = Parser(
-        prog="bin/clouds" if start == "bin/" else "clouds",
-        description="Finds cloud patterns in satellite images.",
-        epilog=f"Example:\n  {start}train --help",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-    )
-    made = whole.add_subparsers(
-        dest="command", title="commands", metavar="COMMAND", parser_class=Parser
-    )
-    each = {}
-    for name, settings in commands.items():
-        description, _, example = settings.__doc__.partition("\n\n")
-        each[name] = made.add_parser(
-            name,
-            prog=f"{start}{name}",
-            usage=_usage(f"{start}{name}", settings),
-            description=description,
-            help=description,
-            epilog=textwrap.dedent(example).strip().replace("bin/", start),
+    def __init__(self, **options):
+        self.flags = []
+        super().__init__(
             formatter_class=argparse.RawDescriptionHelpFormatter,
             add_help=False,
+            **options,
         )
-        _add_fields(each[name], settings)
-        _add_general(each[name])
-    general = whole.add_argument_group("flags")
-    _add_help_and_version(general)
-    general.add_argument(
+
+    def add_flag(self, group, *names: str, **options) -> argparse.Action:
+        """Adds an argument to a group; those without help text stay hidden."""
+        self.flags += names
+        return group.add_argument(*names, **options)
+
+    def error(self, message: str):
+        """Prints a line and ends the process with exit code 2."""
+        if "expected" in message and "argument" in message:
+            message += " (write a value that begins with - as in --flag=-1)"
+        name = self.prog.replace("/", " ").split()[-1]
+        stop = "" if message.endswith("?") else "."
+        self.exit(2, f"{name}: error: {message}{stop} See {self.prog} --help.\n")
+
+    def unknown(self, rest: list[str]) -> str:
+        """Returns the error for unknown arguments, with the most similar flag.
+
+        Args:
+          rest: arguments that were not parsed.
+        """
+        flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
+        if flags:
+            suggestion = did_you_mean(flags[0], self.flags)
+            return f"unknown flag {flags[0]}.{suggestion}".rstrip(".")
+        hint = ""
+        if Path(rest[0]).suffix and "--images" in self.flags:
+            hint = ". A glob must be in quotes"
+        elif Path(rest[0]).is_dir() and "--run" in self.flags:
+            hint = f". Did you mean --run {rest[0]}?"
+        return f"unknown argument '{rest[0]}'{hint}"
+
+
+def build(commands: Mapping[str, type]) -> tuple[Parser, dict[str, Parser]]:
+    """Builds the main parser and the parser of each command.
+
+    Args:
+      commands: class of the settings of each command.
+
+    Returns:
+      The main parser, which stores the command's name in `command`, and the others by
+      name. Flags that are not given are left out of the result.
+    """
+    prefix = "clouds " if Path(sys.argv[0]).name == "clouds" else "bin/"
+    main_parser = Parser(
+        prog="bin/clouds" if prefix == "bin/" else "clouds",
+        description="Finds patterns of shallow clouds in satellite images.",
+        epilog=f"Example:\n  {prefix}train --help",
+    )
+    subparsers = main_parser.add_subparsers(
+        dest="command", title="commands", metavar="COMMAND", parser_class=Parser
+    )
+    parsers = {}
+    for name, settings in commands.items():
+        description, _, example = settings.__doc__.partition("\n\n")
+        parsers[name] = subparsers.add_parser(
+            name,
+            prog=f"{prefix}{name}",
+            usage=_usage(f"{prefix}{name}", settings),
+            description=description,
+            help=description,
+            epilog=textwrap.dedent(example).strip().replace("bin/", prefix),
+        )
+        _add_fields(parsers[name], settings)
+        _add_general(parsers[name])
+    group = main_parser.add_argument_group("flags")
+    _add_help_and_version(main_parser, group)
+    main_parser.add_flag(
+        group,
         "--print-completion",
         choices=("bash", "zsh", "fish"),
         metavar="SHELL",
-        help="print what makes bash, zsh or fish complete the commands and their flags",
+        help="print the completion script for bash, zsh or fish",
     )
-    return whole, each
+    return main_parser, parsers
 
 
-def unknown(rest: list[str], parser: Parser) -> str:
-    """Says which arguments a parser does not know, and what may have been meant.
-
-    Args:
-      rest: what it left over.
-      parser: of the command.
-
-    Returns:
-      A message.
-    """
-    flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
-    known = [flag for action in parser._actions for flag in action.option_strings]
-    if not flags:
-        near = ""
-        if Path(rest[0]).suffix and "--images" in known:
-            near = ". A glob must stand in quotes"
-        elif Path(rest[0]).is_dir() and "--run" in known:
-            near = f". Did you mean --run {rest[0]}?"
-        return f"unknown argument '{rest[0]}'{near}"
-    return f"unknown flag {flags[0]}.{did_you_mean(flags[0], known)}".rstrip(".")
-
-
-def _start() -> str:
-    """How commands were started: by the console script, or from bin."""
-    return "clouds " if Path(sys.argv[0]).name == "clouds" else "bin/"
-
-
-def _fields(settings: type) -> list[dataclasses.Field]:
-    """The fields of a command, before those that it shares with others."""
+def _sorted_fields(settings: type) -> list[dataclasses.Field]:
+    """Returns the fields of a command, before those inherited from a base class."""
     own = settings.__annotations__
     return sorted(dataclasses.fields(settings), key=lambda field: field.name not in own)
 
@@ -112,49 +112,46 @@ def _fields(settings: type) -> list[dataclasses.Field]:
 def _usage(prog: str, settings: type) -> str:
     hints = fields.hints(settings)
     words = [prog]
-    for field in _fields(settings):
+    for field in _sorted_fields(settings):
+        name, hint = fields.name(field), hints[field.name]
         if field.metadata.get("positional"):
-            words.append(_place(field, hints[field.name]))
+            words.append(_repeated(name, hint))
         elif field.default is dataclasses.MISSING:
-            words.append(f"{fields.name(field)} {_metavar(hints[field.name])}")
+            words.append(f"{name} {_repeated(fields.form(hint).metavar, hint)}")
     return " ".join([*words, "[flags]"])
 
 
-def _place(field: dataclasses.Field, hint) -> str:
-    """How `--help` shows what is given by its place."""
-    name = fields.name(field)
-    return f"{name} [{name} ...]" if fields.several(hint) else name
-
-
-def _metavar(hint) -> str:
-    metavar = fields.form(hint).metavar
+def _repeated(metavar: str, hint) -> str:
     return f"{metavar} [{metavar} ...]" if fields.several(hint) else metavar
 
 
 def _add_fields(parser: Parser, settings: type) -> None:
     hints = fields.hints(settings)
     group = parser.add_argument_group("flags")
-    for field in _fields(settings):
+    for field in _sorted_fields(settings):
         if field.metadata["help"] is None:
             continue
         if section := field.metadata.get("section"):
             group = parser.add_argument_group(section)
+        hint = hints[field.name]
         positional = field.metadata.get("positional")
-        added = group.add_argument(
+        action = parser.add_flag(
+            group,
             field.name if positional else fields.name(field),
-            help=_help(field, hints[field.name]),
+            help=_help(field, hint),
             default=argparse.SUPPRESS,
-            **_options(field, hints[field.name]),
+            **_options(field, hint),
         )
-        if words := fields.choices(hints[field.name]):
-            added.completer = lambda words=words, **_: words
+        if choices := fields.choices(hint):
+            action.completer = lambda choices=choices, **_: choices
         if earlier := field.metadata.get("renamed_from"):
-            group.add_argument(
+            parser.add_flag(
+                group,
                 f"--{earlier.replace('_', '-')}",
                 dest=field.name,
                 help=argparse.SUPPRESS,
                 default=argparse.SUPPRESS,
-                **_options(field, hints[field.name]),
+                **_options(field, hint),
             )
 
 
@@ -162,7 +159,7 @@ def _options(field: dataclasses.Field, hint) -> dict:
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     if field.metadata.get("positional"):
-        # Left out here, it may still be in a file.
+        # Optional here, as --config may give it.
         nargs = "*" if fields.several(hint) else "?"
         return {"nargs": nargs, "metavar": fields.name(field)}
     nargs = "+" if fields.several(hint) else None
@@ -170,7 +167,7 @@ def _options(field: dataclasses.Field, hint) -> dict:
 
 
 def _help(field: dataclasses.Field, hint) -> str:
-    # argparse formats it once more.
+    # argparse applies % formatting to help texts.
     text = field.metadata["help"].replace("%", "%%")
     if field.default is dataclasses.MISSING:
         return f"{text} (required)"
@@ -181,36 +178,43 @@ def _help(field: dataclasses.Field, hint) -> str:
 
 def _add_general(parser: Parser) -> None:
     group = parser.add_argument_group("general")
-    group.add_argument(
+    parser.add_flag(
+        group,
         "--config",
         metavar="FILE",
-        help="YAML or JSON with settings by the names of the flags, which win over it; "
-        "config.json of a run is one",
+        help="YAML or JSON file with settings, by the names of the flags; flags take "
+        "precedence; the config.json of a run is such a file",
     )
-    group.add_argument(
+    parser.add_flag(
+        group,
         "--print-config",
         action="store_true",
-        help="print the settings, from --config, flags and defaults, as YAML for "
-        "--config, and do no more",
+        help="print the settings from --config, flags and defaults as YAML for "
+        "--config, and exit",
     )
-    group.add_argument(
+    parser.add_flag(
+        group,
         "--log-level",
-        choices=LEVELS,
-        metavar=f"{{{','.join(LEVELS)}}}",
-        help="of what is logged to stderr, by TensorFlow and other libraries too, C++ "
-        "included; info has a line a minute on how far a long command is, where there "
-        "is no terminal to show a bar (default: these lines and warnings, and nothing "
-        "of C++)",
+        choices=_LEVELS,
+        metavar=f"{{{','.join(_LEVELS)}}}",
+        help="lowest level of the messages on stderr, including those of libraries and "
+        "of TensorFlow's C++ code; at info, long work without a terminal logs its "
+        "progress every minute (default: progress and warnings, nothing of C++)",
     )
-    group.add_argument("--debug", action="store_true", help="show where an error arose")
-    _add_help_and_version(group)
+    parser.add_flag(
+        group, "--debug", action="store_true", help="show tracebacks of errors"
+    )
+    _add_help_and_version(parser, group)
 
 
-def _add_help_and_version(group) -> None:
-    group.add_argument(
+def _add_help_and_version(parser: Parser, group) -> None:
+    parser.add_flag(
+        group,
         "--version",
         action="version",
         version=__version__,
-        help="print the version and do no more",
+        help="print the version and exit",
     )
-    group.add_argument("-h", "--help", action="help", help="print this and do no more")
+    parser.add_flag(
+        group, "-h", "--help", action="help", help="print this help and exit"
+    )

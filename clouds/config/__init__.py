@@ -1,39 +1,9 @@
-"""The settings of each command: frozen, checked, and the source of its flags.
+"""The settings of each command: frozen dataclasses, the single source of its flags.
 
-`clouds.cli.main` makes a flag of every field, of which `fields` says the help text. A
-class lies in the file of its subject, and is named here. Sizes are (height, width)
-in pixels.
+A field is a flag, a key of `--config`, and a line of `--help`. Sizes are
+(height, width) in pixels.
+
+Modules, in reading order: `fields` (types of values, reading them), `checks`, `resolve`
+(flags, file and defaults become settings), then the settings by subject: `data`,
+`training`, `prediction`, `presentation`, `serving`, and `rule` (post-processing).
 """
-
-from clouds.config.data import Description, Records, Sample
-from clouds.config.fields import IMAGES, IMAGES_ASKED, Box, Size
-from clouds.config.prediction import Evaluation, Export, Prediction, SubmissionCheck
-from clouds.config.presentation import Comparison, Report
-from clouds.config.resolve import FILE, as_yaml, from_flags, gather, make, of_run
-from clouds.config.serving import Request, Serving
-from clouds.config.training import Training
-
-__all__ = [
-    "FILE",
-    "IMAGES",
-    "IMAGES_ASKED",
-    "Box",
-    "Comparison",
-    "Description",
-    "Evaluation",
-    "Export",
-    "Prediction",
-    "Records",
-    "Report",
-    "Request",
-    "Sample",
-    "Serving",
-    "Size",
-    "SubmissionCheck",
-    "Training",
-    "as_yaml",
-    "from_flags",
-    "gather",
-    "make",
-    "of_run",
-]

@@ -1,9 +1,10 @@
-"""Settings of the commands that make data or look at it."""
+"""Settings of the commands that make or describe data."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from clouds import schema
+from clouds.config.checks import not_negative, positive
 from clouds.config.fields import (
     CORES,
     Decode,
@@ -13,88 +14,93 @@ from clouds.config.fields import (
     Place,
     Size,
     flag,
-    not_negative,
-    positive,
 )
 from clouds.errors import InputError
 
-Runner = Literal[
-    "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner", "PortableRunner"
-]
+Runner = Literal["DirectRunner", "FlinkRunner", "DataflowRunner"]
 
 _CSV = (
     "csv with the columns Image_Label,EncodedPixels, plain or compressed (.gz, .bz2, "
     ".xz, .zip)"
 )
+_GRID = "height x width of the grid on which the csv counts its runs"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
-    """Makes TFRecords of a csv of run-length codes and a folder of images.
+    """Converts a csv of run-length codes and a folder of images to TFRecords.
 
     Example:
       bin/make_tfrecords --csv train.csv --images train_images --out tfrecords/clouds
     """
 
     csv: File | None = flag(_CSV, None)
-    images: Place | None = flag("folder or zip of the images that the csv names", None)
-    out: Folder | None = flag("folder for the records", None)
+    images: Place | None = flag("folder or zip of the images named in the csv", None)
+    out: Folder | None = flag("output folder for the records", None)
     overwrite: bool = flag("replace the records in the folder", False)
     unlabelled: bool = flag(
-        "of test images: no masks, one split; --csv only names them, if it is given",
+        "make records of test images, without masks and in one split; --csv then only "
+        "selects the images, if it is given",
         False,
     )
-    verify: Folder | None = flag("instead: folder of records to read and check", None)
+    verify: Folder | None = flag(
+        "folder of existing records to read and check, instead of making new ones", None
+    )
 
     size: Size = flag(
-        "height x width of the records' images",
+        "height x width of the images in the records",
         schema.NETWORK_SIZE,
         section="images and masks",
     )
-    grid: Size = flag("height x width that the csv's runs count on", schema.GRID)
+    grid: Size = flag(_GRID, schema.GRID)
     decode: Decode = flag(
-        "reduced: the decoder's 1/2 to 1/8, then averaged areas; "
-        "exact: the notebook's full size, then bilinear",
+        "reduced: JPEG decoder at 1/2 to 1/8 of the size, then area averages; "
+        "exact: full size, then bilinear, as in the notebook",
         "reduced",
     )
 
     val_fraction: float = flag(
-        "share of the images held out for validation", 0.2, section="division"
+        "fraction of the images held out for validation", 0.2, section="split"
     )
-    folds: int = flag("divide into folds instead of holding a part out; 0 for none", 0)
-    seed: int = flag("of the split and of the order", 0)
+    folds: int = flag(
+        "number of folds for cross-validation, instead of a validation split; 0 for "
+        "none",
+        0,
+    )
+    seed: int = flag("random seed of the split and the order", 0)
     shards: int = flag(
-        "files of each split but val, which has one; 0 for some of about 100 MB", 0
+        "number of files per split, except val, which has one; 0 for files of about "
+        "100 MB",
+        0,
     )
 
-    workers: int = flag(
-        "processes that convert; as many as cores if not given",
-        CORES,
-        section="machine",
-    )
+    workers: int = flag("number of worker processes", CORES, section="machine")
     runner: Runner | None = flag(
-        "convert on Apache Beam instead; workers must see --images and --out", None
+        "convert on Apache Beam with this runner; --images and --out must be visible "
+        "to its workers",
+        None,
     )
     runner_options: str | None = flag(
-        "flags of the runner, such as --runner-options='--flink_master=host:8081'",
+        "options of the Beam runner, such as "
+        "--runner-options='--flink_master=host:8081'",
         None,
     )
 
     def __post_init__(self):
-        """Refuses values out of range."""
-        named = self.csv or self.unlabelled
-        if not self.verify and not (named and self.images and self.out):
+        """Rejects missing and contradictory settings."""
+        source = self.csv or self.unlabelled
+        if not self.verify and not (source and self.images and self.out):
             raise InputError(
                 "--csv, --images and --out must be given, or --verify; "
-                "with --unlabelled --csv may be left out."
+                "with --unlabelled, --csv is optional."
             )
         if self.unlabelled and self.folds:
-            raise InputError("--folds must be left out with --unlabelled.")
+            raise InputError("--folds cannot be combined with --unlabelled.")
         local = [path for path in (self.images, self.out) if "://" not in (path or "")]
         if self.runner == "DataflowRunner" and not self.verify and local:
             raise InputError(
-                "--images and --out must lie where Dataflow's workers see them. "
-                f"Received: '{local[0]}'. Copy the images to gs://… and name that."
+                "--images and --out must be visible to Dataflow's workers. Received: "
+                f"'{local[0]}'. Copy the images to gs://… and give that path."
             )
         positive(self, "size", "grid", "workers")
         not_negative(self, "shards", "seed", "folds")
@@ -102,37 +108,37 @@ class Records:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Draws procedural cloud scenes with their csv, to try everything on.
+    """Draws procedural cloud scenes with their csv, as sample data.
 
     Example:
       bin/make_scenes --out runs/scenes --train 200 --test 8
     """
 
-    out: LocalFolder = flag("folder for train.csv, train_images, test_images, …")
-    overwrite: bool = flag("replace such files in the folder", False)
-    train: int = flag("labelled scenes", 200)
-    test: int = flag("scenes without labels", 8)
+    out: LocalFolder = flag("output folder for train.csv, train_images, test_images, …")
+    overwrite: bool = flag("replace an earlier sample in the folder", False)
+    train: int = flag("number of labelled scenes", 200)
+    test: int = flag("number of scenes without labels", 8)
     size: Size = flag("height x width of the images", schema.SUBMISSION_SIZE)
-    seed: int = flag("of the first scene", 0)
+    seed: int = flag("random seed of the first scene", 0)
 
     def __post_init__(self):
-        """Refuses values out of range."""
+        """Rejects values out of range."""
         positive(self, "train", "size")
         not_negative(self, "test", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """Counts and measures the masks of a csv, as text, JSON and a picture.
+    """Counts and measures the masks of a csv, as text, JSON and a figure.
 
     Example:
       bin/describe --csv train.csv --out runs/statistics
     """
 
     csv: File = flag(_CSV)
-    out: LocalFolder = flag("folder for statistics.json and statistics.png")
-    grid: Size = flag("height x width that the csv's runs count on", schema.GRID)
+    out: LocalFolder = flag("output folder for statistics.json and statistics.png")
+    grid: Size = flag(_GRID, schema.GRID)
 
     def __post_init__(self):
-        """Refuses values out of range."""
+        """Rejects values out of range."""
         positive(self, "grid")

@@ -1,11 +1,10 @@
-"""What settings are made of: fields that become flags, their types, their checks."""
+"""Fields of settings: types, how values are written, and how they are read."""
 
 import dataclasses
 import json
 import os
 import types
 import typing
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from clouds.errors import InputError, did_you_mean
@@ -15,10 +14,10 @@ class Form(NamedTuple):
     """How a value is written.
 
     Attributes:
-      metavar: its place in `--help`.
-      expected: what it must be, for a message.
-      separator: between its numbers, if it has several.
-      local: whether it is a path on this machine, not one in a bucket.
+      metavar: placeholder in `--help`.
+      expected: description of valid values, for errors.
+      separator: separator of the numbers of one value.
+      local: whether a path must be on this machine, not in a bucket.
     """
 
     metavar: str
@@ -53,25 +52,23 @@ Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Split = Literal["train", "val"]
 
 IMAGES = (
-    "an image, a folder or zip of images, a quoted glob, or a .txt with a path a line"
+    "an image, a folder or zip of images, a quoted glob, or a .txt with one path per "
+    "line"
 )
-"""What --images takes, for `--help` and for messages."""
+"""Values of --images, for `--help` and for errors."""
 IMAGES_ASKED = (
-    "folders, zips, files, URLs of images, quoted globs, or a .txt with a path a line"
+    "folders, zips, files or URLs of images, quoted globs, or a .txt with one path per "
+    "line"
 )
-"""The same, of bin/request."""
+"""The same for bin/request."""
 
 CORES = os.cpu_count() or 1
 
 _FORMS = {
     bool: Form("", "true or false"),
-    int: Form("N", "a whole number"),
+    int: Form("N", "an integer"),
     float: Form("X", "a number"),
     str: Form("TEXT", "text"),
-}
-_KINDS = {
-    "FILE": ("file", "folder", Path.is_dir),
-    "DIR": ("folder", "file", Path.is_file),
 }
 
 
@@ -81,6 +78,7 @@ def flag(
     *,
     section: str | None = None,
     renamed_from: str | None = None,
+    resumes: bool = False,
 ):
     """Returns a field that is a flag.
 
@@ -90,47 +88,53 @@ def flag(
       section: heading in `--help` for this flag and those after it.
       renamed_from: earlier name of the field. Flags and files may still use it;
         `--help` does not show it.
+      resumes: whether this is a folder whose stored settings are the defaults.
     """
-    metadata = {"help": help_text, "section": section, "renamed_from": renamed_from}
+    metadata = {
+        "help": help_text,
+        "section": section,
+        "renamed_from": renamed_from,
+        "resumes": resumes,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def positional(help_text: str):
-    """A field that is given by its place."""
+    """Returns a field that is a positional argument."""
     return dataclasses.field(metadata={"help": help_text, "positional": True})
 
 
 def kept(default):
-    """A field that no flag sets: the program fills it in, and it is stored."""
+    """Returns a field without a flag: the program sets it, and it is stored."""
     return dataclasses.field(default=default, metadata={"help": None})
 
 
 def hints(settings: type) -> dict:
-    """The type of each field, as `form`, `choices` and `read` take it."""
+    """Returns the type of each field, as `form`, `choices` and `read` take it."""
     return typing.get_type_hints(settings, include_extras=True)
 
 
 def name(field: dataclasses.Field) -> str:
-    """What a field is called where it is given."""
+    """Returns the name of a field on the command line."""
     if field.metadata.get("positional"):
         return field.name.upper()
     return f"--{field.name.replace('_', '-')}"
 
 
 def choices(hint) -> tuple[str, ...]:
-    """The words that a value must be one of; none where it need not."""
-    hint = _given(hint)
+    """Returns the allowed words of a field; empty if it is not an enumeration."""
+    hint = _without_none(hint)
     return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
 
 
 def several(hint) -> bool:
-    """Whether a field takes any number of values."""
-    return typing.get_args(_given(hint))[-1:] == (Ellipsis,)
+    """Returns whether a field takes any number of values."""
+    return typing.get_args(_without_none(hint))[-1:] == (Ellipsis,)
 
 
 def form(hint) -> Form:
-    """How a value of this type is written, one of several if it takes more."""
-    hint = _given(hint)
+    """Returns how one value of a field is written."""
+    hint = _without_none(hint)
     if words := choices(hint):
         return Form(f"{{{','.join(words)}}}", f"{', '.join(words[:-1])} or {words[-1]}")
     if several(hint):
@@ -141,7 +145,7 @@ def form(hint) -> Form:
 
 
 def shown(value, hint) -> str:
-    """A value of this type as one would give it."""
+    """Formats a value as a user would write it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
@@ -149,39 +153,35 @@ def shown(value, hint) -> str:
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def read(given, hint, place: str):
-    """Makes of what a flag or a file gives what a field holds.
+def read(given, hint, source: str):
+    """Converts a value from a flag or a file to the type of its field.
 
     Args:
-      given: text, or what YAML and JSON make of it.
-      hint: the field's type.
-      place: where it was given, for the message.
-
-    Returns:
-      The value.
+      given: text, or a value of YAML or JSON.
+      hint: type of the field.
+      source: flag or file that gave it, for the error.
 
     Raises:
-      InputError: it is of another type, or none of the field's choices.
+      InputError: the value has another type or is not one of the choices.
     """
     if given is None and types.NoneType in typing.get_args(hint):
         return None
     try:
-        return _read(given, _given(hint))
-    except (ValueError, TypeError):
-        near = did_you_mean(str(given), choices(hint))
+        return _convert(given, _without_none(hint))
+    except (ValueError, TypeError, OverflowError):
+        suggestion = did_you_mean(str(given), choices(hint))
         received = f"'{given}'" if isinstance(given, str) else _as_json(given)
         raise InputError(
-            f"{place} must be {form(hint).expected}. Received: {received}.{near}"
+            f"{source} must be {form(hint).expected}. Received: {received}.{suggestion}"
         ) from None
 
 
-def _given(hint):
-    """The type of a field that may be None, where it is not."""
+def _without_none(hint):
     options = typing.get_args(hint)
     return options[0] if types.NoneType in options else hint
 
 
-def _read(given, hint):
+def _convert(given, hint):
     if words := choices(hint):
         return words[words.index(given)]
     separator = form(hint).separator
@@ -193,7 +193,7 @@ def _read(given, hint):
             kinds = kinds[:1] * max(1, len(given))
         if isinstance(given, str):
             given = given.split(separator)
-        return tuple(_read(one, k) for one, k in zip(given, kinds, strict=True))
+        return tuple(_convert(one, k) for one, k in zip(given, kinds, strict=True))
     if hint is Json and not isinstance(given, str):
         return _as_json(given)
     # YAML reads 1e-4, which has no point, as text.
@@ -206,65 +206,3 @@ def _read(given, hint):
 
 def _as_json(given) -> str:
     return json.dumps(given, default=str)
-
-
-def check_paths(settings) -> None:
-    """Refuses a folder in place of a file, the other way round, and far ones.
-
-    Raises:
-      InputError: a field of one kind has the path of something else, or one of this
-        machine that of a bucket.
-    """
-    of_all = hints(type(settings))
-    for field in dataclasses.fields(settings):
-        written, value = form(of_all[field.name]), getattr(settings, field.name)
-        if not value or written.metavar not in _KINDS:
-            continue
-        expected, other, is_other = _KINDS[written.metavar]
-        for path in value if isinstance(value, tuple) else (value,):
-            if written.local and "://" in path:
-                raise InputError(
-                    f"{name(field)} must be a {expected} on this machine. Received: "
-                    f"'{path}'. Give a path here, and copy what is to be elsewhere."
-                )
-            if is_other(Path(path)):
-                raise InputError(
-                    f"{name(field)} must be a {expected}. Received: '{path}', which is "
-                    f"a {other}. Give another path."
-                )
-
-
-def positive(settings, *names: str) -> None:
-    """Refuses values of these fields that are not above 0."""
-    check(settings, names, "must be above 0", lambda value: value > 0)
-
-
-def not_negative(settings, *names: str) -> None:
-    """Refuses values of these fields below 0."""
-    check(settings, names, "must be 0 or more", lambda value: value >= 0)
-
-
-def within_one(settings, *names: str) -> None:
-    """Refuses values of these fields outside 0 to 1."""
-    check(settings, names, "must be from 0 to 1", lambda value: 0 <= value <= 1)
-
-
-def check(settings, names: tuple[str, ...], expected: str, holds) -> None:
-    """Refuses values of these fields for which something does not hold.
-
-    Args:
-      settings: that have the fields.
-      names: of the fields; of a field of several numbers each is checked.
-      expected: what the message says of the flag, such as "must be below 1".
-      holds: from a number to whether it may be.
-
-    Raises:
-      InputError: it does not hold for one of them.
-    """
-    for name in names:
-        value = getattr(settings, name)
-        numbers = value if isinstance(value, tuple) else (value,)
-        if not all(map(holds, numbers)):
-            given = name.replace("_", "-")
-            received = shown(value, hints(type(settings))[name])
-            raise InputError(f"--{given} {expected}. Received: {received}.")

@@ -1,12 +1,18 @@
-"""Settings of what is done with a trained run, and with what it predicts."""
+"""Settings of the commands that use a trained run or check its predictions."""
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from clouds import schema
-from clouds.config import rule as rule_of
+from clouds.config import rule
+from clouds.config.checks import (
+    check_apart,
+    check_box,
+    not_negative,
+    positive,
+    within_one,
+)
 from clouds.config.fields import (
     IMAGES,
     Box,
@@ -19,111 +25,120 @@ from clouds.config.fields import (
     Size,
     Split,
     flag,
-    not_negative,
     positional,
-    positive,
     shown,
-    within_one,
 )
 from clouds.config.rule import Rule
 from clouds.errors import InputError
 
-_OF_RULE = ("threshold", "min_size", "top", "top_scope", "gap", "clean_on")
+_RULE_FLAGS = ("threshold", "min_area", "peak_threshold", "peak_scope")
+_RULE_FLAGS += ("orbit_gap", "clean_on")
+_TUNED = "default: the run's tuned rule, or"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Judgement:
-    """How a run's probabilities become masks."""
+class _Masks:
+    """Settings of the commands that turn a run's probabilities into masks."""
 
     run: LocalFolders = flag(
-        "folder of a run, or of several whose predictions are averaged",
+        "folder of a run, or of several runs whose predictions are averaged",
         section="network",
     )
-    flips: bool = flag("average the predictions of four views, each flipped", False)
+    flips: bool = flag(
+        "average the predictions of four views (test-time augmentation by flips)", False
+    )
     threshold: Numbers | None = flag(
-        "probability above which a pixel is of the label, one or one a label; "
-        "if not given, the run's tuned one, or 0.5",
+        "probability that a pixel of the mask exceeds, one number or one per label "
+        f"({_TUNED} 0.5)",
         None,
         section="masks",
     )
-    min_size: Numbers | None = flag(
-        "pixels above which post-processing keeps a component, one or one a label; "
-        "if not given, the run's tuned one, or 10000",
+    min_area: Numbers | None = flag(
+        "minimum area: components of more pixels are kept, one number or one per label "
+        f"({_TUNED} 10000)",
         None,
+        renamed_from="min_size",
     )
-    top: Numbers | None = flag(
-        "probability that a component must exceed somewhere to be kept, one or one a "
-        "label; "
-        "if not given, the run's tuned one, or none",
+    peak_threshold: Numbers | None = flag(
+        "probability that a component must exceed somewhere to be kept, one number or "
+        f"one per label ({_TUNED} none)",
         None,
+        renamed_from="top",
     )
-    top_scope: rule_of.Scope | None = flag(
-        "where it must: within the component, or anywhere in the image; if not given, "
-        "the run's tuned one, or component",
+    peak_scope: rule.Scope | None = flag(
+        "where the peak threshold must be exceeded: in the component itself, or by the "
+        f"label anywhere in the image ({_TUNED} component)",
         None,
+        renamed_from="top_scope",
     )
-    gap: Literal["cut", "keep"] | None = flag(
-        "cut: post-processing removes what lies where the image is black, between two "
-        "orbits; keep: it stays; if not given, the run's tuned one, or cut",
+    orbit_gap: Literal["cut", "keep"] | None = flag(
+        "cut: remove the mask where the image is black, between two orbits; keep: do "
+        f"not ({_TUNED} cut)",
         None,
+        renamed_from="gap",
     )
-    clean_on: rule_of.Grid | None = flag(
-        "grid on which components are cleaned and counted: submission, 350x525, or as "
-        "in the notebook network, before resizing; if not given, the run's tuned one, "
-        "or submission",
+    clean_on: rule.Grid | None = flag(
+        "grid on which components are cleaned and measured: submission, 350x525, or "
+        "network, before masks are resized, as in the notebook "
+        f"({_TUNED} submission)",
         None,
     )
 
     def __post_init__(self):
-        """Refuses values out of range."""
-        for name, in_range in (
+        """Rejects values out of range."""
+        for name, check in (
             ("threshold", within_one),
-            ("min_size", not_negative),
-            ("top", within_one),
+            ("min_area", not_negative),
+            ("peak_threshold", within_one),
         ):
-            if getattr(self, name) is not None:
-                _one_or_one_a_label(self, name)
-                in_range(self, name)
+            if (numbers := getattr(self, name)) is not None:
+                if len(numbers) not in (1, len(schema.LABELS)):
+                    raise InputError(
+                        f"--{name.replace('_', '-')} must be one number, or one for "
+                        f"each of {', '.join(schema.LABELS)}. Received: "
+                        f"{shown(numbers, Numbers)}."
+                    )
+                check(self, name)
 
     def rule(self, tuned: Rule | None) -> Rule:
-        """The rule that masks are drawn by: the flags, and else the tuned one's.
+        """Returns the rule for the masks: the flags, else the tuned rule.
 
         Args:
-          tuned: that of the run, if it has one.
+          tuned: rule of the run, if it has one.
         """
         given = {
-            "thresholds": _of_all_labels(self.threshold),
-            "min_sizes": _of_all_labels(self.min_size),
-            "tops": _of_all_labels(self.top),
-            "scope": self.top_scope,
-            "gap": None if self.gap is None else self.gap == "cut",
+            "thresholds": _per_label(self.threshold),
+            "min_sizes": _per_label(self.min_area),
+            "tops": _per_label(self.peak_threshold),
+            "scope": self.peak_scope,
+            "gap": None if self.orbit_gap is None else self.orbit_gap == "cut",
             "grid": self.clean_on,
         }
         given = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(tuned or Rule(), **given)
 
     def rule_source(self, tuned: bool) -> str:
-        """Where that rule comes from: default, tuned, flags, or tuned and flags."""
-        flags = any(getattr(self, name) is not None for name in _OF_RULE)
+        """Returns the source of that rule: default, tuned, flags, tuned and flags."""
+        flags = any(getattr(self, name) is not None for name in _RULE_FLAGS)
         sources = [*["tuned"] * tuned, *["flags"] * flags]
         return " and ".join(sources) or "default"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _InSteps(_Judgement):
-    """The same, of images a few at a time."""
+class _BatchedMasks(_Masks):
+    """The same, for commands that predict batches of images."""
 
-    batch_size: int = flag("images a step", 16)
+    batch_size: int = flag("number of images per batch", 16)
 
     def __post_init__(self):
-        """Refuses values out of range."""
+        """Rejects values out of range."""
         super().__post_init__()
         positive(self, "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation(_InSteps):
-    """Measures a run on labelled records, beside predictions that need no network.
+class Evaluation(_BatchedMasks):
+    """Evaluates a run on labelled records, compared with trivial baselines.
 
     Example:
       bin/evaluate --records tfrecords/clouds --run runs/first --tune
@@ -131,47 +146,47 @@ class Evaluation(_InSteps):
     """
 
     run: LocalFolders = flag(
-        "folder of a run, or of several: those of one fold are averaged, those of "
-        "several folds each predict the images of their own",
+        "folder of a run, or of several: runs of one fold are averaged, runs of "
+        "different folds each predict the images of their own fold",
         section="network",
     )
-    records: Folder = flag("folder of records")
-    split: Split = flag("images to measure on", "val")
+    records: Folder = flag("folder of the records")
+    split: Split = flag("split to evaluate on", "val")
     tune: bool = flag(
-        "first choose thresholds, tops and minimum areas on these images, and store "
-        "them in the run, to be used from then on",
+        "first choose thresholds, peak thresholds and minimum areas on these images, "
+        "and store them in the run as its rule",
         False,
     )
     out: LocalFolder | None = flag(
-        "folder for the figures; the first run's if not given", None
+        "output folder for the metrics (default: the folder of the first run)", None
     )
 
     def __post_init__(self):
-        """Refuses values out of range, and what tuning would choose."""
+        """Rejects values out of range, and flags that contradict --tune."""
         super().__post_init__()
         if not self.tune:
             return
         if self.split != "val":
             raise InputError(
-                "--tune must go with --split val, on images that the run was not "
+                "--tune must be used with --split val, on images that the run was not "
                 f"trained on. Received: --split {self.split}. Leave it out."
             )
-        for name in ("threshold", "min_size", "top", "clean_on"):
+        for name in ("threshold", "min_area", "peak_threshold", "clean_on"):
             if getattr(self, name) is not None:
                 raise InputError(
-                    f"--{name.replace('_', '-')} must be left out with --tune, which "
-                    "chooses thresholds, tops and minimum areas at 350x525."
+                    f"--{name.replace('_', '-')} cannot be combined with --tune, which "
+                    "chooses thresholds, peak thresholds and minimum areas at 350x525."
                 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction(_InSteps):
-    """Predicts masks of images and writes both submissions; goes on if cut off.
+class Prediction(_BatchedMasks):
+    """Predicts the masks of images and writes raw and post-processed submissions.
 
-    An image that cannot be read gets no rows, also where the sample submission asks
-    for them. It is reported, unreadable.txt says why, and the exit code is 3. The same
-    command tries such images again, and them alone; it leaves a finished folder as it
-    is. GeoJSON's pixels, masks and COCO's annotations count on 350x525.
+    The same command resumes an interrupted prediction. An image that cannot be read
+    gets no rows: unreadable.txt gives the reason, and the exit code is 3. The same
+    command then tries only these images again; it does not change a finished folder.
+    GeoJSON in pixels, PNG masks and COCO annotations are on the grid of 350x525.
 
     Example:
       bin/predict --run runs/first --images test_images --out runs/first/test
@@ -179,58 +194,58 @@ class Prediction(_InSteps):
     """
 
     images: Place | None = flag(IMAGES, None)
-    records: Folder | None = flag("instead: records made with --unlabelled", None)
+    records: Folder | None = flag(
+        "folder of records made with --unlabelled, instead of --images", None
+    )
     sample_submission: File | None = flag(
-        "csv that tells which of the images, in which order", None
+        "csv that selects the images and gives the order of the rows", None
     )
     out: LocalFolder = flag(
-        "folder for submission.csv, submission_post.csv and the rest"
+        "output folder for submission.csv, submission_post.csv and other files"
     )
     overwrite: bool = flag("replace the predictions in the folder", False)
 
     overlays: int = flag(
-        "images to draw in overlays.png, with what submission_post.csv says",
+        "number of images to draw in overlays.png, with their post-processed masks",
         8,
         section="files",
     )
     probabilities: Literal["npz", "png"] | None = flag(
-        "write these too, at the network's size: float16, or a grey picture a label",
+        "also write probabilities at the network's size: npz (float16), or one grey "
+        "png per label",
         None,
     )
-    masks: bool = flag("write post-processed masks as black and white PNGs", False)
-    geojson: bool = flag("write them as polygons, to masks.geojson", False)
+    masks: bool = flag("write post-processed masks as black-and-white PNGs", False)
+    geojson: bool = flag("write post-processed masks as polygons, masks.geojson", False)
     bbox: Box | None = flag(
-        "west, south, east and north of each image in degrees, for --geojson, as in "
-        "--bbox=-61,5,-40,19; pixels if not given",
+        "bounding box of each image for --geojson: west, south, east, north in "
+        "degrees, such as --bbox=-61,5,-40,19 (default: polygons in pixels)",
         None,
     )
-    coco: bool = flag("write them as COCO's annotations, to coco.json", False)
+    coco: bool = flag(
+        "write post-processed masks as COCO annotations, coco.json", False
+    )
 
     def __post_init__(self):
-        """Refuses values out of range, and two sources of images."""
+        """Rejects values out of range, and two sources of images."""
         super().__post_init__()
         not_negative(self, "overlays")
-        if "://" in self.out:
-            raise InputError(
-                f"--out must be a folder of this machine. Received: '{self.out}'. Copy "
-                "what it holds afterwards."
-            )
         if bool(self.images) == bool(self.records):
             raise InputError("Either --images or --records must be given.")
-        apart(self.out, self.images)
+        check_apart(self.out, self.images)
         if self.records and self.sample_submission:
             raise InputError(
-                "--sample-submission must be left out with --records, which have an "
-                "order of their own."
+                "--sample-submission cannot be combined with --records, which have "
+                "their own order."
             )
         if self.bbox:
-            on_earth(self.bbox)
+            check_box(self.bbox)
             if not self.geojson:
-                raise InputError("--bbox must go with --geojson. Add it.")
+                raise InputError("--bbox must be used with --geojson. Add it.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(_Judgement):
+class Export(_Masks):
     """Exports a run for TensorFlow Serving: JPEG bytes in, run-length codes out.
 
     Example:
@@ -238,67 +253,34 @@ class Export(_Judgement):
     """
 
     out: LocalFolder = flag(
-        "folder of the model; the export becomes its next version there"
+        "output folder of the model; the export becomes its next version"
     )
     precision: Literal["float32", "mixed_bfloat16"] | None = flag(
-        "of the network; mixed_bfloat16 takes half the space, and half the time on a "
-        "CPU that knows bfloat16; if not given, that of the training, in which "
-        "bin/predict computes too",
+        "precision of the network; mixed_bfloat16 takes half the space, and half the "
+        "time on a CPU with bfloat16 instructions (default: that of the training, "
+        "which bin/predict uses too)",
         None,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubmissionCheck:
-    """Checks a submission: its rows, their order and their runs; lists all faults.
+    """Checks the rows, order and run-length codes of a submission; lists all errors.
 
     Example:
       bin/submit-check runs/first/test/submission_post.csv
     """
 
-    file: File = positional("submission's csv, not compressed")
+    file: File = positional("csv of the submission, not compressed")
     sample_submission: File | None = flag(
-        "csv whose rows it must have, in the same order", None
+        "csv with the rows that it must have, in the same order", None
     )
     grid: Size = flag("height x width of the masks", schema.SUBMISSION_SIZE)
 
     def __post_init__(self):
-        """Refuses values out of range."""
+        """Rejects values out of range."""
         positive(self, "grid")
 
 
-def _one_or_one_a_label(settings: _Judgement, name: str) -> None:
-    numbers = getattr(settings, name)
-    if len(numbers) not in (1, len(schema.LABELS)):
-        raise InputError(
-            f"--{name.replace('_', '-')} must be one number, or one for each of "
-            f"{', '.join(schema.LABELS)}. Received: {shown(numbers, Numbers)}."
-        )
-
-
-def _of_all_labels(numbers: Numbers | None) -> Numbers | None:
+def _per_label(numbers: Numbers | None) -> Numbers | None:
     return numbers * len(schema.LABELS) if numbers and len(numbers) == 1 else numbers
-
-
-def apart(out: LocalFolder, *images: Place | None) -> None:
-    """Refuses a folder of images as the one for what is found in them."""
-    folders = (place for place in images if place and Path(place).is_dir())
-    for place in folders:
-        if Path(place).resolve() == Path(out).resolve():
-            raise InputError(
-                "--out must be another folder than --images, for which pictures there "
-                f"would be images. Received: '{out}'. Give a new one."
-            )
-
-
-def on_earth(box: Box) -> None:
-    """Refuses a box that is none on the earth."""
-    west, south, east, north = box
-    # One that crosses the antimeridian has its east below its west.
-    on_earth = -180 <= west < 180 and -180 < east <= 180 and west != east
-    if not (on_earth and -90 <= south < north <= 90):
-        raise InputError(
-            "--bbox must be west, south, east, north: longitudes from -180 to 180, "
-            "latitudes from -90 to 90, the south below the north. Received: "
-            f"{shown(box, Box)}."
-        )

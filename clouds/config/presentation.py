@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from clouds.config.checks import positive
 from clouds.config.fields import (
     Folder,
     LocalFile,
@@ -9,7 +10,6 @@ from clouds.config.fields import (
     LocalFolders,
     flag,
     positional,
-    positive,
 )
 from clouds.errors import InputError
 

@@ -1,117 +1,103 @@
-"""A command's settings from what was given: flags, a file, a run that goes on."""
+"""Merges the settings of a command from flags, a file and the run to resume."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from clouds.config import fields
+from clouds.config import checks, fields
 from clouds.config.training import Training
 from clouds.errors import InputError, MissingError, did_you_mean
 
 FILE = "config.json"
-"""In a run's folder: what it was trained with."""
+"""File in a run's folder with the settings of the training."""
 
 
 def from_flags(settings: type, flags: Mapping, file: str | None = None):
-    """Makes a command's settings of its flags, and of a file.
+    """Makes the settings of a command from its flags and a file.
 
     Args:
-      settings: the class of the command's settings.
-      flags: the fields that were given.
-      file: YAML or JSON with others.
-
-    Returns:
-      The settings.
+      settings: class of the settings.
+      flags: values of the fields that were given.
+      file: YAML or JSON with other values.
 
     Raises:
-      InputError: see `gather`; or values are missing, or out of range.
+      InputError: as for `gather` and `make`.
     """
     return make(settings, gather(settings, flags, file), file)
 
 
 def gather(settings: type, flags: Mapping, file: str | None = None) -> dict:
-    """Collects the fields of a command's settings.
+    """Collects the values of a command's settings.
 
     Args:
-      settings: the class of the command's settings.
-      flags: the fields that were given; they win over the file.
-      file: YAML or JSON with others, by the same names.
+      settings: class of the settings.
+      flags: values of the fields that were given; they take precedence.
+      file: YAML or JSON with other values, by the same names.
 
     Returns:
-      All that are known, in their order: the defaults for what was not given, and
-      for a training that goes on its own settings.
+      The known values in the order of the fields: given values, else those of the run
+      that a training resumes, else defaults.
 
     Raises:
-      InputError: a file or a run's own settings that cannot be read, a name that is
-        none, or a value of another type.
+      InputError: the file or the run's settings cannot be read, a name is unknown, or
+        a value has another type.
     """
     hints = fields.hints(settings)
-    of_file = _of_file(settings, file) if file else {}
-    of_flags = {
-        field.name: fields.read(
-            flags[field.name], hints[field.name], fields.name(field)
-        )
-        for field in dataclasses.fields(settings)
-        if field.name in flags
-    }
-    given = {**of_file, **of_flags}
-    known = {
+    given = _read_file(settings, file) if file else {}
+    for field in dataclasses.fields(settings):
+        if field.name in flags:
+            hint = hints[field.name]
+            given[field.name] = fields.read(flags[field.name], hint, fields.name(field))
+    values = {
         field.name: field.default
         for field in dataclasses.fields(settings)
         if field.default is not dataclasses.MISSING or field.name in given
     }
-    if settings is Training and "run" in given and not given.get("overwrite"):
-        own = of_run(given["run"])
-        known.update(dataclasses.asdict(own) if own else {})
-    return {**known, **given}
+    return {**values, **_stored(settings, given), **given}
 
 
-def make(settings: type, known: Mapping, file: str | None = None):
-    """Makes a command's settings of what `gather` collected.
+def make(settings: type, values: Mapping, file: str | None = None):
+    """Makes the settings of a command from the values that `gather` collected.
 
     Args:
-      settings: the class of the command's settings.
-      known: its fields.
-      file: where some of them are from, for the message.
+      settings: class of the settings.
+      values: values of its fields.
+      file: file with some of them, for errors.
 
     Raises:
-      MissingError: one is missing.
-      InputError: one is out of range, or a folder where a file is meant.
+      MissingError: a required value is missing.
+      InputError: a value is out of range, or a path is of the wrong kind.
     """
     missing = [
         fields.name(field)
         for field in dataclasses.fields(settings)
-        if field.name not in known
+        if field.name not in values
     ]
-    place = f" What no flag gives is from {file}." if file else ""
+    source = f" Values not given by flags are from {file}." if file else ""
     if missing:
-        raise MissingError(f"{' and '.join(missing)} must be given.{place}")
+        raise MissingError(f"{' and '.join(missing)} must be given.{source}")
     try:
-        made = settings(**known)
-        fields.check_paths(made)
+        made = settings(**values)
+        checks.check_paths(made)
     except InputError as error:
-        raise type(error)(f"{error}{place}") from error
+        raise type(error)(f"{error}{source}") from error
     return made
 
 
-def as_yaml(settings: type, known: Mapping) -> str:
-    """Writes settings as `--config` reads them.
+def as_yaml(settings: type, values: Mapping) -> str:
+    """Writes settings as YAML for `--config`, one line per flag.
 
     Args:
-      settings: the class of the command's settings.
-      known: their fields, as `gather` collects them.
-
-    Returns:
-      YAML, a line a flag.
+      settings: class of the settings.
+      values: values of its fields, from `gather`.
     """
     import yaml
 
     rows = []
     for field in dataclasses.fields(settings):
-        if field.metadata["help"] and field.name in known:
-            value = known[field.name]
-            # A list stands in its line, in brackets.
+        if field.metadata["help"] and field.name in values:
+            value = values[field.name]
+            # Lists are written in brackets, on one line.
             flow = None if isinstance(value, tuple) else False
             row = {field.name: list(value) if isinstance(value, tuple) else value}
             rows.append(yaml.safe_dump(row, default_flow_style=flow, width=10**6))
@@ -119,7 +105,7 @@ def as_yaml(settings: type, known: Mapping) -> str:
 
 
 def of_run(folder: str) -> Training | None:
-    """Reads the settings that a run was trained with; None where there is no run.
+    """Reads the settings that a run was trained with; None if there is no run.
 
     Raises:
       InputError: they are damaged.
@@ -128,49 +114,57 @@ def of_run(folder: str) -> Training | None:
     if not path.is_file():
         return None
     try:
-        known = {**_of_file(Training, str(path)), "overwrite": False}
-        fields.read(known.get("size"), fields.Size, "size")
-        return Training(**known)
+        values = {**_read_file(Training, str(path)), "overwrite": False}
+        # A stored size is never None.
+        fields.read(values.get("size"), fields.Size, "size")
+        return Training(**values)
     except (InputError, TypeError) as error:
         raise InputError(
-            f"Settings must be as bin/train writes them. Received: {path}, damaged or "
-            f"of another version ({error}). Train again with --overwrite."
+            f"The settings of the run, {path}, are damaged or of another version "
+            f"({error}). Train again with --overwrite."
         ) from error
 
 
-def _of_file(settings: type, path: str) -> dict:
+def _stored(settings: type, given: Mapping) -> dict:
+    """Returns the settings stored in the folder that the command resumes."""
+    for field in dataclasses.fields(settings):
+        if field.metadata.get("resumes") and not given.get("overwrite"):
+            stored = of_run(given[field.name]) if field.name in given else None
+            return dataclasses.asdict(stored) if stored else {}
+    return {}
+
+
+def _read_file(settings: type, path: str) -> dict:
     hints = fields.hints(settings)
     renamed = {
         field.metadata.get("renamed_from"): field.name
         for field in dataclasses.fields(settings)
     }
-    found = {}
-    for key, value in _mapping(path).items():
+    values = {}
+    for key, value in _read_mapping(path).items():
         name = str(key).replace("-", "_")
         name = renamed.get(name, name)
         if name not in hints:
             raise InputError(
-                f"Settings must be those of the command. Received: '{key}', in "
-                f"{path}.{did_you_mean(name, hints)} --help lists them."
+                f"{path}: unknown setting '{key}'.{did_you_mean(name, hints)} --help "
+                "lists the settings of the command."
             )
-        found[name] = fields.read(value, hints[name], f"'{key}' in {path}")
-    return found
+        values[name] = fields.read(value, hints[name], f"'{key}' in {path}")
+    return values
 
 
-def _mapping(path: str) -> dict:
+def _read_mapping(path: str) -> dict:
     import yaml
 
     try:
-        text = Path(path).read_text("utf-8")
-        found = json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        # JSON is YAML, too.
+        content = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not valid YAML or JSON ({reason}).") from error
+    if content is not None and not isinstance(content, dict):
         raise InputError(
-            f"Settings must be YAML, or JSON in a file named *.json. Received: {path} "
-            f"({error}). Mend it."
-        ) from error
-    if found is not None and not isinstance(found, dict):
-        raise InputError(
-            "Settings must be names with values, a line each, such as 'epochs: 15'. "
-            f"Received: {path}, which holds {type(found).__name__}."
+            f"{path} must hold names with values, one per line, such as 'epochs: 15'. "
+            f"Received: {type(content).__name__}."
         )
-    return found or {}
+    return content or {}

@@ -1,4 +1,4 @@
-"""The rule by which probabilities become masks: a number a label, in their order."""
+"""The post-processing rule: how probabilities become masks, with numbers per label."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,46 +10,28 @@ Scope = Literal["component", "image"]
 Grid = Literal["submission", "network"]
 
 NOTHING = 2**31 - 1
-"""A minimum size that no component exceeds, of a label better left undrawn."""
+"""Minimum area that no component exceeds, for a label that is better never drawn."""
 
 _COUNT = len(schema.LABELS)
 
 
-def told(source: str, folder: str) -> str:
-    """Says by which rule masks are drawn.
-
-    Args:
-      source: default, tuned, flags, or tuned and flags.
-      folder: of the run that a rule was tuned for.
-    """
-    by = {
-        "default": "by the default rule; bin/evaluate --tune chooses one for the run",
-        "flags": "by the rule that the flags give",
-        "tuned": f"by the rule tuned for {folder}",
-        "tuned and flags": f"by the rule tuned for {folder} and by the flags",
-    }
-    return f"Masks are drawn {by[source]}."
-
-
-def area(size: float) -> str:
-    """Says a minimum size in pixels, or that nothing is drawn."""
-    return "nothing drawn" if size == NOTHING else f"{size:,g}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How masks are drawn and cleaned.
+    """How masks are thresholded and cleaned.
 
     Attributes:
-      thresholds: pixels strictly above belong to the mask.
-      min_sizes: 8-connected components of strictly more pixels are kept.
-      tops: what must be exceeded somewhere for a component to stay: with threshold
-        and size the triplet rule of the competition's 69th place; None asks nothing.
-      scope: where the top must be reached: in the component itself, or anywhere in
-        the image by the same label.
-      gap: whether masks are cut where the image is black, as the truth is.
-      grid: on which components are cleaned and counted: the submission's, of 350x525,
-        or as in the notebook the network's, before the masks are resized.
+      thresholds: per label, the probability that a pixel of the mask exceeds.
+      min_sizes: per label, the minimum area: 8-connected components of more pixels
+        are kept.
+      tops: per label, the peak threshold: the probability that must be exceeded
+        somewhere for a component to be kept. With threshold and area this is the
+        triplet rule of the competition's 69th place. None: no such condition.
+      scope: where the peak threshold must be exceeded: in the component itself, or
+        anywhere in the image by the same label.
+      gap: whether masks are cut where the image is black (orbit gap), as the
+        competition's are.
+      grid: grid on which components are cleaned and measured: the submission's
+        (350x525), or as in the notebook the network's, before masks are resized.
     """
 
     thresholds: tuple[float, ...] = (0.5,) * _COUNT
@@ -60,28 +42,52 @@ class Rule:
     grid: Grid = "submission"
 
     def __post_init__(self):
-        """Refuses what cannot be, and brings JSON's lists to tuples."""
-        for name, highest in (("thresholds", 1), ("tops", 1), ("min_sizes", None)):
-            values = getattr(self, name)
-            if values is None:
-                continue
-            object.__setattr__(self, name, tuple(values))
-            in_range = all(v >= 0 and (highest is None or v <= highest) for v in values)
-            if len(values) != _COUNT or not in_range:
-                raise InputError(
-                    f"{name.replace('_', ' ').capitalize()} must be {_COUNT} numbers "
-                    f"{'of 0 or more' if highest is None else 'from 0 to 1'}. "
-                    f"Received: {list(values)}."
-                )
+        """Checks the numbers, and converts lists (of JSON) to tuples."""
+        self._check("Thresholds", "thresholds", highest=1)
+        self._check("Minimum areas", "min_sizes")
+        self._check("Peak thresholds", "tops", highest=1)
 
-    def of_label(self, label: int) -> str:
-        """Says what a label's numbers are.
+    def _check(self, title: str, name: str, highest: float = float("inf")) -> None:
+        values = getattr(self, name)
+        if values is None:
+            return
+        object.__setattr__(self, name, tuple(values))
+        if len(values) != _COUNT or not all(0 <= value <= highest for value in values):
+            allowed = "from 0 to 1" if highest == 1 else "of 0 or more"
+            raise InputError(
+                f"{title} must be {_COUNT} numbers {allowed}. Received: {list(values)}."
+            )
+
+    def describe_label(self, label: int) -> str:
+        """Describes the conditions of one label.
 
         Args:
-          label: its number, in the order of `schema.LABELS`.
+          label: index in `schema.LABELS`.
         """
         size = self.min_sizes[label]
         if size == NOTHING:
             return area(size)
-        top = f", top {self.tops[label]:.2f}" if self.tops and self.tops[label] else ""
-        return f"above {self.thresholds[label]:.2f}{top}, area above {area(size)}"
+        peak = self.tops and self.tops[label]
+        peak = f", peak above {peak:.2f}" if peak else ""
+        return f"above {self.thresholds[label]:.2f}{peak}, area above {area(size)}"
+
+
+def area(size: float) -> str:
+    """Formats a minimum area in pixels."""
+    return "nothing drawn" if size == NOTHING else f"{size:,g}"
+
+
+def describe_source(source: str, run: str) -> str:
+    """Describes by which rule masks are drawn.
+
+    Args:
+      source: default, tuned, flags, or tuned and flags.
+      run: folder of the run that a rule was tuned for.
+    """
+    rule = {
+        "default": "the default rule; bin/evaluate --tune chooses one for the run",
+        "flags": "the rule given by the flags",
+        "tuned": f"the rule tuned for {run}",
+        "tuned and flags": f"the rule tuned for {run}, changed by the flags",
+    }
+    return f"Post-processed with {rule[source]}."

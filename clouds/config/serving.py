@@ -1,20 +1,10 @@
-"""Settings of serving an exported model, and of asking a server."""
+"""Settings of the server of an exported model, and of its client."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from clouds.config.fields import (
-    IMAGES_ASKED,
-    Box,
-    Form,
-    LocalFolder,
-    Places,
-    check,
-    flag,
-    not_negative,
-    positive,
-)
-from clouds.config.prediction import apart, on_earth
+from clouds.config.checks import check, check_apart, check_box, not_negative, positive
+from clouds.config.fields import IMAGES_ASKED, Box, Form, LocalFolder, Places, flag
 from clouds.errors import InputError
 
 Name = Annotated[str, Form("NAME", "a name")]
@@ -34,108 +24,117 @@ class Serving:
     """
 
     model: LocalFolder = flag(
-        "folder of a model's versions, as bin/export writes them; the highest is "
-        "served, also one that comes later",
+        "folder with the versions of a model, from bin/export; the highest version is "
+        "served, newer ones as they appear",
         section="model",
     )
-    name: Name = flag("of the model in the paths, /v1/models/NAME", "clouds")
-    poll: float = flag("seconds between looks for a new version", 10)
+    name: Name = flag("name of the model in URLs: /v1/models/NAME", "clouds")
+    poll: float = flag("polling interval for new versions in seconds", 10)
 
     host: Host = flag(
-        "to listen at; 0.0.0.0 lets other machines in", "127.0.0.1", section="network"
+        "address to listen on; 0.0.0.0 accepts other machines",
+        "127.0.0.1",
+        section="network",
     )
-    port: int = flag("to listen at; 0 for any that is free", 8501)
-    connections: int = flag("open at a time; what comes above is told 503", 256)
-    patience: float = flag(
-        "seconds in which a request must have come, or an answer been read", 60
+    port: int = flag("port to listen on; 0 picks a free one", 8501)
+    connections: int = flag(
+        "maximum number of open connections; further ones get HTTP 503", 256
     )
-    grace: float = flag("seconds that requests have to end after SIGTERM", 30)
+    request_timeout: float = flag(
+        "seconds for the body of a request to arrive; slower ones get HTTP 408",
+        60,
+        renamed_from="patience",
+    )
+    shutdown_timeout: float = flag(
+        "seconds for open requests to finish after SIGTERM", 30, renamed_from="grace"
+    )
 
     max_batch: int = flag(
-        "images that the model is given at a time; 1 gathers none", 16, section="work"
+        "maximum images per batch; 1 disables batching", 16, section="work"
     )
-    max_wait: float = flag("milliseconds in which a batch is gathered", 5)
-    max_queue: int = flag("images that wait; what comes above is told 429", 128)
+    max_wait: float = flag("milliseconds to wait for a batch to fill", 5)
+    max_queue: int = flag("maximum images in the queue; further ones get HTTP 429", 128)
 
     max_body: float = flag(
-        "megabytes of a request; more is told 413", 32, section="limits"
+        "maximum megabytes per request; larger ones get HTTP 413", 32, section="limits"
     )
     max_memory: float = flag(
-        "megabytes of all requests at a time; what comes above is told 503", 512
+        "maximum megabytes of all open requests; further ones get HTTP 503", 512
     )
-    max_images: int = flag("of a request", 64)
-    max_pixels: float = flag("millions, of an image", 50)
+    max_images: int = flag("maximum images per request; more get HTTP 413", 64)
+    max_pixels: float = flag(
+        "maximum megapixels per image; larger ones are refused", 50
+    )
 
     def __post_init__(self):
-        """Refuses values out of range, and limits that contradict each other."""
-        positive(self, "poll", "connections", "patience", "max_batch", "max_queue")
-        positive(self, "max_body", "max_memory", "max_images", "max_pixels")
-        not_negative(self, "port", "grace", "max_wait")
+        """Rejects values out of range, and limits that contradict each other."""
+        positive(self, "poll", "connections", "request_timeout")
+        positive(self, "max_batch", "max_queue", "max_images")
+        positive(self, "max_body", "max_memory", "max_pixels")
+        not_negative(self, "port", "shutdown_timeout", "max_wait")
         check(self, ("port",), f"must be below {_PORTS}", lambda port: port < _PORTS)
-        if self.max_images > self.max_queue:
-            raise InputError(
-                "--max-images must be --max-queue at most. Received: "
-                f"{self.max_images}, of {self.max_queue}. Such a request would never "
-                "be let in."
-            )
-        if self.max_body > self.max_memory:
-            raise InputError(
-                "--max-body must be --max-memory at most. Received: "
-                f"{self.max_body:g}, of {self.max_memory:g}. Such a request would "
-                "never be let in."
-            )
+        for part, total in (("max_images", "max_queue"), ("max_body", "max_memory")):
+            if (value := getattr(self, part)) > (bound := getattr(self, total)):
+                raise InputError(
+                    f"--{part.replace('_', '-')} must not exceed "
+                    f"--{total.replace('_', '-')}. Received: {value:g} and {bound:g}. "
+                    "The server would always refuse such a request."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Asks a server for the masks of images, and writes them; goes on if cut off.
+    """Asks a server for the masks of images and writes them; resumes if interrupted.
 
-    What is not answered has no rows, unreadable.txt says why, and the exit code is 3.
-    The same command asks about that alone, if the server has the same version of the
-    model still; it leaves a finished folder as it is.
+    Images without an answer have no rows; unreadable.txt gives the reasons, and the
+    exit code is 3. The same command then asks for these only, provided that the server
+    still has the same version of the model. A finished folder is left unchanged.
 
     Example:
-      bin/request --images test_images --out found
-      bin/request --images a.jpg https://host/b.jpg --out found --geojson
-      bin/request --server host:8500 --grpc --images shots.zip --out found
+      bin/request --images test_images --out masks
+      bin/request --images a.jpg https://host/b.jpg --out masks --geojson
+      bin/request --server host:8500 --grpc --images shots.zip --out masks
     """
 
     images: Places = flag(IMAGES_ASKED, section="images")
-    out: LocalFolder = flag("folder for submission_post.csv and the rest")
-    overwrite: bool = flag("replace what the folder holds", False)
+    out: LocalFolder = flag("folder for submission_post.csv and the other files")
+    overwrite: bool = flag("replace the files in the folder", False)
 
     server: Server | None = flag(
-        "bin/serve or TensorFlow Serving; if not given, localhost:8501, or with --grpc "
-        "localhost:8500",
+        "address of bin/serve or TensorFlow Serving (default: localhost:8501, or "
+        "localhost:8500 with --grpc)",
         None,
         section="server",
     )
     grpc: bool = flag(
-        "ask by gRPC, not by REST; TensorFlow Serving has it, bin/serve does not", False
+        "use gRPC instead of REST; TensorFlow Serving supports it, bin/serve does not",
+        False,
     )
-    name: Name = flag("of the model there", "clouds")
-    model_version: int | None = flag("a number; the server's latest if not given", None)
-    batch_size: int = flag("images a request", 8)
-    concurrency: int = flag("requests at a time", 2)
-    deadline: float = flag("seconds for a request, with all its attempts", 120)
-    retries: int = flag("attempts more where the server is busy or out of reach", 5)
+    name: Name = flag("name of the model on the server", "clouds")
+    model_version: int | None = flag(
+        "version of the model (default: the server's latest)", None
+    )
+    batch_size: int = flag("images per request", 8)
+    concurrency: int = flag("maximum number of concurrent requests", 2)
+    deadline: float = flag("seconds per request, including retries", 120)
+    retries: int = flag("retries if the server is busy or unreachable", 5)
 
     overlays: int = flag(
-        "images to draw in overlays.png, with their masks", 8, section="files"
+        "number of images to draw in overlays.png, with their masks", 8, section="files"
     )
-    geojson: bool = flag("write masks as polygons, to masks.geojson", False)
+    geojson: bool = flag("write the masks as polygons to masks.geojson", False)
     bbox: Box | None = flag(
-        "west, south, east and north of each image in degrees, for --geojson, as in "
-        "--bbox=-61,5,-40,19; pixels if not given",
+        "bounding box of each image for --geojson: west, south, east, north in "
+        "degrees, such as --bbox=-61,5,-40,19 (default: polygons in pixels)",
         None,
     )
 
     def __post_init__(self):
-        """Refuses values out of range."""
+        """Rejects values out of range."""
         positive(self, "batch_size", "concurrency", "deadline")
         not_negative(self, "retries", "overlays")
-        apart(self.out, *self.images)
+        check_apart(self.out, *self.images)
         if self.bbox:
-            on_earth(self.bbox)
+            check_box(self.bbox)
             if not self.geojson:
-                raise InputError("--bbox must go with --geojson. Add it.")
+                raise InputError("--bbox must be used with --geojson. Add it.")

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from clouds import config
+from clouds.config.data import Records
 from clouds.data import manifest
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.runtime import files, startup
+from clouds.runtime import files, pool, startup
 from clouds.text import counted
 
 _TASKS = ".tasks.part"
@@ -27,7 +27,7 @@ _FAULT = ".fault.part"
 
 
 def write(
-    settings: config.Records,
+    settings: Records,
     started: Manifest,
     tasks: Iterable[list],
     examples: Callable,
@@ -77,7 +77,7 @@ def write(
         raise InputError(fault)
 
 
-def _pipeline(settings: config.Records) -> tuple:
+def _pipeline(settings: Records) -> tuple:
     try:
         beam = startup.load("apache_beam")
     except ImportError as error:
@@ -113,7 +113,7 @@ def _write_shard(name: str, folder: str, examples: Callable) -> None:
     part = f"{path}.{uuid.uuid4().hex}.part"
     try:
         with tf.io.TFRecordWriter(part) as writer:
-            for example in startup.in_processes(examples, tasks, workers=1):
+            for example in pool.in_processes(examples, tasks, workers=1):
                 writer.write(example)
     except InputError as error:
         _report(f"{path}{_FAULT}", str(error))

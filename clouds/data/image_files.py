@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from clouds import config
+from clouds.config.fields import IMAGES
 from clouds.errors import InputError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -28,7 +28,7 @@ _OF_TENSORFLOW = re.compile(r"^{{.*?}} | \[Op:.*")
 _NOT_FOR_TENSORFLOW = r"(?i).*(\.zip/.*|\.tiff?)"
 
 
-def find(source: str, kinds: str = config.IMAGES) -> dict[str, str]:
+def find(source: str, kinds: str = IMAGES) -> dict[str, str]:
     """Lists the images of a folder, a zip, a pattern or a list, or the one named.
 
     Args:

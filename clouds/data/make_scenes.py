@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clouds import config, rle, schema
+from clouds import rle, schema
+from clouds.config.data import Sample
 from clouds.data import scenes
 from clouds.data.annotations import COLUMNS
 from clouds.errors import InputError
@@ -24,7 +25,7 @@ _NAMES = (FILE, *_CSV.values(), *_FOLDERS.values(), _PICTURE)
 _SHOWN = 8
 
 
-def write(settings: config.Sample) -> None:
+def write(settings: Sample) -> None:
     """Writes train_images, train.csv, test_images, sample_submission.csv, scenes.jpg.
 
     The runs in train.csv count on `schema.GRID`, whatever the images' size, as
@@ -57,7 +58,7 @@ def write(settings: config.Sample) -> None:
     print(f"{out}: {counts}; the first are drawn in {out / _PICTURE}")
 
 
-def _settings(settings: config.Sample) -> dict:
+def _settings(settings: Sample) -> dict:
     height, width = settings.size
     named = {name: getattr(settings, name) for name in ("train", "test", "seed")}
     return {**named, "size": f"{height}x{width}"}
@@ -127,7 +128,7 @@ def _remove_images(out: Path, there: dict) -> None:
         path.unlink(missing_ok=True)
 
 
-def _draw(out: Path, settings: config.Sample, there: dict) -> None:
+def _draw(out: Path, settings: Sample, there: dict) -> None:
     here = _settings(settings)
     _keep(out, here, there.get("sha256", {}))
     rows = {split: [",".join(COLUMNS) + "\n"] for split in _CSV}

@@ -7,12 +7,14 @@ import sys
 import pandas as pd
 import tensorflow as tf
 
-from clouds import config, rle, schema
+from clouds import rle, schema
+from clouds.config.checks import transposed
+from clouds.config.data import Records
 from clouds.data import annotations, beam, image_files, manifest, plan, records
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.runtime import files, progress, startup
-from clouds.text import counted, turned
+from clouds.runtime import files, pool, progress
+from clouds.text import counted
 
 SPLIT = "split.csv"
 _FOREIGN = (".tfrecord", ".jpg", ".jpeg")
@@ -20,7 +22,7 @@ _FOREIGN = (".tfrecord", ".jpg", ".jpeg")
 _IMAGES_A_WORKER = 64
 
 
-def convert(settings: config.Records) -> None:
+def convert(settings: Records) -> None:
     """Makes records, goes on making those that were cut off, or verifies some.
 
     Args:
@@ -40,7 +42,7 @@ def convert(settings: config.Records) -> None:
     order, planned = plan.make(settings, source)
     if source.texts is not None:
         doubts = (
-            turned(settings.size, settings.grid, "the csv's images"),
+            transposed(settings.size, settings.grid, "the csv's images"),
             annotations.doubt(source, settings.grid),
         )
         for doubt in filter(None, doubts):
@@ -67,7 +69,7 @@ def convert(settings: config.Records) -> None:
     print(_summary(settings.out, planned))
 
 
-def _source(settings: config.Records, found: dict[str, str]) -> annotations.Table:
+def _source(settings: Records, found: dict[str, str]) -> annotations.Table:
     if settings.csv is None:
         return annotations.Table(list(found), None, None, settings.images)
     source = annotations.read(settings.csv)
@@ -113,7 +115,7 @@ def _make_folder(folder: str) -> None:
         ) from error
 
 
-def _start(settings: config.Records, planned: Manifest) -> Manifest:
+def _start(settings: Records, planned: Manifest) -> Manifest:
     """The manifest to go on from: that of the folder, if it is of the same plan."""
     there = None if settings.overwrite else manifest.load(settings.out)
     if there is None:
@@ -166,7 +168,7 @@ def _write_shards(settings, source, paths, order, started: Manifest) -> None:
     workers = min(settings.workers, -(-total // _IMAGES_A_WORKER))
     flat = itertools.chain.from_iterable(tasks)
     with (
-        contextlib.closing(startup.in_processes(_examples, flat, workers)) as examples,
+        contextlib.closing(pool.in_processes(_examples, flat, workers)) as examples,
         progress.bar(desc="records", unit="image", total=total) as bar,
     ):
         for index in missing:

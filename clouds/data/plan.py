@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clouds import config, schema
+from clouds import schema
+from clouds.config.data import Records
 from clouds.data import annotations, splits
 from clouds.data.manifest import Manifest, Shard
 from clouds.runtime import files
@@ -14,7 +15,7 @@ _SHARD_BYTES = 100e6
 _BYTES_A_PIXEL = 0.5
 
 
-def make(settings: config.Records, source: annotations.Table) -> tuple[list, Manifest]:
+def make(settings: Records, source: annotations.Table) -> tuple[list, Manifest]:
     """Plans the shards; the plan follows from settings, names and labels alone.
 
     Args:
@@ -48,14 +49,14 @@ def make(settings: config.Records, source: annotations.Table) -> tuple[list, Man
     )
 
 
-def _checksum(settings: config.Records, source: annotations.Table) -> str:
+def _checksum(settings: Records, source: annotations.Table) -> str:
     if settings.csv:
         return files.checksum(settings.csv)
     return hashlib.sha256("\n".join(source.images).encode()).hexdigest()
 
 
 def _splits(
-    settings: config.Records, source: annotations.Table
+    settings: Records, source: annotations.Table
 ) -> dict[str, np.ndarray]:
     """The images of each split; those to train on in random order."""
     if settings.unlabelled:
@@ -75,7 +76,7 @@ def _splits(
     }
 
 
-def _shard_count(settings: config.Records, split: str, images: int) -> int:
+def _shard_count(settings: Records, split: str, images: int) -> int:
     if settings.shards and split != "val":
         return min(settings.shards, images)
     pixels = settings.size[0] * settings.size[1]

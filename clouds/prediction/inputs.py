@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from clouds import schema
-from clouds.config import Prediction, Training
+from clouds.config.prediction import Prediction
+from clouds.config.training import Training
 from clouds.data import annotations, image_files, manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.runtime import files

@@ -16,7 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from clouds import config, rle, schema
+from clouds import rle, schema
+from clouds.config.fields import Box
+from clouds.config.prediction import Prediction
 from clouds.data import annotations
 from clouds.plots import common
 from clouds.prediction import geojson
@@ -40,14 +42,14 @@ _LABELS = range(len(schema.LABELS))
 Add = Callable[[Entry], None]
 
 
-def names(settings: config.Prediction) -> list[str]:
+def names(settings: Prediction) -> list[str]:
     """The files that a prediction with these settings writes whatever it finds."""
     wanted = {GEOJSON: settings.geojson, COCO: settings.coco}
     wanted[OVERLAYS] = settings.overlays > 0
     return [*SUBMISSIONS, *(name for name, asked in wanted.items() if asked)]
 
 
-def summary(out: Path, settings: config.Prediction, drawn: int) -> str:
+def summary(out: Path, settings: Prediction, drawn: int) -> str:
     """Names what was written.
 
     Args:
@@ -90,7 +92,7 @@ def clear(out: Path, settings: dict) -> None:
 
 
 def write(
-    out: Path, settings: config.Prediction, entries: Iterable[Entry], orders: dict
+    out: Path, settings: Prediction, entries: Iterable[Entry], orders: dict
 ) -> None:
     """Writes all that is made of masks but the overlays.
 
@@ -198,7 +200,7 @@ def submission(path: Path, of_entry: str, orders: dict) -> Iterator[Add]:
 
 
 @contextlib.contextmanager
-def collection(path: Path, box: config.Box | None) -> Iterator[Add]:
+def collection(path: Path, box: Box | None) -> Iterator[Add]:
     """Writes masks as GeoJSON, an image at a time.
 
     Args:

@@ -13,7 +13,7 @@ import math
 import cv2
 import numpy as np
 
-from clouds.config import Box
+from clouds.config.fields import Box
 
 _DIGITS = 7
 _STEPS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])

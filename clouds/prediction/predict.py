@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import config, schema
-from clouds.config import rule as rule_of
-from clouds.config.rule import Rule
+from clouds import schema
+from clouds.config.prediction import Prediction
+from clouds.config.rule import Rule, describe_source
 from clouds.errors import InputError
 from clouds.postprocess import apply, functional
 from clouds.prediction import geojson, inputs, outputs
@@ -32,7 +32,7 @@ UNREADABLE = 3
 _REPORTED = 20
 
 
-def predict(settings: config.Prediction) -> int:
+def predict(settings: Prediction) -> int:
     """Predicts one batch after another, and keeps what is done.
 
     What is predicted, with the same settings, is not predicted again: neither in a
@@ -71,7 +71,7 @@ def predict(settings: config.Prediction) -> int:
                 )
                 return 0
             results.check()
-        print(rule_of.told(settings.rule_source(tuned is not None), settings.run[0]))
+        print(describe_source(settings.rule_source(tuned is not None), settings.run[0]))
         if settings.geojson and not settings.bbox:
             print(geojson.IN_PIXELS)
         batch_entries = _predictor(settings, rule)
@@ -80,7 +80,7 @@ def predict(settings: config.Prediction) -> int:
         return _finish(settings, source, results, faults)
 
 
-def _known(settings: config.Prediction, rule: Rule, source: Source) -> dict:
+def _known(settings: Prediction, rule: Rule, source: Source) -> dict:
     """What predictions must have in common to be of one folder."""
     return {
         "weights": [run_folder.weights_checksum(folder) for folder in settings.run],
@@ -93,7 +93,7 @@ def _known(settings: config.Prediction, rule: Rule, source: Source) -> dict:
 
 
 def _predictor(
-    settings: config.Prediction, rule: Rule
+    settings: Prediction, rule: Rule
 ) -> Callable[[Batch], list[Entry]]:
     """Loads the network: a function of a batch, to what is predicted of it."""
     network = run_network.load(settings.run, flips=settings.flips)
@@ -157,7 +157,7 @@ def _predict(
         for batch in source.batches(lambda name: name not in journal):
             for name, fault in batch.faults.items():
                 if len(faults) < _REPORTED:
-                    progress.tell(f"predict: unreadable: {fault}")
+                    progress.write(f"predict: unreadable: {fault}")
                 faults[name] = fault
             if batch.names:
                 journal.add(batch_entries(batch))
@@ -168,7 +168,7 @@ def _predict(
 
 
 def _finish(
-    settings: config.Prediction,
+    settings: Prediction,
     source: Source,
     results: Results,
     faults: dict[str, str],
@@ -206,7 +206,7 @@ def _images(
         yield image, next(journal.entries([name]))
 
 
-def _warn(settings: config.Prediction, source: Source, faults: dict) -> None:
+def _warn(settings: Prediction, source: Source, faults: dict) -> None:
     sample = settings.sample_submission
     lacking = f", which so lack rows of {sample}" if sample else ""
     listed = Path(settings.out) / outputs.UNREADABLE

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from clouds import config, rle, schema
+from clouds import rle, schema
+from clouds.config.prediction import SubmissionCheck
 from clouds.data import annotations
 from clouds.errors import InputError
 from clouds.text import counted
@@ -45,7 +46,7 @@ class Row(NamedTuple):
     text: str
 
 
-def check(settings: config.SubmissionCheck) -> None:
+def check(settings: SubmissionCheck) -> None:
     """Prints what a valid submission holds, or every fault of another.
 
     Warns of what is allowed but hardly meant, such as masks that are all empty.

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from clouds.config import Training, fields
+from clouds.config import fields
+from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.runs import run_folder
 

@@ -24,9 +24,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import __version__, config
-from clouds.config import Training
+from clouds import __version__
+from clouds.config import resolve
 from clouds.config.rule import Rule
+from clouds.config.training import Training
 from clouds.data import manifest, preprocessing
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
@@ -35,7 +36,7 @@ from clouds.runs import checkpoints
 from clouds.runs.checkpoints import Progress
 from clouds.runtime import files
 
-CONFIG = config.FILE
+CONFIG = resolve.FILE
 FACTS = "run.json"
 RULE = "postprocess.json"
 TRACKERS = "trackers.json"
@@ -92,7 +93,7 @@ def check(settings: Training, facts: dict) -> None:
     """
     folder = Path(settings.run)
     _refuse_foreign(folder)
-    own = None if settings.overwrite else config.of_run(settings.run)
+    own = None if settings.overwrite else resolve.of_run(settings.run)
     trained = (folder / WEIGHTS).exists()
     if own is None or not (trained or checkpoints.paths(folder)):
         return
@@ -183,7 +184,7 @@ def settings(folder: str) -> Training:
     Raises:
       InputError: the folder holds no run, or a damaged one.
     """
-    found = config.of_run(folder)
+    found = resolve.of_run(folder)
     if found is None:
         raise InputError(
             f"--run must be a folder of bin/train. Received: '{folder}', which has no "

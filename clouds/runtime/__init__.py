@@ -1,5 +1,5 @@
-"""What a command needs of its process, whatever it does.
+"""The process of a command, whatever the command does.
 
-Modules, in reading order: `startup` (TensorFlow, logging, worker processes),
-`interrupts` (Ctrl-C), `progress` (bars), `files` (free space), `locks`.
+Modules, in reading order: `startup` (TensorFlow, logging), `interrupts` (Ctrl-C),
+`progress` (bars), `pool` (worker processes), `files` (atomic writes, locks, free space).
 """

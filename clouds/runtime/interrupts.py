@@ -1,94 +1,99 @@
-"""Ctrl-C in a command: the first one ends it cleanly, a second one at once."""
+"""Ctrl-C in commands: the first one stops a command cleanly, the second at once."""
 
 import contextlib
 import os
 import signal
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 EXIT_CODE = 130
 
-_AGAIN = 1.0
-"""Seconds after which an exception that is not on its way any more is raised again."""
-
 
 @contextlib.contextmanager
-def ending(message: str) -> Iterator[None]:
-    """Within, Ctrl-C prints a line and ends the process at once.
+def exiting(message: str) -> Iterator[None]:
+    """Ends the process at once on Ctrl-C, with a line on stderr.
 
-    For imports, which have nothing to lose: an exception may there end in a bare
-    `except`, or in C++ that aborts.
+    For imports, which have nothing to clean up: an exception raised in them may end in
+    a bare `except`, or in C++ code that aborts.
 
     Args:
-      message: the line.
+      message: line to print.
     """
-    if not _ours():
-        yield
-        return
-    stderr = os.dup(2)
 
-    def end(number, frame):
-        os.write(stderr, f"{message}\n".encode())
+    def exit_now(number, frame):
+        os.write(2, f"{message}\n".encode())
         os._exit(EXIT_CODE)
 
-    signal.signal(signal.SIGINT, end)
-    try:
+    with _handled_by(exit_now):
         yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.close(stderr)
 
 
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
-    """Within, a first Ctrl-C is raised until it is heeded, a second ends the process.
+    """Raises KeyboardInterrupt on the first Ctrl-C, and ends the process on the second.
 
-    An exception gets lost in a callback of the garbage collector, such as JAX has one,
-    or in a bare `except`. While it is on its way, through whatever is cleaned up, it is
-    not raised again.
+    The second one also works where the exception was swallowed, or while clean-up takes
+    long.
     """
-    if not _ours():
-        yield
-        return
 
     def interrupt(number, frame):
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(EXIT_CODE))
-        signal.signal(signal.SIGALRM, again)
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
         raise KeyboardInterrupt
 
-    def again(number, frame):
-        if not _on_its_way():
-            raise KeyboardInterrupt
+    with _handled_by(interrupt):
+        yield
 
-    told = sys.unraisablehook
 
-    def tell(lost):
-        if lost.exc_type is not KeyboardInterrupt:
-            told(lost)
+@contextlib.contextmanager
+def requested(message: str) -> Iterator[threading.Event]:
+    """Only sets an event on the first Ctrl-C; the second acts as it did before.
 
-    signal.signal(signal.SIGINT, interrupt)
-    sys.unraisablehook = tell
+    Args:
+      message: line to print on stdout at the first one.
+
+    Yields:
+      The event.
+    """
+    event = threading.Event()
+    previous = signal.getsignal(signal.SIGINT)
+
+    def request(number, frame):
+        event.set()
+        signal.signal(signal.SIGINT, previous)
+        # Not print(), which may be what was interrupted.
+        os.write(1, f"\n{message}\n".encode())
+
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    signal.signal(signal.SIGINT, request)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def blocked() -> Iterator[None]:
+    """Blocks Ctrl-C, also in processes that start within the block."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        sys.unraisablehook = told
-        if signal.getsignal(signal.SIGALRM) is again:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        # After a first one for good: what ends the process may take its time too.
-        if signal.getsignal(signal.SIGINT) is interrupt:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable) -> Iterator[None]:
+    # A shell may have had SIGINT ignored for a job in the background: leave it so.
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        # After the first Ctrl-C, the second must end whatever still cleans up.
+        if signal.getsignal(signal.SIGINT) is handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _ours() -> bool:
-    """Whether nobody else has a say, such as a shell that ignores it for us."""
-    in_main = threading.current_thread() is threading.main_thread()
-    return in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def _on_its_way() -> bool:
-    error = sys.exception()
-    while error and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None

@@ -1,7 +1,4 @@
-"""How far a command has come: a bar on a terminal, and elsewhere a line a minute.
-
-The lines are logged, at level info. What takes less than a minute has none.
-"""
+"""Progress of long work: a bar on a terminal, otherwise a logged line per minute."""
 
 import logging
 import sys
@@ -25,38 +22,38 @@ def bar(
     total: int | None = None,
     initial: int = 0,
 ) -> tqdm:
-    """Begins to show on stderr how far something is.
+    """Shows progress on stderr; work of less than a minute logs no line.
 
     Args:
-      iterable: to go through; without it `update` tells what is done.
-      desc: what is done.
-      unit: what is counted, in the singular.
-      total: how many there are; that of the iterable if None.
-      initial: how many were done before.
+      iterable: items to iterate over; without it, call `update`.
+      desc: name of the work.
+      unit: singular of what is counted.
+      total: number of items (default: that of the iterable).
+      initial: number of items done before.
 
     Returns:
-      What goes through the iterable and has `update`; a context that ends it.
+      An iterable and context manager with `update`.
     """
-    counted = {"total": total, "initial": initial}
+    counts = {"total": total, "initial": initial}
     if sys.stderr.isatty():
-        return tqdm(iterable, desc=desc, unit=unit, **counted)
-    return lines(iterable, desc=desc, unit=unit, **counted)
+        return tqdm(iterable, desc=desc, unit=unit, **counts)
+    return lines(iterable, desc=desc, unit=unit, **counts)
 
 
 def lines(iterable: Iterable | None = None, *, unit: str, **options) -> tqdm:
-    """Begins to log how far something is, terminal or not.
+    """Logs progress, also on a terminal.
 
     Args:
       iterable: as for `bar`.
-      unit: as there.
-      **options: as there, and others of tqdm.
+      unit: as for `bar`.
+      **options: as for `bar`, and other options of tqdm.
 
     Returns:
-      As `bar`.
+      As for `bar`.
     """
     return tqdm(
         iterable,
-        file=_Lines(),
+        file=_LoggedLines(),
         bar_format=_LINE,
         unit=f" {unit}s",
         mininterval=_SECONDS,
@@ -68,12 +65,12 @@ def lines(iterable: Iterable | None = None, *, unit: str, **options) -> tqdm:
     )
 
 
-def tell(text: str) -> None:
+def write(text: str) -> None:
     """Writes a line to stderr, above a bar if there is one."""
     tqdm.write(text, file=sys.stderr)
 
 
-class _Lines:
+class _LoggedLines:
     """A stream whose lines are logged."""
 
     def write(self, text: str) -> None:
@@ -81,4 +78,4 @@ class _Lines:
             _LOG.info(line)
 
     def flush(self) -> None:
-        """Has nothing to do."""
+        """Does nothing: log handlers flush themselves."""

@@ -3,20 +3,16 @@
 The callbacks share `checkpoints.Progress` and bring it forward.
 """
 
-import contextlib
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
 import keras
 import numpy as np
 
-from clouds import config
+from clouds.config.training import Training
 from clouds.data import pipeline
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
@@ -26,7 +22,7 @@ from clouds.training import loggers, optimizers
 
 
 def make(
-    settings: config.Training,
+    settings: Training,
     folder: Path,
     progress: Progress,
     examples: tuple[np.ndarray, np.ndarray],
@@ -88,9 +84,7 @@ class Watch(keras.callbacks.Callback):
     # Keras need not wait for the figures of each step.
     async_safe = True
 
-    def __init__(
-        self, settings: config.Training, records: Manifest, progress: Progress
-    ):
+    def __init__(self, settings: Training, records: Manifest, progress: Progress):
         super().__init__()
         self.settings = settings
         self.records = records
@@ -177,7 +171,7 @@ class Replay(keras.callbacks.Callback):
       shown: the callbacks.
     """
 
-    def __init__(self, settings: config.Training, progress: Progress, shown: list):
+    def __init__(self, settings: Training, progress: Progress, shown: list):
         super().__init__()
         self.settings = settings
         self.progress = progress
@@ -254,25 +248,3 @@ class Checkpoints(keras.callbacks.Callback):
         if not all(np.isfinite(array).all() for array in arrays):
             self.watch.stop(batch - 1, "weights that are not finite")
         checkpoints.save(self.folder, self.progress, arrays)
-
-
-@contextlib.contextmanager
-def interrupts() -> Iterator[threading.Event]:
-    """Within, the first Ctrl-C only sets the event that is yielded."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(number, frame):
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-        # Not print, which may be what was interrupted.
-        os.write(1, b"\nSaves and stops. Ctrl-C again stops at once.\n")
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import config
+from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.text import counted
 
@@ -63,7 +63,7 @@ class Devices:
             tf.tile(part, [self.count] + [1] * (part.shape.rank - 1)) for part in batch
         )
 
-    def agree(self, settings: config.Training, epoch: int, step: int) -> None:
+    def agree(self, settings: Training, epoch: int, step: int) -> None:
         """Waits for all hosts, which must be about to do the same.
 
         Args:
@@ -146,7 +146,7 @@ class Devices:
         os._exit(code)
 
 
-def start(settings: config.Training) -> Devices:
+def start(settings: Training) -> Devices:
     """Makes ready what the settings ask for; before TensorFlow or JAX compute anything.
 
     On a machine without GPUs and TPUs its processor is divided into as many devices.
@@ -219,7 +219,7 @@ def _of_jax(error: BaseException | None) -> BaseException | None:
     return None
 
 
-def _start_tensorflow(settings: config.Training) -> Devices:
+def _start_tensorflow(settings: Training) -> Devices:
     if settings.hosts > 1:
         raise InputError(
             "--hosts must be 1 on TensorFlow, where Keras trains on one machine only. "
@@ -257,7 +257,7 @@ def _divide_processor(count: int) -> None:
         ) from error
 
 
-def _start_jax(settings: config.Training) -> Devices:
+def _start_jax(settings: Training) -> Devices:
     import jax
 
     host, hosts = 0, 1
@@ -293,7 +293,7 @@ def _start_jax(settings: config.Training) -> Devices:
     return Devices(count, host, hosts)
 
 
-def _join(settings: config.Training) -> tuple[int, int]:
+def _join(settings: Training) -> tuple[int, int]:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")

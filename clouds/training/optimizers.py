@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import keras
 
-from clouds import config
+from clouds.config.training import Training
 from clouds.models import layers
 
 _NOT_DECAYED = ["gamma", "beta", "bias"]
 
 
-def build(settings: config.Training, steps: int) -> keras.optimizers.Optimizer:
+def build(settings: Training, steps: int) -> keras.optimizers.Optimizer:
     """Builds the optimizer.
 
     Args:
@@ -55,7 +55,7 @@ def averages(swaps: list[keras.callbacks.Callback]) -> Iterator[None]:
         swap.on_test_end()
 
 
-def _cosine(settings: config.Training, steps: int):
+def _cosine(settings: Training, steps: int):
     warmup = int(settings.warmup_epochs * steps)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else settings.learning_rate,

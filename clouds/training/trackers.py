@@ -15,7 +15,7 @@ from pathlib import Path
 
 import keras
 
-from clouds.config import Training
+from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.runs import run_folder
 from clouds.runtime import files

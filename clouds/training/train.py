@@ -12,15 +12,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import config, losses, metrics, schema
+from clouds import losses, metrics, schema
+from clouds.config.checks import transposed
+from clouds.config.training import Training
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.evaluation import held_out
 from clouds.evaluation.tuning import tune
 from clouds.models import pretrained, resnet, unet
 from clouds.runs import checkpoints, run_folder
-from clouds.runtime import files, startup
-from clouds.text import counted, turned
+from clouds.runtime import files, interrupts, startup
+from clouds.text import counted
 from clouds.training import augment, callbacks, distribution, optimizers, trackers
 
 
@@ -57,7 +59,7 @@ class Trainer(keras.Model):
         return super().compute_metrics(x, masks, logits, sample_weight)
 
 
-def train(settings: config.Training) -> None:
+def train(settings: Training) -> None:
     """Trains, or goes on with a run, and leaves all that came of it in its folder.
 
     Args:
@@ -81,7 +83,7 @@ def train(settings: config.Training) -> None:
         tune.tune(held_out.of([settings.run], settings.records), Path(settings.run))
 
 
-def _train(settings: config.Training, on: distribution.Devices, folder: Path) -> None:
+def _train(settings: Training, on: distribution.Devices, folder: Path) -> None:
     settings = dataclasses.replace(settings, host_index=on.host, hosts=on.hosts)
     records = manifest.read(settings.records, fold=settings.fold)
     settings = _resolve(settings, records)
@@ -131,7 +133,9 @@ def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> Non
     watch = callbacks.Watch(settings, records, progress)
     try:
         with (
-            callbacks.interrupts() as asked,
+            interrupts.requested(
+                "Saving a checkpoint and stopping. Press Ctrl-C again to stop at once."
+            ) as asked,
             trackers.watching(settings, folder) as tracking,
         ):
             checkpointing = callbacks.Checkpoints(
@@ -173,7 +177,7 @@ def _fit(trainer, settings, records, steps, progress, arrays, on, folder) -> Non
         raise
 
 
-def _freeze(trainer: Trainer, settings: config.Training, epoch: int) -> int:
+def _freeze(trainer: Trainer, settings: Training, epoch: int) -> int:
     """Stops or frees the encoder as the epoch wants; until which epoch that holds."""
     frozen = epoch < settings.freeze_epochs
     if settings.freeze_epochs:
@@ -198,7 +202,7 @@ def _be_deterministic() -> None:
         ) from error
 
 
-def _finished(progress, settings: config.Training) -> bool:
+def _finished(progress, settings: Training) -> bool:
     return progress.stopped or progress.epoch >= settings.epochs
 
 
@@ -228,7 +232,7 @@ def _announce(network, settings, records, steps, progress, folder: Path) -> None
     sys.stdout.flush()
 
 
-def _resolve(settings: config.Training, records) -> config.Training:
+def _resolve(settings: Training, records) -> Training:
     size = settings.size or records.size
     if size[0] > records.size[0] or size[1] > records.size[1]:
         raise InputError(
@@ -237,8 +241,8 @@ def _resolve(settings: config.Training, records) -> config.Training:
             f"{records.size[1]} in {settings.records}. Make larger records, or "
             "train smaller."
         )
-    if doubt := turned(size, records.size, "the records"):
-        print(f"train: warning: {doubt}", file=sys.stderr)
+    if warning := transposed(size, records.size, "the records"):
+        print(f"train: warning: {warning}", file=sys.stderr)
     if settings.freeze_epochs and keras.backend.backend() == "jax":
         raise InputError(
             "--freeze-epochs must be 0 on JAX, where Keras's optimizers move all "
@@ -275,7 +279,7 @@ def fastest_precision() -> str:
 
 
 @contextlib.contextmanager
-def _train_batches(settings: config.Training, records, first: int):
+def _train_batches(settings: Training, records, first: int):
     with contextlib.ExitStack() as stack:
         cache = settings.cache
         if cache and cache != "memory":
@@ -297,7 +301,7 @@ def _with_targets(images, masks):
     return (images, masks), masks
 
 
-def build(settings: config.Training, *, steps: int = 1, fresh: bool = True) -> Trainer:
+def build(settings: Training, *, steps: int = 1, fresh: bool = True) -> Trainer:
     """Builds and compiles what is trained.
 
     Args:

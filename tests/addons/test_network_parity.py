@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clouds import config, losses
+from clouds import losses
+from clouds.config.training import Training
 from clouds.data import preprocessing
 from clouds.models import pretrained, unet
 from clouds.training import train
@@ -65,7 +66,7 @@ def test_twenty_steps_of_adam_lose_what_the_notebooks_do(folder, peer):
     still = dict.fromkeys(
         ["horizontal_flip", "vertical_flip", "grid_distortion", "elastic"], 0
     )
-    settings = config.Training(
+    settings = Training(
         records="r",
         run="x",
         size=peer["steps/images"].shape[2:4],

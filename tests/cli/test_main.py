@@ -40,7 +40,7 @@ def test_the_version_is_the_packages(arguments, capsys):
     assert capsys.readouterr().out.strip() == __version__
 
 
-def test_without_a_command_all_are_listed(capsys):
+def test_without_a_command_all_commands_are_listed(capsys):
     assert main.main([]) == 2
     shown = capsys.readouterr().err
     assert all(command in shown for command in main.COMMANDS)
@@ -57,7 +57,7 @@ def test_without_a_command_all_are_listed(capsys):
         ),
     ],
 )
-def test_what_is_mistyped_is_told_with_what_is_near(arguments, message, capsys):
+def test_a_mistyped_word_is_named_with_the_most_similar(arguments, message, capsys):
     with pytest.raises(SystemExit) as ended:
         main.main(arguments)
     assert ended.value.code == 2
@@ -67,12 +67,12 @@ def test_what_is_mistyped_is_told_with_what_is_near(arguments, message, capsys):
 
 
 @pytest.mark.parametrize("size", ["320", "axb", "1x2x3"])
-def test_a_size_that_is_none_is_refused(size, capsys):
+def test_an_invalid_size_is_rejected(size, capsys):
     assert main.main(["make_scenes", "--out", "x", "--size", size]) == 2
     assert "must be height x width, such as 320x480" in capsys.readouterr().err
 
 
-def test_a_users_mistake_is_one_line_and_debug_shows_its_place(capsys):
+def test_a_users_mistake_is_one_line_and_debug_shows_the_traceback(capsys):
     arguments = ["train", "--records", "/nowhere", "--run", "/nowhere"]
     assert main.main(arguments) == 2
     assert capsys.readouterr().err.startswith("train: error: Records must lie in")
@@ -80,7 +80,7 @@ def test_a_users_mistake_is_one_line_and_debug_shows_its_place(capsys):
         main.main([*arguments, "--debug"])
 
 
-def test_an_operating_systems_refusal_names_the_file(tmp_path, capsys):
+def test_an_error_of_the_operating_system_names_the_file(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main.main(["make_scenes", "--out", str(tmp_path / "file")]) == 2
     assert str(tmp_path / "file") in capsys.readouterr().err
@@ -103,11 +103,11 @@ def test_a_full_disk_is_one_line_that_names_it(error, tmp_path, monkeypatch, cap
     monkeypatch.setattr(main.files, "_free", lambda path: 0)
     assert main.main(["make_scenes", "--out", str(tmp_path)]) == 2
     shown = capsys.readouterr().err
-    assert f"Received: '{tmp_path}', with 0.0 MB free. Make room" in shown
+    assert f"The disk of '{tmp_path}' is full: 0.0 MB are free. Free some" in shown
     assert shown.count("\n") == 1
 
 
-def test_help_is_there_without_tensorflow():
+def test_help_does_not_import_tensorflow():
     code = (
         "import sys\n"
         "from clouds.cli import main\n"
@@ -134,7 +134,7 @@ def test_printed_settings_can_be_given_back(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("lacking", [[], ["--run", "new"], ["--records", "there"]])
-def test_settings_that_lack_something_are_printed(lacking, tmp_path, capsys):
+def test_incomplete_settings_are_printed(lacking, tmp_path, capsys):
     assert main.main(["train", *lacking, "--epochs", "7", "--print-config"]) == 0
     shown = capsys.readouterr()
     assert yaml.safe_load(shown.out)["epochs"] == 7
@@ -144,7 +144,7 @@ def test_settings_that_lack_something_are_printed(lacking, tmp_path, capsys):
     assert "must be given" in capsys.readouterr().err
 
 
-def test_bad_settings_are_refused_and_not_printed(capsys):
+def test_invalid_settings_are_rejected_and_not_printed(capsys):
     assert main.main(["train", "--run", "x", "--epochs", "0", "--print-config"]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -215,7 +215,7 @@ def test_other_shells_complete_too(shell, tmp_path):
     assert offered in done.stdout.split(), done.stderr
 
 
-def test_a_reader_that_leaves_loses_no_file(sample, tmp_path):
+def test_a_closed_pipe_loses_no_file(sample, tmp_path):
     code = "import sys; from clouds.cli import main; sys.exit(main.main())"
     arguments = ["describe", "--csv", sample / "train.csv", "--out", tmp_path / "out"]
     read, write = os.pipe()
@@ -231,7 +231,7 @@ def test_a_reader_that_leaves_loses_no_file(sample, tmp_path):
     assert (tmp_path / "out" / "statistics.json").exists()
 
 
-def test_what_cannot_be_got_from_elsewhere_is_one_line(tmp_path, capsys):
+def test_an_unreachable_remote_file_is_one_line(tmp_path, capsys):
     # TensorFlow knows no such scheme, so that nothing is asked of the network.
     assert main.main(["describe", "--csv", "far://a.csv", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
@@ -241,7 +241,7 @@ def test_what_cannot_be_got_from_elsewhere_is_one_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("missing", "remedy"), [("cv2", "bin/setup"), ("uvicorn", "bin/setup serving")]
 )
-def test_packages_that_are_not_there_are_named_with_their_remedy(
+def test_missing_packages_are_named_with_the_command_that_installs_them(
     missing, remedy, tmp_path, monkeypatch, capsys
 ):
     def load(module):
@@ -249,4 +249,6 @@ def test_packages_that_are_not_there_are_named_with_their_remedy(
 
     monkeypatch.setattr(main.startup, "load", load)
     assert main.main(["make_scenes", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.endswith(f"no {missing}. Run {remedy}.\n")
+    assert capsys.readouterr().err.endswith(
+        f"{missing} is not installed, which bin/make_scenes needs. Run {remedy}.\n"
+    )

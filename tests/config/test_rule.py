@@ -16,18 +16,22 @@ def test_lists_of_json_become_tuples():
         ("thresholds", (0.5, 0.5), "Thresholds must be 4 numbers from 0 to 1"),
         ("thresholds", (0.5, 0.5, 0.5, 1.1), "0 to 1. Received: .*1.1"),
         ("thresholds", (0.5, 0.5, 0.5, float("nan")), "0 to 1. Received: .*nan"),
-        ("tops", (0.5, 0.5, 0.5, -0.1), "Tops must be 4 numbers from 0 to 1"),
-        ("min_sizes", (1, 1, 1, -1), "Min sizes must be 4 numbers of 0 or more"),
+        (
+            "tops",
+            (0.5, 0.5, 0.5, -0.1),
+            "Peak thresholds must be 4 numbers from 0 to 1",
+        ),
+        ("min_sizes", (1, 1, 1, -1), "Minimum areas must be 4 numbers of 0 or more"),
     ],
 )
-def test_values_out_of_range_are_refused(field, values, message):
+def test_values_out_of_range_are_rejected(field, values, message):
     with pytest.raises(InputError, match=message):
         Rule(**{field: values})
 
 
-def test_a_label_of_a_rule_is_told():
+def test_a_rule_describes_a_label():
     sizes, tops = (96948, 9, NOTHING, 0), (0.75, 0, 0.5, 0)
     rule = Rule(min_sizes=sizes, tops=tops)
-    assert rule.of_label(0) == "above 0.50, top 0.75, area above 96,948"
-    assert rule.of_label(1) == "above 0.50, area above 9"
-    assert rule.of_label(2) == "nothing drawn"
+    assert rule.describe_label(0) == "above 0.50, peak above 0.75, area above 96,948"
+    assert rule.describe_label(1) == "above 0.50, area above 9"
+    assert rule.describe_label(2) == "nothing drawn"

@@ -4,15 +4,19 @@ import json
 import pytest
 import yaml
 
-from clouds import config
 from clouds.cli import main
+from clouds.config import fields, resolve
+from clouds.config.data import Description
+from clouds.config.prediction import Evaluation, SubmissionCheck
+from clouds.config.presentation import Comparison, Report
+from clouds.config.training import Training
 from clouds.errors import InputError
 
 ALL = [settings for settings, _, _ in main.COMMANDS.values()]
 
 
 def training(**changes):
-    return config.Training(records="r", run="x", **changes)
+    return Training(records="r", run="x", **changes)
 
 
 def test_the_defaults_of_training_are_the_notebooks():
@@ -50,7 +54,7 @@ def test_settings_are_frozen_and_every_field_has_a_help_text(settings):
         ({"augmentation": '[{"factor": 1}]'}, "--augmentation must be a JSON list"),
     ],
 )
-def test_values_out_of_range_are_refused(changes, message):
+def test_values_out_of_range_are_rejected(changes, message):
     with pytest.raises(InputError, match=message):
         training(**changes)
 
@@ -58,63 +62,63 @@ def test_values_out_of_range_are_refused(changes, message):
 @pytest.mark.parametrize(
     ("settings", "given", "message"),
     [
-        (config.Report, {"run": "r", "out": "folder"}, "--out must be a file.*folder"),
-        (config.Description, {"csv": "folder", "out": "x"}, "--csv must be a file"),
+        (Report, {"run": "r", "out": "folder"}, "--out must be a file.*folder"),
+        (Description, {"csv": "folder", "out": "x"}, "--csv must be a file"),
         (
-            config.Description,
+            Description,
             {"csv": "c", "out": "file"},
             "--out must be a folder.*fil",
         ),
         (
-            config.Evaluation,
+            Evaluation,
             {"records": "r", "run": ("r", "file")},
             "--run must be a f",
         ),
-        (config.Comparison, {"run": ("file", "r")}, "^RUN must be a folder"),
-        (config.SubmissionCheck, {"file": "folder"}, "^FILE must be a file"),
+        (Comparison, {"run": ("file", "r")}, "^RUN must be a folder"),
+        (SubmissionCheck, {"file": "folder"}, "^FILE must be a file"),
         (
-            config.Training,
+            Training,
             {"records": "gs://b/r", "run": "gs://b/run"},
             "^--run must be a folder on this machine. Received: 'gs://b/run'",
         ),
-        (config.Report, {"run": "r", "out": "gs://b/p"}, "^--out must be a file on th"),
+        (Report, {"run": "r", "out": "gs://b/p"}, "^--out must be a file on th"),
     ],
 )
-def test_a_folder_in_place_of_a_file_and_the_other_way_round_is_told(
+def test_a_folder_in_place_of_a_file_and_the_reverse_are_rejected(
     settings, given, message, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=message):
-        config.from_flags(settings, given)
+        resolve.from_flags(settings, given)
 
 
-def test_flags_left_out_are_those_of_the_run_that_goes_on(tmp_path):
-    own = config.Training(records="r", run="x", size=(32, 64), epochs=3, overwrite=True)
+def test_flags_left_out_are_those_of_the_run_to_resume(tmp_path):
+    own = Training(records="r", run="x", size=(32, 64), epochs=3, overwrite=True)
     fields = json.dumps(dataclasses.asdict(own))
-    (tmp_path / config.FILE).write_text(fields)
+    (tmp_path / resolve.FILE).write_text(fields)
     flags = {"run": str(tmp_path), "epochs": 9}
     expected = {**flags, "overwrite": False}
-    found = config.from_flags(config.Training, flags)
+    found = resolve.from_flags(Training, flags)
     assert found == dataclasses.replace(own, **expected)
     with pytest.raises(InputError, match="--records must be given"):
-        config.from_flags(config.Training, {**flags, "overwrite": True})
+        resolve.from_flags(Training, {**flags, "overwrite": True})
     with pytest.raises(InputError, match="--records must be given"):
-        config.from_flags(config.Training, {"run": str(tmp_path / "new")})
+        resolve.from_flags(Training, {"run": str(tmp_path / "new")})
 
 
 def test_a_file_with_the_earlier_name_of_a_renamed_flag_is_read(tmp_path):
-    known = config.Training(records="r", run="x", size=(2, 3), hosts=2, host_index=1)
+    known = Training(records="r", run="x", size=(2, 3), hosts=2, host_index=1)
     fields = dataclasses.asdict(known)
     fields["host"] = fields.pop("host_index")
-    (tmp_path / config.FILE).write_text(json.dumps(fields))
-    assert config.of_run(str(tmp_path)) == known
+    (tmp_path / resolve.FILE).write_text(json.dumps(fields))
+    assert resolve.of_run(str(tmp_path)) == known
 
 
 def test_other_commands_take_their_defaults():
     flags = {"records": "r", "run": ("x",), "batch_size": 3}
-    assert config.from_flags(config.Evaluation, flags) == config.Evaluation(**flags)
+    assert resolve.from_flags(Evaluation, flags) == Evaluation(**flags)
 
 
 FILE = """
@@ -127,11 +131,11 @@ augmentation: [{name: RandomContrast, factor: 0.2}]
 
 
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
-def test_flags_win_over_a_file_and_that_over_the_defaults(suffix, tmp_path):
+def test_flags_take_precedence_over_a_file_and_that_over_defaults(suffix, tmp_path):
     path = tmp_path / f"settings.{suffix}"
     path.write_text(FILE if suffix == "yaml" else json.dumps(yaml.safe_load(FILE)))
-    found = config.from_flags(config.Training, {"run": "x", "epochs": "9"}, str(path))
-    assert found == config.Training(
+    found = resolve.from_flags(Training, {"run": "x", "epochs": "9"}, str(path))
+    assert found == Training(
         records="there",
         run="x",
         learning_rate=1e-4,
@@ -141,70 +145,73 @@ def test_flags_win_over_a_file_and_that_over_the_defaults(suffix, tmp_path):
     )
 
 
-def test_a_file_wins_over_a_run_that_goes_on(tmp_path):
-    own = config.Training(records="r", run="x", size=(32, 64), epochs=3, seed=4)
-    (tmp_path / config.FILE).write_text(json.dumps(dataclasses.asdict(own)))
+def test_a_file_takes_precedence_over_a_resumed_run(tmp_path):
+    own = Training(records="r", run="x", size=(32, 64), epochs=3, seed=4)
+    (tmp_path / resolve.FILE).write_text(json.dumps(dataclasses.asdict(own)))
     path = tmp_path / "more.yaml"
     path.write_text(f"run: {tmp_path}\nepochs: 9\n")
-    found = config.from_flags(config.Training, {}, str(path))
+    found = resolve.from_flags(Training, {}, str(path))
     assert found == dataclasses.replace(own, run=str(tmp_path), epochs=9)
 
 
 @pytest.mark.parametrize("settings", ALL)
 def test_printed_settings_are_read_again(settings, tmp_path):
-    known = config.gather(settings, {})
+    known = resolve.gather(settings, {})
     path = tmp_path / "settings.yaml"
-    path.write_text(config.as_yaml(settings, known))
-    assert config.gather(settings, {}, str(path)) == known
+    path.write_text(resolve.as_yaml(settings, known))
+    assert resolve.gather(settings, {}, str(path)) == known
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epohcs: 3", "Received: 'epohcs', in FILE. Did you mean epochs?"),
-        ("epochs: three", "'epochs' in FILE must be a whole number. Received: 'three'"),
-        ("epochs: 1.5", "'epochs' in FILE must be a whole number. Received: 1.5"),
-        ("epochs: true", "'epochs' in FILE must be a whole number. Received: true"),
-        ("epochs:", "'epochs' in FILE must be a whole number. Received: null"),
+        ("epohcs: 3", "FILE: unknown setting 'epohcs'. Did you mean epochs?"),
+        ("epochs: three", "'epochs' in FILE must be an integer. Received: 'three'"),
+        ("epochs: 1.5", "'epochs' in FILE must be an integer. Received: 1.5"),
+        ("epochs: true", "'epochs' in FILE must be an integer. Received: true"),
+        ("epochs:", "'epochs' in FILE must be an integer. Received: null"),
         ("deterministic: 1", "'deterministic' in FILE must be true or false."),
         ("records: 5", "'records' in FILE must be a path. Received: 5"),
         ("size: [3]", "'size' in FILE must be height x width, such as 320x480."),
         ("size: 3", "'size' in FILE must be height x width"),
         ("loss: dcie", "must be bce_dice, bce or dice. Received: 'dcie'. Did you mean"),
-        ("epochs: 0", "--epochs must be above 0. Received: 0. What no flag gives is"),
-        ("- epochs", "must be names with values.* Received: FILE, which holds list"),
-        ("epochs: [", "Settings must be YAML"),
+        (
+            "epochs: 0",
+            "--epochs must be above 0. Received: 0. Values not given by flags are",
+        ),
+        ("- epochs", "FILE must hold names with values.* Received: list"),
+        ("epochs: [", "FILE is not valid YAML or JSON"),
     ],
 )
-def test_a_file_that_is_wrong_is_told_with_its_name_and_key(text, message, tmp_path):
+def test_an_error_in_a_file_names_the_file_and_the_key(text, message, tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text(text)
     given = {"records": "r", "run": "x"}
     if "records" in text:
         given.pop("records")
     with pytest.raises(InputError, match=message.replace("FILE", str(path))):
-        config.from_flags(config.Training, given, str(path))
+        resolve.from_flags(Training, given, str(path))
 
 
-def test_a_file_that_is_not_json_is_refused(tmp_path):
+def test_a_file_that_is_not_json_is_rejected(tmp_path):
     path = tmp_path / "settings.json"
-    path.write_text("epochs: 3")
-    with pytest.raises(InputError, match="JSON in a file named"):
-        config.from_flags(config.Training, {}, str(path))
+    path.write_text("{epochs: 3")
+    with pytest.raises(InputError, match="not valid YAML or JSON"):
+        resolve.from_flags(Training, {}, str(path))
 
 
-def test_several_values_may_also_be_one():
-    flags = {"records": "r", "run": "x", "threshold": "0.5", "min_size": ["1", "2"]}
-    found = config.gather(config.Evaluation, flags)
+def test_a_flag_of_several_values_takes_one():
+    flags = {"records": "r", "run": "x", "threshold": "0.5", "min_area": ["1", "2"]}
+    found = resolve.gather(Evaluation, flags)
     assert (found["run"], found["threshold"]) == (("x",), (0.5,))
-    assert found["min_size"] == (1.0, 2.0)
+    assert found["min_area"] == (1.0, 2.0)
     with pytest.raises(InputError, match="--threshold must be a number"):
-        config.gather(config.Evaluation, {"threshold": []})
+        resolve.gather(Evaluation, {"threshold": []})
 
 
-def test_tuning_at_the_end_is_refused_with_several_hosts():
-    with pytest.raises(InputError, match="--tune must be left out with --hosts"):
-        config.Training(records="r", run="x", tune=True, hosts=2)
+def test_tuning_after_training_is_rejected_with_several_hosts():
+    with pytest.raises(InputError, match="--tune cannot be combined with --hosts"):
+        Training(records="r", run="x", tune=True, hosts=2)
 
 
 def test_flags_of_one_name_are_alike_in_all_commands():
@@ -217,8 +224,8 @@ def test_flags_of_one_name_are_alike_in_all_commands():
     }
     forms = {}
     for settings in ALL:
-        for name, hint in config.fields.hints(settings).items():
-            forms.setdefault(name, set()).add(config.fields.form(hint).metavar)
+        for name, hint in fields.hints(settings).items():
+            forms.setdefault(name, set()).add(fields.form(hint).metavar)
     assert {name: some for name, some in forms.items() if len(some) > 1} == known
 
 

@@ -14,8 +14,9 @@ import tensorflow as tf
 from helpers import forked
 from helpers.commands import ROOT, make_tfrecords
 
-from clouds import config, rle, schema
+from clouds import rle, schema
 from clouds.cli import main
+from clouds.config.data import Records
 from clouds.data import annotations, manifest, pipeline
 from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.errors import InputError
@@ -29,7 +30,7 @@ def contents(folder):
 def settings(sample, out, **changes):
     options = {"size": (64, 96), "workers": 1} | changes
     source = {"csv": str(sample / "train.csv"), "images": str(sample / "train_images")}
-    return config.Records(**source | {"out": str(out)} | options)
+    return Records(**source | {"out": str(out)} | options)
 
 
 def names(folder, split):
@@ -446,7 +447,8 @@ def examples(tasks):
 
 if __name__ == "__main__":
     convert = startup.load("clouds.data.make_tfrecords")
-    convert._IMAGES_A_WORKER, startup._CHUNK = 1, 1
+    pool = startup.load("clouds.runtime.pool")
+    convert._IMAGES_A_WORKER, pool._CHUNK = 1, 1
     convert._examples = examples
     sys.exit(main.main(sys.argv[2:]))
 Path(sys.argv[1], "born").touch()

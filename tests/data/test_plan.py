@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from clouds import config, schema
+from clouds import schema
+from clouds.config.data import Records
 from clouds.data import annotations, plan
 
 images = [f"{n:03}.jpg" for n in np.random.default_rng(0).permutation(50)]
@@ -14,7 +15,7 @@ texts = np.where(np.random.default_rng(1).random((50, 4)) < 0.5, "1 1", "")
 def source(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("contents")
-    settings = config.Records(csv=str(path), images="i", out="o")
+    settings = Records(csv=str(path), images="i", out="o")
     return settings, annotations.Table(images, texts.astype(object), texts, str(path))
 
 

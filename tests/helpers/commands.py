@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-RULE = ["--threshold", "0.3", "--min-size", "500"]
+RULE = ["--threshold", "0.3", "--min-area", "500"]
 
 
 def make_tfrecords(sample: Path, out: Path, *flags: str) -> list[str]:

@@ -50,12 +50,12 @@ def mirrored(records, run):
     import numpy as np
     import tensorflow as tf
 
-    from clouds import config
+    from clouds.config.training import Training
     from clouds.models import unet
     from clouds.training import distribution, train
 
     unet.build = small.build
-    settings = config.Training(
+    settings = Training(
         records=records,
         run=run,
         size=(32, 48),

@@ -38,11 +38,11 @@ def write_run(folder: Path, records: Path, *, fold=None, seed=0, size=(64, 96)):
     """A run's folder with random weights for `build_smooth`, as if it was trained."""
     import keras
 
-    from clouds import config
+    from clouds.config.training import Training
     from clouds.runs import run_folder
 
     keras.utils.set_random_seed(seed)
-    settings = config.Training(
+    settings = Training(
         records=str(records), run=str(folder), fold=fold, size=size, precision="float32"
     )
     run_folder.create(settings, {"started": "now"})

@@ -5,8 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from clouds import config
 from clouds.cli import main
+from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.models import pretrained, unet
 from clouds.training import train
@@ -160,7 +160,7 @@ def test_what_is_no_file_of_keras_is_refused(tmp_path, network, contents, messag
 
 def settings(source, **changes):
     options = {"records": "r", "run": "x", "precision": "float32", **changes}
-    return config.Training(**options, encoder_weights=str(source))
+    return Training(**options, encoder_weights=str(source))
 
 
 def test_a_run_of_ours_is_where_another_starts(run, tmp_path, capsys):

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from helpers.commands import make_tfrecords
 
-from clouds import config, schema
+from clouds import schema
 from clouds.cli import main
+from clouds.config.prediction import Prediction
+from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.prediction import inputs
 
-TRAINED = config.Training(records="r", run="x", size=(64, 96))
+TRAINED = Training(records="r", run="x", size=(64, 96))
 
 
 def every(name):
@@ -19,12 +21,12 @@ def every(name):
 
 def of_files(images, **fields):
     fields = {"batch_size": 2, **fields}
-    settings = config.Prediction(run=("r",), images=str(images), out="o", **fields)
+    settings = Prediction(run=("r",), images=str(images), out="o", **fields)
     return inputs.of_files(settings, TRAINED)
 
 
 def of_records(records):
-    settings = config.Prediction(run=("r",), records=records, out="o", batch_size=2)
+    settings = Prediction(run=("r",), records=records, out="o", batch_size=2)
     return inputs.of_records(settings, TRAINED)
 
 

@@ -6,7 +6,8 @@ import pytest
 from pycocotools.coco import COCO
 from test_polygons import painted
 
-from clouds import config, rle, schema
+from clouds import rle, schema
+from clouds.config.prediction import Prediction
 from clouds.prediction import outputs
 from clouds.prediction.journal import Entry
 
@@ -31,7 +32,7 @@ ENTRIES = [entry("a.jpg", 0), entry("b, c.png", 1), entry("d.jpg", 2)]
 
 
 def settings(out, **fields):
-    return config.Prediction(run=("r",), images="i", out=str(out), **fields)
+    return Prediction(run=("r",), images="i", out=str(out), **fields)
 
 
 def write(out, entries=ENTRIES, orders=None, **fields):

@@ -9,10 +9,11 @@ import pytest
 from helpers import forked, small
 from helpers.references import presence
 
-from clouds import config, rle, schema
+from clouds import rle, schema
 from clouds.cli import main
 from clouds.config import rule
 from clouds.config.rule import Rule
+from clouds.config.training import Training
 from clouds.data import annotations, preprocessing
 from clouds.models import unet
 from clouds.postprocess import functional
@@ -32,7 +33,7 @@ def small_networks(monkeypatch):
 
 def make_run(folder, seed, *, nan=False):
     """A run of a small network that was never trained."""
-    settings = config.Training(
+    settings = Training(
         records="r", run=str(folder), size=(64, 96), precision="float32"
     )
     run_folder.create(settings, {})
@@ -80,7 +81,7 @@ def names_of(images):
 
 def test_both_submissions_have_a_row_for_each_image_and_label(sample, run, tmp_path):
     images = sample / "test_images"
-    assert predict(run, images, tmp_path, "--min-size", 50, "--overlays", 8) == 0
+    assert predict(run, images, tmp_path, "--min-area", 50, "--overlays", 8) == 0
     assert set(contents(tmp_path)) == {*SUBMISSIONS, "overlays.png", "predict.json"}
     for name in SUBMISSIONS:
         read = annotations.read(str(tmp_path / name))
@@ -93,7 +94,7 @@ def test_both_submissions_have_a_row_for_each_image_and_label(sample, run, tmp_p
 def test_the_rows_are_what_the_networks_say(sample, run, other_run, tmp_path, flips):
     images = sample / "test_images"
     runs = (run, other_run) if flips else (run,)
-    flags = ("--threshold", 0.3, 0.4, 0.5, 0.6, "--min-size", 50, "--gap", "keep")
+    flags = ("--threshold", 0.3, 0.4, 0.5, 0.6, "--min-area", 50, "--orbit-gap", "keep")
     flags += ("--batch-size", 2, *(["--flips"] if flips else []))
     assert predict(runs, images, tmp_path, *flags) == 0
     plain, cleaned = (annotations.read(str(tmp_path / name)) for name in SUBMISSIONS)
@@ -211,7 +212,7 @@ def test_a_folder_without_images_or_none_at_all_is_refused(run, tmp_path, capsys
     assert not out.exists()
 
 
-EVERYTHING = ("--masks", "--geojson", "--bbox=-61,5,-40,19", "--coco", "--min-size", 50)
+EVERYTHING = ("--masks", "--geojson", "--bbox=-61,5,-40,19", "--coco", "--min-area", 50)
 
 
 def killed(arguments, journal_path, images_done):
@@ -272,7 +273,7 @@ def test_an_interrupted_prediction_of_records_goes_on(
     make = ["make_tfrecords", "--unlabelled", "--images", images, "--out", records]
     assert main.main([*map(str, make), "--size", "96x144", "--workers", "1"]) == 0
     arguments = ["predict", "--run", run, "--records", records, "--batch-size", 2]
-    arguments = [*map(str, arguments), "--min-size", "50", "--overlays", "2"]
+    arguments = [*map(str, arguments), "--min-area", "50", "--overlays", "2"]
     arguments += ["--out", str(tmp_path / "out")]
     add = journal.Journal.add
 
@@ -286,7 +287,7 @@ def test_an_interrupted_prediction_of_records_goes_on(
     monkeypatch.setattr(journal.Journal, "add", add)
     assert not (tmp_path / "out" / "submission.csv").exists()
     assert main.main(arguments) == 0
-    flags = ("--batch-size", 2, "--min-size", 50, "--overlays", 2)
+    flags = ("--batch-size", 2, "--min-area", 50, "--overlays", 2)
     assert predict(run, images, tmp_path / "files", *flags) == 0
     of_records, of_files = contents(tmp_path / "out"), contents(tmp_path / "files")
     assert set(of_records) == {*SUBMISSIONS, "overlays.png", "predict.json"}
@@ -316,7 +317,7 @@ def test_a_finished_folder_is_left_alone_unless_it_shall_be_overwritten(
     images, run, tmp_path, capsys
 ):
     out = tmp_path / "out"
-    flags = ("--masks", "--probabilities", "png", "--min-size", 50)
+    flags = ("--masks", "--probabilities", "png", "--min-area", 50)
     assert predict(run, images, out, *flags) == 0
     before = contents(out)
     assert len(before) == 3 + 2 * 4 * 7
@@ -379,7 +380,7 @@ def test_two_at_once_into_one_folder_are_refused(images, run, tmp_path, capsys):
 
 def test_all_forms_say_the_same(images, run, tmp_path):
     flags = ("--probabilities", "npz", "--masks", "--geojson", "--coco")
-    flags += ("--min-size", 50, "--gap", "keep")
+    flags += ("--min-area", 50, "--orbit-gap", "keep")
     assert predict(run, images, tmp_path / "out", *flags) == 0
     cleaned = annotations.read(str(tmp_path / "out" / "submission_post.csv"))
     scores = {}
@@ -403,7 +404,7 @@ def test_all_forms_say_the_same(images, run, tmp_path):
 
 
 def test_the_first_images_are_drawn(images, run, tmp_path):
-    flags = ("--overlays", 2, "--min-size", 0)
+    flags = ("--overlays", 2, "--min-area", 0)
     assert predict(run, images, tmp_path / "two", *flags) == 0
     picture = cv2.imread(str(tmp_path / "two" / "overlays.png"))
     assert picture.shape[0] > 200
@@ -448,7 +449,7 @@ def test_what_masks_are_drawn_by_and_count_in_is_told(images, run, tmp_path, cap
         return capsys.readouterr().out.splitlines()[:-1]
 
     assert told("default") == [rule.told("default", str(run))]
-    assert told("flags", "--top", 0.6, "--geojson", "--bbox=-61,5,-40,19") == [
+    assert told("flags", "--peak-threshold", 0.6, "--geojson", "--bbox=-61,5,-40,19") == [
         rule.told("flags", str(run))
     ]
     tuned = shutil.copytree(run, tmp_path / "run")
@@ -457,7 +458,7 @@ def test_what_masks_are_drawn_by_and_count_in_is_told(images, run, tmp_path, cap
     first, second = told("tuned", "--geojson")
     assert first == f"Masks are drawn by the rule tuned for {tuned}."
     assert second.startswith(pixels)
-    assert told("both", "--gap", "keep") == [rule.told("tuned and flags", str(tuned))]
+    assert told("both", "--orbit-gap", "keep") == [rule.told("tuned and flags", str(tuned))]
 
 
 def test_probabilities_that_are_no_numbers_are_refused(images, tmp_path, capsys):
@@ -494,8 +495,8 @@ def test_a_run_without_weights_or_none_is_refused(images, run, tmp_path, capsys)
             "--threshold must be one number, or one for each of Fish, Flower, Gravel, "
             "Sugar. Received: 0.5 0.25.",
         ),
-        (["--min-size", "-1"], "--min-size must be 0 or more. Received: -1."),
-        (["--top", "1.01"], "--top must be from 0 to 1. Received: 1.01."),
+        (["--min-area", "-1"], "--min-area must be 0 or more. Received: -1."),
+        (["--peak-threshold", "1.01"], "--peak-threshold must be from 0 to 1. Received: 1.01."),
         (["--batch-size", "0"], "--batch-size must be above 0"),
         (["--overlays", "-1"], "--overlays must be 0 or more"),
         (["--out", "gs://bucket/out"], "--out must be a folder of this machine"),

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from clouds import config
 from clouds.config.rule import Rule
+from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.runs import checkpoints, run_folder
 
-settings = config.Training(records="r", run="x", size=(64, 96), precision="float32")
+settings = Training(records="r", run="x", size=(64, 96), precision="float32")
 
 
 facts = {"started": "now", "records": {"folder": "r", "sha256": "0"}}

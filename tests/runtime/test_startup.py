@@ -1,5 +1,3 @@
-import json
-import os
 import subprocess
 import sys
 
@@ -13,7 +11,7 @@ def python(code):
     )
 
 
-def test_tensorflow_starts_without_a_word():
+def test_tensorflow_starts_without_output():
     code = (
         "from clouds.runtime import startup\n"
         "print(startup.load('tensorflow').constant(7).numpy())"
@@ -23,7 +21,7 @@ def test_tensorflow_starts_without_a_word():
     assert ended.stderr == ""
 
 
-def test_libraries_speak_from_the_level_that_is_asked_for():
+def test_libraries_log_from_the_given_level():
     code = (
         "import logging\n"
         "from clouds.runtime import startup\n"
@@ -39,7 +37,7 @@ def test_libraries_speak_from_the_level_that_is_asked_for():
 
 
 @pytest.mark.parametrize("level", [None, "info", "warning"])
-def test_how_far_a_command_is_is_told_unless_only_warnings_are_asked_for(level):
+def test_progress_is_logged_unless_only_warnings_are(level):
     code = (
         "import logging\n"
         "from clouds.runtime import startup\n"
@@ -56,7 +54,7 @@ def test_how_far_a_command_is_is_told_unless_only_warnings_are_asked_for(level):
     )
 
 
-def test_what_was_held_back_is_shown_when_the_import_fails(tmp_path):
+def test_held_back_output_is_shown_if_the_import_fails(tmp_path):
     (tmp_path / "broken.py").write_text(
         "import os\nos.write(2, b'the reason')\nraise ImportError('broken')\n"
     )
@@ -70,7 +68,7 @@ def test_what_was_held_back_is_shown_when_the_import_fails(tmp_path):
     assert "ImportError: broken" in ended.stderr
 
 
-def test_what_was_held_back_is_not_shown_when_the_import_is_interrupted(tmp_path):
+def test_held_back_output_is_not_shown_if_the_import_is_interrupted(tmp_path):
     (tmp_path / "slow.py").write_text(
         "import os\nos.write(2, b'a notice')\nraise KeyboardInterrupt\n"
     )
@@ -83,30 +81,7 @@ def test_what_was_held_back_is_not_shown_when_the_import_is_interrupted(tmp_path
     assert "a notice" not in ended.stderr
 
 
-def test_a_pool_ends_with_its_parent(tmp_path):
-    script = tmp_path / "parent.py"
-    script.write_text(
-        "import concurrent.futures, multiprocessing, os, time\n"
-        "from clouds.runtime import startup\n"
-        "if __name__ == '__main__':\n"
-        "    pool = concurrent.futures.ProcessPoolExecutor(\n"
-        "        1, multiprocessing.get_context('spawn'), startup.start_worker)\n"
-        "    print(pool.submit(os.getpid).result(), flush=True)\n"
-        "    os.kill(os.getpid(), 9)\n"
-    )
-    parent = subprocess.run([sys.executable, script], capture_output=True, text=True)
-    assert parent.returncode == -9, parent.stderr
-    worker = json.loads(parent.stdout)
-    for _ in range(100):
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        subprocess.run(["sleep", "0.1"], check=True)
-    pytest.fail(f"worker {worker} outlived its parent by 10 s")
-
-
-def test_a_process_that_trains_convolves_with_its_present_kernel():
+def test_a_training_process_convolves_with_its_current_kernel():
     code = (
         "from clouds.runtime import startup\n"
         "startup.freeze_kernels()\n"

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from clouds import config
+from clouds.config.training import Training
 from clouds.runs.checkpoints import Progress
 from clouds.training import callbacks
 
@@ -20,7 +20,7 @@ def steered(progress):
     plateau = keras.callbacks.ReduceLROnPlateau(
         "val_loss", factor=0.5, patience=2, verbose=1
     )
-    settings = config.Training(records="records", run="run", learning_rate=0.1)
+    settings = Training(records="records", run="run", learning_rate=0.1)
     replay = callbacks.Replay(settings, progress, [stopping, plateau])
     made = keras.callbacks.CallbackList([stopping, plateau, replay], model=model)
     made.on_train_begin()

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from helpers.commands import ROOT
 
-from clouds import config
+from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.runs import checkpoints
 from clouds.training import distribution
@@ -163,7 +163,7 @@ def test_two_hosts_of_which_one_is_killed_go_on_and_end_as_one_device(
 
 
 def settings(**flags):
-    return config.Training(records="records", run="run", **flags)
+    return Training(records="records", run="run", **flags)
 
 
 def test_several_hosts_on_tensorflow_are_refused():

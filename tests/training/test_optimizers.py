@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from helpers import small
 
-from clouds import config, losses, metrics
+from clouds import losses, metrics
 from clouds.cli import main
+from clouds.config.training import Training
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.models import unet
@@ -29,7 +30,7 @@ def moved(optimizer, gradients, names=("kernel",)):
 
 
 def build(steps=10, **options):
-    return optimizers.build(config.Training(**OPTIONS, **options), steps)
+    return optimizers.build(Training(**OPTIONS, **options), steps)
 
 
 def test_weight_decay_is_that_of_adamw_but_for_biases_and_normalization():
@@ -87,7 +88,7 @@ def small_trainer(settings):
 
 
 def test_the_encoder_stays_as_it_is_while_it_is_frozen():
-    settings = config.Training(**OPTIONS, epochs=5, freeze_epochs=2)
+    settings = Training(**OPTIONS, epochs=5, freeze_epochs=2)
     trainer = small_trainer(settings)
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (2, 16, 16, 3), np.uint8)
@@ -109,7 +110,7 @@ def test_the_encoder_stays_as_it_is_while_it_is_frozen():
 
 def test_freezing_on_jax_is_refused(records, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    settings = config.Training(records=str(records), run="run", freeze_epochs=1)
+    settings = Training(records=str(records), run="run", freeze_epochs=1)
     with pytest.raises(InputError, match="--freeze-epochs must be 0 on JAX"):
         train._resolve(settings, manifest.read(str(records)))
 

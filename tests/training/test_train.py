@@ -13,9 +13,11 @@ import pytest
 import tensorflow as tf
 from helpers import forked, small
 
-from clouds import config, losses, metrics
+from clouds import losses, metrics
 from clouds.cli import main
+from clouds.config import resolve
 from clouds.config.rule import Rule
+from clouds.config.training import Training
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.models import unet
 from clouds.runs import checkpoints
@@ -142,7 +144,7 @@ def test_a_size_given_as_width_and_height_is_warned_of(
 
 
 def test_the_momentum_reaches_every_batch_normalisation():
-    settings = config.Training(
+    settings = Training(
         records="r",
         run="x",
         size=(32, 64),
@@ -169,7 +171,7 @@ def test_a_damaged_shard_ends_training_with_its_name(records, tmp_path, capsys):
 def test_a_layer_of_keras_is_added_by_its_name(records, tmp_path, capsys):
     options = {"records": "r", "run": "x", "size": (32, 64), "precision": "float32"}
     added = '[{"name": "RandomBrightness", "factor": [0.5, 0.5]}]'
-    settings = config.Training(**options, augmentation=added)
+    settings = Training(**options, augmentation=added)
     moved, _ = train.build(settings).augmentation((images // 2, masks), training=True)
     assert np.array(moved).mean() > images.mean() / 2 + 30
     flags = ("--run", tmp_path / "run", "--batch-size", 4)
@@ -181,7 +183,7 @@ def test_a_layer_of_keras_is_added_by_its_name(records, tmp_path, capsys):
 @pytest.mark.parametrize(("preprocess", "factor"), [("unit", 1 / 255), ("raw", 1)])
 def test_pixels_are_prepared_as_the_settings_say(preprocess, factor):
     options = {"records": "r", "run": "x", "size": (32, 64), "precision": "float32"}
-    model = train.build(config.Training(**options, preprocess=preprocess))
+    model = train.build(Training(**options, preprocess=preprocess))
     logits, _ = model((images, masks), training=False)
     expected = model.network(images.astype("float32") * factor, training=False)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
@@ -345,7 +347,7 @@ def test_a_training_that_goes_on_tells_what_becomes_of_the_tuned_rule(
 
 def test_another_loss_is_taken_by_its_name(small_run, capsys):
     folder = small_run("--loss", "bce", "--epochs", 1)
-    assert config.of_run(folder).loss == "bce"
+    assert resolve.of_run(folder).loss == "bce"
     assert main.main(["train", "--run", str(folder), "--loss", "focal"]) == 2
     assert "bce_dice" in capsys.readouterr().err
 

@@ -1,0 +1,129 @@
+"""Checks of settings, and of settings against files."""
+
+import dataclasses
+from pathlib import Path
+
+from clouds.config.fields import Box, form, hints, name, shown
+from clouds.errors import InputError
+
+_PATHS = {
+    "FILE": ("file", "folder", Path.is_dir),
+    "DIR": ("folder", "file", Path.is_file),
+}
+
+
+def check_paths(settings) -> None:
+    """Rejects a folder in place of a file, a file in place of a folder, remote paths.
+
+    Raises:
+      InputError: a path is of the wrong kind, or remote where it must be local.
+    """
+    types = hints(type(settings))
+    for field in dataclasses.fields(settings):
+        written, value = form(types[field.name]), getattr(settings, field.name)
+        if not value or written.metavar not in _PATHS:
+            continue
+        expected, other, is_other = _PATHS[written.metavar]
+        for path in value if isinstance(value, tuple) else (value,):
+            if written.local and "://" in path:
+                raise InputError(
+                    f"{name(field)} must be a {expected} on this machine. Received: "
+                    f"'{path}'. Give a local path, and copy the files to their "
+                    "destination afterwards."
+                )
+            if is_other(Path(path)):
+                raise InputError(
+                    f"{name(field)} must be a {expected}. Received: '{path}', which is "
+                    f"a {other}. Give another path."
+                )
+
+
+def positive(settings, *names: str) -> None:
+    """Rejects values of these fields that are not above 0."""
+    check(settings, names, "must be above 0", lambda value: value > 0)
+
+
+def not_negative(settings, *names: str) -> None:
+    """Rejects values of these fields below 0."""
+    check(settings, names, "must be 0 or more", lambda value: value >= 0)
+
+
+def within_one(settings, *names: str) -> None:
+    """Rejects values of these fields outside 0 to 1."""
+    check(settings, names, "must be from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+def check(settings, names: tuple[str, ...], expected: str, is_valid) -> None:
+    """Rejects invalid values of fields.
+
+    Args:
+      settings: settings with these fields.
+      names: names of the fields; each number of a field with several is checked.
+      expected: requirement, for the error, such as "must be below 1".
+      is_valid: function from a number to whether it is valid.
+
+    Raises:
+      InputError: a value is invalid.
+    """
+    for field_name in names:
+        value = getattr(settings, field_name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(map(is_valid, numbers)):
+            received = shown(value, hints(type(settings))[field_name])
+            raise InputError(
+                f"--{field_name.replace('_', '-')} {expected}. Received: {received}."
+            )
+
+
+def check_apart(out: str, *images: str | None) -> None:
+    """Rejects the folder of the images as the folder for the output.
+
+    Raises:
+      InputError: they are the same; pictures written there would become images.
+    """
+    for path in images:
+        if path and Path(path).is_dir() and Path(path).resolve() == Path(out).resolve():
+            raise InputError(
+                f"--out must be another folder than --images. Received: '{out}' for "
+                "both. Give a new folder: pictures written there would be read as "
+                "images next time."
+            )
+
+
+def check_box(box: Box) -> None:
+    """Rejects an invalid bounding box.
+
+    Raises:
+      InputError: degrees out of range, or no area.
+    """
+    west, south, east, north = box
+    # A box across the antimeridian has its east below its west.
+    longitudes = -180 <= west < 180 and -180 < east <= 180 and west != east
+    if not (longitudes and -90 <= south < north <= 90):
+        raise InputError(
+            "--bbox must be west,south,east,north: longitudes from -180 to 180, "
+            "latitudes from -90 to 90, south below north. Received: "
+            f"{shown(box, Box)}."
+        )
+
+
+def transposed(size: tuple[int, int], other: tuple[int, int], what: str) -> str | None:
+    """Returns a warning if --size seems to be width x height.
+
+    Args:
+      size: height and width that were given.
+      other: height and width of the images that are resized to it.
+      what: name of these images, in the plural.
+
+    Returns:
+      The warning if one size is upright and the other wide, else None.
+    """
+    (height, width), (other_height, other_width) = size, other
+    if (height - width) * (other_height - other_width) >= 0:
+        return None
+    shapes = ("upright", "wide") if height > width else ("wide", "upright")
+    return (
+        f"--size should be height x width. Received: {height}x{width}, which is "
+        f"{shapes[0]}, while {what} are {shapes[1]}, {other_height}x{other_width}: "
+        f"images will be squeezed. Did you mean {width}x{height}?"
+    )
