@@ -2,5 +2,5 @@
 
 Modules, in reading order: `serve` (the command), `app` (routes), `protocol` (requests
 and responses), `model_store` (versions of a model), `batching`, `limits`,
-`connections`, `monitoring` (Prometheus), `web_page`.
+`monitoring` (Prometheus), `web_page`.
 """

@@ -21,6 +21,7 @@ import math
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from http import HTTPStatus
 
 import numpy as np
 import orjson
@@ -30,7 +31,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from clouds import config, schema
+from clouds import schema
+from clouds.config.serving import Serving
 from clouds.errors import InputError
 from clouds.prediction import geojson
 from clouds.prediction.journal import Entry
@@ -58,7 +60,7 @@ class Service:
       model: that is served.
     """
 
-    def __init__(self, settings: config.Serving, model: Model):
+    def __init__(self, settings: Serving, model: Model):
         self._settings = settings
         self._model = model
         self._metrics = Metrics()
@@ -262,7 +264,8 @@ class Service:
 
     def _body(self, request: Request):
         most = int(self._settings.max_body * _MEGA)
-        return limits.body(request, most, self._memory)
+        seconds = self._settings.request_timeout
+        return limits.body(request, most, self._memory, seconds)
 
     def _version(self, request: Request):
         self._check_name(request)
@@ -369,6 +372,8 @@ def _refused(refusal: Refusal) -> Response:
     )
     if refusal.retry_after is not None:
         response.headers["retry-after"] = str(refusal.retry_after)
+    if refusal.status == HTTPStatus.REQUEST_TIMEOUT:
+        response.headers["connection"] = "close"
     return response
 
 

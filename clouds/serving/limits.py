@@ -3,6 +3,7 @@
 Sizes of images are read off their first bytes, before anything is unpacked.
 """
 
+import asyncio
 import contextlib
 import struct
 from collections.abc import AsyncIterator
@@ -50,7 +51,9 @@ class Memory:
 
 
 @contextlib.asynccontextmanager
-async def body(request: Request, most: int, memory: Memory) -> AsyncIterator[bytes]:
+async def body(
+    request: Request, most: int, memory: Memory, seconds: float
+) -> AsyncIterator[bytes]:
     """Reads a request's body, which counts as long as the context lasts.
 
     What is too long is refused as soon as that is known; the connection then passes
@@ -60,12 +63,13 @@ async def body(request: Request, most: int, memory: Memory) -> AsyncIterator[byt
       request: to read.
       most: bytes it may have.
       memory: to count them in.
+      seconds: for all of it to arrive.
 
     Yields:
       The body.
 
     Raises:
-      Refusal: it is too long (413), or all are together (503).
+      Refusal: it is too slow (408) or too long (413), or all are together (503).
       ClientDisconnect: it was cut short.
     """
     told = request.headers.get("content-length", "")
@@ -73,12 +77,18 @@ async def body(request: Request, most: int, memory: Memory) -> AsyncIterator[byt
         raise _too_long(told, most)
     chunks, length = [], 0
     try:
-        async for chunk in request.stream():
-            memory.take(len(chunk))
-            length += len(chunk)
-            if length > most:
-                raise _too_long("more", most)
-            chunks.append(chunk)
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in request.stream():
+                    memory.take(len(chunk))
+                    length += len(chunk)
+                    if length > most:
+                        raise _too_long("more", most)
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise Refusal(
+                408, f"The request's body did not arrive within {seconds:g} s."
+            ) from None
         whole = b"".join(chunks)
         chunks.clear()
         yield whole

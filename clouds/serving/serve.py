@@ -6,20 +6,19 @@ import socket
 
 import uvicorn
 
-from clouds import config
+from clouds.config.serving import Serving
 from clouds.errors import InputError
 from clouds.runtime import startup
-from clouds.serving import connections
 from clouds.serving.app import Service
 from clouds.serving.model_store import Model
 
 _KEEP_ALIVE = 30
 
 
-def serve(settings: config.Serving) -> None:
+def serve(settings: Serving) -> None:
     """Loads the model, then answers requests until SIGTERM or Ctrl-C.
 
-    Requests that have begun are then finished, within `settings.grace`.
+    Requests that have begun are then finished, within `settings.shutdown_timeout`.
 
     Args:
       settings: the model, the address, the limits.
@@ -35,15 +34,17 @@ def serve(settings: config.Serving) -> None:
         server = uvicorn.Server(
             uvicorn.Config(
                 application,
-                http=connections.limited(settings.connections, settings.patience),
+                http="h11",
                 ws="none",
                 lifespan="on",
                 log_config=None,
                 log_level=None if logging.root.handlers else "error",
                 access_log=False,
                 server_header=False,
+                # uvicorn counts the connection that asks, too.
+                limit_concurrency=settings.connections + 1,
                 timeout_keep_alive=_KEEP_ALIVE,
-                timeout_graceful_shutdown=int(settings.grace),
+                timeout_graceful_shutdown=settings.shutdown_timeout,
             )
         )
         host, port = listener.getsockname()[:2]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from helpers import tiny_export
 
-from clouds import config, rle, schema
+from clouds import rle, schema
+from clouds.config.serving import Serving
 from clouds.serving import protocol
 from clouds.serving.app import Service
 from clouds.serving.model_store import Model
@@ -35,7 +36,7 @@ def talk(model):
     """Runs a scenario with a client of a service with the given settings."""
 
     def run(scenario, **settings):
-        settings = config.Serving(model="unused", max_images=4, **settings)
+        settings = Serving(model="unused", max_images=4, **settings)
 
         async def whole():
             application = Service(settings, model).application()

@@ -11,18 +11,19 @@ from clouds.serving.limits import Memory
 from clouds.serving.protocol import Refusal
 
 
-def read(chunks, most=10, memory=None, headers=()):
+def read(chunks, most=10, memory=None, headers=(), seconds=5):
     """Reads a body of chunks, and what memory then holds, within and after."""
     memory = memory or Memory(1000)
     waiting = list(chunks)
 
     async def receive():
         chunk = waiting.pop(0)
+        await asyncio.sleep(10 if chunk is None else 0)
         return {"type": "http.request", "body": chunk, "more_body": bool(waiting)}
 
     async def whole():
         scope = {"type": "http", "method": "POST", "headers": list(headers)}
-        async with limits.body(Request(scope, receive), most, memory) as body:
+        async with limits.body(Request(scope, receive), most, memory, seconds) as body:
             return body, memory.held
 
     return *asyncio.run(whole()), memory.held
@@ -45,6 +46,15 @@ def test_a_body_that_is_too_long_is_refused_before_it_is_read(chunks, headers):
     with pytest.raises(Refusal, match="10 bytes at most") as refusal:
         read(chunks, headers=headers, memory=memory)
     assert refusal.value.status == 413
+    assert memory.held == 0
+
+
+@pytest.mark.parametrize("chunks", [[None], [b"abc", None]])
+def test_a_body_that_does_not_arrive_in_time_is_refused(chunks):
+    memory = Memory(1000)
+    with pytest.raises(Refusal, match="did not arrive within 0.1 s") as refusal:
+        read(chunks, memory=memory, seconds=0.1)
+    assert refusal.value.status == 408
     assert memory.held == 0
 
 

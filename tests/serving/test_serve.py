@@ -202,7 +202,7 @@ def test_what_is_no_http_is_refused(server):
     answered(server)
 
 
-def test_clients_that_trickle_do_not_keep_others_waiting(server):
+def test_slow_clients_do_not_keep_others_waiting_and_slow_bodies_get_408(server):
     head = b"POST /v1/images HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n"
     slow = []
     for beginning in (head[:20], head, head + b"\r\n", head + b"\r\nabc"):
@@ -212,10 +212,24 @@ def test_clients_that_trickle_do_not_keep_others_waiting(server):
     started = time.monotonic()
     answered(server)
     assert time.monotonic() - started < 3
+    for connection in slow[40:]:
+        connection.settimeout(10)
+        answer = b"".join(
+            iter(lambda connection=connection: connection.recv(1000), b"")
+        )
+        assert b" 408 " in answer and b"within 3 s" in answer
     for connection in slow:
-        with connection:
-            connection.settimeout(10)
-            assert b" 408 " in connection.recv(1000)
+        connection.close()
+
+
+def test_too_many_connections_get_503_until_some_end(tiny_model, tmp_path):
+    flags = ["--connections", "2", "--patience", "60", "--grace", "1"]
+    with serving(tiny_model, tmp_path / "log", *flags) as (url, _):
+        idle = [socket.create_connection(_address(url)) for _ in range(2)]
+        assert httpx.get(f"{url}/healthz").status_code == 503
+        idle.pop().close()
+        assert answered(url)
+        idle.pop().close()
 
 
 def test_many_clients_at_a_time_are_answered_by_batches(server):
@@ -313,8 +327,8 @@ def test_without_its_packages_it_says_how_to_get_them(command, package):
     [
         (["--port", "70000"], "below 65536"),
         (["--max-batch", "0"], "--max-batch must be above 0"),
-        (["--max-images", "200"], "--max-images must be --max-queue at most"),
-        (["--max-memory", "1"], "--max-body must be --max-memory at most"),
+        (["--max-images", "200"], "--max-images must not exceed --max-queue"),
+        (["--max-memory", "1"], "--max-body must not exceed --max-memory"),
     ],
 )
 def test_settings_out_of_range_are_refused(flags, message, capsys):
