@@ -23,8 +23,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from clouds import config, schema
+from clouds import schema
 from clouds.client.retry import Busy, Lost, Rejected
+from clouds.config.serving import Request
 from clouds.errors import InputError
 from clouds.serving import protocol
 from clouds.text import counted
@@ -90,7 +91,7 @@ class Client(Protocol):
         """
 
 
-def connect(settings: config.Request) -> Client:
+def connect(settings: Request) -> Client:
     """Makes the client that is asked for; nothing is sent yet.
 
     Raises:
@@ -110,7 +111,7 @@ def connect(settings: config.Request) -> Client:
     return Rest(url, settings.name, settings.model_version)
 
 
-def address(settings: config.Request) -> str:
+def address(settings: Request) -> str:
     """The server that is asked, named by the settings or by default."""
     return settings.server or f"localhost:{_PORTS[_kind(settings)]}"
 
@@ -122,7 +123,7 @@ def _has_port(address: str) -> bool:
         return False
 
 
-def _kind(settings: config.Request) -> str:
+def _kind(settings: Request) -> str:
     return "gRPC" if settings.grpc else "REST"
 
 

@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import config, schema
+from clouds import schema
 from clouds.client import client
 from clouds.client.client import Answer, Client
 from clouds.client.retry import Busy, Patience, Rejected
+from clouds.config.fields import IMAGES_ASKED
+from clouds.config.serving import Request
 from clouds.data import image_files, preprocessing
 from clouds.errors import InputError
 from clouds.prediction import geojson, outputs
@@ -41,7 +43,7 @@ _URLS = ("http://", "https://")
 _KNOWN = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")
 
 
-def request(settings: config.Request) -> int:
+def request(settings: Request) -> int:
     """Asks about one batch of images after another, a few at a time.
 
     What is answered, with the same settings and by the same version, is not asked about
@@ -120,7 +122,7 @@ def ask(
 
 
 def _tell(text: str) -> None:
-    progress.tell(f"request: {text}")
+    progress.write(f"request: {text}")
 
 
 def _find(places: Sequence[str]) -> dict[str, str]:
@@ -131,7 +133,7 @@ def _find(places: Sequence[str]) -> dict[str, str]:
             name = posixpath.basename(urllib.parse.unquote(path)) or "image"
             here = {name: place}
         else:
-            here = image_files.find(place, config.IMAGES_ASKED)
+            here = image_files.find(place, IMAGES_ASKED)
         if twice := found.keys() & here.keys():
             name = min(twice)
             raise InputError(
@@ -143,7 +145,7 @@ def _find(places: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _known(settings: config.Request, version: int, found: dict[str, str]) -> dict:
+def _known(settings: Request, version: int, found: dict[str, str]) -> dict:
     """What predictions must have in common to be of one folder."""
     places = [
         (name, place if "://" in place else str(Path(place).absolute()))
@@ -158,13 +160,13 @@ def _known(settings: config.Request, version: int, found: dict[str, str]) -> dic
     }
 
 
-def _names(settings: config.Request) -> list[str]:
+def _names(settings: Request) -> list[str]:
     wanted = {outputs.CLEANED: True, outputs.GEOJSON: settings.geojson}
     wanted[outputs.OVERLAYS] = settings.overlays > 0
     return [name for name, asked in wanted.items() if asked]
 
 
-def _check_box(settings: config.Request, place: str, patience: Patience) -> None:
+def _check_box(settings: Request, place: str, patience: Patience) -> None:
     contents = _read(place, patience)
     if isinstance(contents, Exception):
         return
@@ -175,7 +177,7 @@ def _check_box(settings: config.Request, place: str, patience: Patience) -> None
 
 
 def _gather(
-    settings: config.Request,
+    settings: Request,
     found: dict[str, str],
     asked: Client,
     patience: Patience,
@@ -202,7 +204,7 @@ def _gather(
 
 
 def _answers(
-    settings: config.Request, found: dict[str, str], asked: Client, patience: Patience
+    settings: Request, found: dict[str, str], asked: Client, patience: Patience
 ) -> Iterator[tuple[str, Answer | Exception]]:
     def work(names: Sequence[str]) -> list[tuple[str, Answer | Exception]]:
         read = {name: _read(found[name], patience) for name in names}
@@ -243,7 +245,7 @@ def _read(place: str, patience: Patience) -> bytes | Exception:
 
 
 def _finish(
-    settings: config.Request,
+    settings: Request,
     found: dict[str, str],
     results: Results,
     faults: dict[str, str],

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import keras
 
-from clouds import config
-from clouds.config import rule as rule_of
+from clouds.config import resolve
+from clouds.config.prediction import Export
+from clouds.config.rule import describe_source
 from clouds.errors import InputError
 from clouds.evaluation import results
 from clouds.export import model_card, signatures, warmup
@@ -30,7 +31,7 @@ EXTRA = "assets.extra"
 MODELS, BATCHING = "models.config", "batching_parameters.txt"
 
 
-def export(settings: config.Export) -> Path:
+def export(settings: Export) -> Path:
     """Writes the next version of a model.
 
     Args:
@@ -49,7 +50,7 @@ def export(settings: config.Export) -> Path:
             "Exporting needs Keras on TensorFlow; the run may be of any backend. "
             f"Received: KERAS_BACKEND={backend}. Set KERAS_BACKEND=tensorflow."
         )
-    if Path(settings.out, config.FILE).is_file():
+    if Path(settings.out, resolve.FILE).is_file():
         raise InputError(
             "--out must be a folder of a model's own. Received: "
             f"'{settings.out}', which is a run. Give another, such as models/clouds."
@@ -80,7 +81,7 @@ def export(settings: config.Export) -> Path:
         files.write(str(out / MODELS), models_config(versions(out)))
         files.write(str(out / BATCHING), _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")
-    print(rule_of.told(settings.rule_source(tuned is not None), settings.run[0]))
+    print(describe_source(settings.rule_source(tuned is not None), settings.run[0]))
     if precision != predicted:
         print(
             f"It computes in {precision}, bin/predict in {predicted}: some pixels of "

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from clouds import __version__, schema
-from clouds.config import Training
 from clouds.config.rule import Rule, area
+from clouds.config.training import Training
 from clouds.data import preprocessing
 from clouds.text import counted
 

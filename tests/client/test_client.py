@@ -7,10 +7,10 @@ import time
 import pytest
 from helpers import grpc_server, tiny_export
 
-from clouds import config
 from clouds.client import client
 from clouds.client.client import Answer
 from clouds.client.retry import Busy, Lost, Rejected
+from clouds.config.serving import Request
 from clouds.errors import InputError
 
 GOOD = tiny_export.encoded()
@@ -24,7 +24,7 @@ def connect():
 
         def make(server, *, grpc=False, name="clouds", version=None):
             flags = {"grpc": grpc, "name": name, "model_version": version}
-            settings = config.Request(images=("x",), out="x", server=server, **flags)
+            settings = Request(images=("x",), out="x", server=server, **flags)
             return stack.enter_context(contextlib.closing(client.connect(settings)))
 
         yield make

@@ -3,8 +3,8 @@ import json
 import pytest
 import tensorflow as tf
 
-from clouds.config import Training
 from clouds.config.rule import NOTHING, Rule
+from clouds.config.training import Training
 from clouds.export import model_card
 from clouds.schema import LABELS
 
