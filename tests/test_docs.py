@@ -102,8 +102,8 @@ def _split(words, mark):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_flag_and_script_that_a_page_names_exists(page):
-    _, each = parser.build({name: row[0] for name, row in main.COMMANDS.items()})
-    known = {flag for parser in each.values() for flag in parser._option_string_actions}
+    _, parsers = parser.build({name: row[0] for name, row in main.COMMANDS.items()})
+    known = {flag for command in parsers.values() for flag in command.flags}
     known |= {"--images", "--csv", "--print-completion", *OF_OTHERS}
     for span in re.findall(r"`([^`]+)`", FENCE.sub("", PAGES[page])):
         named = set(re.findall(r"(?<![\w-])--[a-z]+(?:[-_][a-z]+)*", span))

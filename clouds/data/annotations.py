@@ -1,15 +1,19 @@
-"""The competition's csv: `Image_Label,EncodedPixels`, a row an image and label.
+"""Csv files of masks: `Image_Label,EncodedPixels`, one row per image and label.
 
-The first column reads `<image>.jpg_<label>`; the second holds the runs of the
-label's mask (see `clouds.rle`), empty where the image lacks the label.
+The first column reads `<image>.jpg_<label>`; the second holds the run-length codes of
+the label's mask (see `clouds.rle`), empty where the image lacks the label. Rows are
+numbered as in an editor; the header is row 1.
 """
 
-import tempfile
-from pathlib import Path
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
 from clouds import rle, schema
@@ -17,20 +21,42 @@ from clouds.errors import InputError
 
 COLUMNS = ["Image_Label", "EncodedPixels"]
 
-_MASKS_LOOKED_AT = 256
-_ENOUGH = 20
+_BOM = b"\xef\xbb\xbf"
+_SAMPLED_MASKS = 256
+_ENOUGH_STEPS = 20
 _SLOPE = 4
 _WIDEST = 4
 
 
-class Table(NamedTuple):
-    """Images and their texts, in the csv's order.
+class Row(NamedTuple):
+    """One row: its number, the image with the label, and the run-length codes."""
+
+    number: int
+    name: str
+    text: str
+
+
+class Fault(NamedTuple):
+    """One error in a csv.
 
     Attributes:
-      images: the names of N images.
-      texts: str[N, C], the runs of each label, in the order of `schema.LABELS`;
-        None of images without labels.
-      rows: int64[N, C], the csv's row of each text; the header is row 1.
+      kind: kind of error, in a word or two.
+      row: number of the row.
+      message: what is wrong, in which file and row, and how to fix it.
+    """
+
+    kind: str
+    row: int
+    message: str
+
+
+class Table(NamedTuple):
+    """Images and their run-length codes, in the order of the csv.
+
+    Attributes:
+      images: names of N images.
+      texts: str[N, C], in the order of `schema.LABELS`; None without labels.
+      rows: int64[N, C], number of the row of each text; None without labels.
       path: the csv, or the folder of images without one.
     """
 
@@ -40,37 +66,33 @@ class Table(NamedTuple):
     path: str
 
     def one(self, image: int) -> "Table":
-        """The part of one image."""
+        """Returns the table of one image."""
         part = slice(image, image + 1)
-        labelled = self.texts is not None
-        return Table(
-            self.images[part],
-            self.texts[part] if labelled else None,
-            self.rows[part] if labelled else None,
-            self.path,
-        )
+        if self.texts is None:
+            return self._replace(images=self.images[part])
+        return Table(self.images[part], self.texts[part], self.rows[part], self.path)
 
     @property
     def present(self) -> np.ndarray:
-        """bool[N, C], which labels each image has."""
+        """bool[N, C], whether an image has a label."""
         return self.texts != ""
 
     def where(self, image: int, label: int) -> str:
-        """Names the place of a text, for errors."""
+        """Returns the place of a text, for errors."""
         return f"{self.path}, row {self.rows[image, label]}"
 
     def runs(self, image: int, grid: rle.Size) -> list[np.ndarray]:
         """Parses the texts of one image.
 
         Args:
-          image: its index.
-          grid: height and width that the runs count on.
+          image: index of the image.
+          grid: height and width of the grid of the runs.
 
         Returns:
           int64[R, 2] for each label (see `rle.parse`).
 
         Raises:
-          InputError: a text breaks the format; names its row and run.
+          InputError: a text is malformed; the message names its row and run.
         """
         return [
             rle.parse(text, grid, where=self.where(image, label))
@@ -79,179 +101,226 @@ class Table(NamedTuple):
 
 
 def read(path: str) -> Table:
-    """Reads and checks a csv, plain or compressed; blank lines are passed over.
+    """Reads and checks a csv, plain or compressed; skips blank lines.
 
     Args:
-      path: the file, local or any that `tf.io.gfile` knows; its ending tells the
-        compression (.gz, .xz, .zip, …).
+      path: local or remote file; its suffix gives the compression (.gz, .bz2, .xz,
+        .zip).
 
     Returns:
       The table. Every image has a row for each label.
 
     Raises:
-      InputError: the file is missing or no csv, a column is missing, a label is
-        unknown, a row is there twice, or an image lacks a label's row.
+      InputError: the file is missing or is not such a csv, a label is unknown, a row is
+        duplicated, or an image lacks the row of a label.
     """
-    frame = _read_csv(path)
-    lines = frame.index.to_numpy() + 2
-    images, labels = _split_names(frame["Image_Label"], lines, path)
-    images, names = pd.factorize(images)
-    cells = images * len(schema.LABELS) + labels
-    _check_cells(cells, lines, names, path)
-    texts = np.full(len(names) * len(schema.LABELS), "", object)
-    rows = np.zeros(texts.size, np.int64)
-    texts[cells] = frame["EncodedPixels"].str.strip().to_numpy(object)
-    rows[cells] = lines
-    shape = (len(names), len(schema.LABELS))
-    return Table(list(names), texts.reshape(shape), rows.reshape(shape), path)
+    rows, faults = read_rows(path)
+    if not rows and not faults:
+        raise InputError(f"{path} has no rows. It needs one per image and label.")
+    if faults := faults or check_names(rows, path):
+        raise InputError(faults[0].message)
+    images = dict.fromkeys(row.name.rpartition("_")[0] for row in rows)
+    index = {name: k for k, name in enumerate(images)}
+    texts = np.full((len(images), len(schema.LABELS)), "", object)
+    numbers = np.zeros(texts.shape, np.int64)
+    for row in rows:
+        image, _, label = row.name.rpartition("_")
+        cell = index[image], schema.LABELS.index(label)
+        texts[cell], numbers[cell] = row.text.strip(), row.number
+    return Table(list(images), texts, numbers, path)
 
 
-def doubt(read: Table, grid: rle.Size) -> str | None:
-    """What speaks against a csv or its grid: what the runs themselves show.
-
-    Nobody drew the same mask for every image and label, as sample submissions have it.
-
-    A mask's edges are steady, so most runs start about a column's height after the one
-    before. In the competition's csv that holds of 66 % of the starts, and of 96 % in
-    procedural scenes; on a grid of another height of less than 0.1 %. Widths are not
-    told apart.
+def read_rows(path: str, *, strict: bool = False) -> tuple[list[Row], list[Fault]]:
+    """Reads the rows of a csv.
 
     Args:
-      read: a csv with labels; of many masks some are looked at.
-      grid: height and width that its runs are said to count on.
+      path: local or remote file, plain or compressed.
+      strict: whether blank lines, other columns, a byte order mark and compression are
+        errors, as in a submission.
 
     Returns:
-      A sentence or two; None where nothing does, or too few runs tell.
+      The rows, and the errors in rows without the two fields.
 
     Raises:
-      InputError: a text breaks the format; names its row and run.
+      InputError: the file cannot be read or lacks the columns.
     """
-    first = read.texts[0, 0]
-    if first and len(read.images) > 1 and (read.texts == first).all():
-        return (
-            f"The csv should have masks that were drawn. Received: '{first}' of every "
-            f"image and label, in {read.path}, as sample submissions have. For images "
-            "without masks give --unlabelled."
+    text = _read_text(path, strict)
+    # The default limit is 131,072 characters.
+    csv.field_size_limit(2**31 - 1)
+    records = csv.reader(io.StringIO(text, newline=""))
+    header, places, faults = next(records, None), [0, 1], []
+    if header is None:
+        raise InputError(f"{path} is empty. It needs the columns {','.join(COLUMNS)}.")
+    if not strict and set(COLUMNS) <= set(header):
+        places = [header.index(name) for name in COLUMNS]
+    elif header != COLUMNS:
+        message = (
+            f"{path}, row 1: the columns must be {','.join(COLUMNS)}. Received: "
+            f"'{','.join(header)[:80]}'. Correct the header."
         )
-    places = np.argwhere(read.present)
-    places = places[:: -(-len(places) // _MASKS_LOOKED_AT) or 1]
+        # With another number of columns, every row would be reported, too.
+        if not strict or len(header) != len(COLUMNS):
+            raise InputError(message)
+        faults.append(Fault("header", 1, message))
+    rows, last = [], 1
+    try:
+        for fields in records:
+            number, last = last + 1, records.line_num
+            if not strict and not any(field.strip() for field in fields):
+                continue
+            if len(fields) == len(header):
+                rows.append(Row(number, *(fields[place] for place in places)))
+                continue
+            received = f"{len(fields)} fields" if fields else "an empty line"
+            message = (
+                f"{path}, row {number}: {received} instead of {len(header)} fields, as "
+                "in the header. Quote names with commas, and remove empty lines."
+            )
+            faults.append(Fault("fields", number, message))
+    except csv.Error as error:
+        raise InputError(f"{path}, row {last + 1}: not a csv ({error}).") from error
+    return rows, faults
+
+
+def check_names(rows: list[Row], path: str) -> list[Fault]:
+    """Checks that each image has one row for each label.
+
+    Args:
+      rows: rows of the csv.
+      path: the csv, for errors.
+
+    Returns:
+      The errors: unknown labels, duplicate and missing rows.
+    """
+    faults, numbers, starts = [], {}, {}
+    for row in rows:
+        image, _, label = row.name.rpartition("_")
+        place = f"{path}, row {row.number}:"
+        if label not in schema.LABELS or not image:
+            message = (
+                f"{place} unknown label '{label}'. Expected one of "
+                f"{', '.join(schema.LABELS)}, after the image and an underscore: "
+                "a.jpg_Fish."
+            )
+            faults.append(Fault("label", row.number, message))
+        elif row.name in numbers:
+            message = (
+                f"{place} duplicate of row {numbers[row.name]}, {row.name}. Remove one "
+                "of them."
+            )
+            faults.append(Fault("duplicate", row.number, message))
+        else:
+            numbers[row.name] = row.number
+            starts.setdefault(image, row.number)
+    for image, number in starts.items():
+        for label in schema.LABELS:
+            if (name := f"{image}_{label}") not in numbers:
+                message = (
+                    f"{path}: no row for {name}; {image} starts in row {number}. Add "
+                    "it, with an empty second field if the image lacks the label."
+                )
+                faults.append(Fault("missing", number, message))
+    return faults
+
+
+def find_warning(table: Table, grid: rle.Size) -> str | None:
+    """Returns a warning if the runs suggest another csv or another grid.
+
+    Identical masks for all images and labels suggest a sample submission.
+
+    The edges of a mask are smooth, so most runs start about one column's height after
+    the run before. In the competition's csv 66 % of the runs do, in procedural scenes
+    96 %; on a grid of another height less than 0.1 %. The width has no such effect.
+
+    Args:
+      table: csv with labels; of many masks only a sample is examined.
+      grid: height and width of the grid given for its runs.
+
+    Returns:
+      The warning; None without one, or if there are too few runs.
+
+    Raises:
+      InputError: a text is malformed; the message names its row and run.
+    """
+    first = table.texts[0, 0]
+    if first and len(table.images) > 1 and (table.texts == first).all():
+        return (
+            f"{table.path}: all images and labels have the same mask, '{first}', like "
+            "a sample submission. For images without masks use --unlabelled."
+        )
+    cells = np.argwhere(table.present)
+    cells = cells[:: -(-len(cells) // _SAMPLED_MASKS) or 1]
     masks = [
-        rle.parse(read.texts[place], grid, where=read.where(*place))
-        for place in map(tuple, places)
+        rle.parse(table.texts[cell], grid, where=table.where(*cell))
+        for cell in map(tuple, cells)
     ]
     steps = np.concatenate([[], *(np.diff(runs[:, 0]) for runs in masks)])
-    if len(steps) < _ENOUGH:
+    if len(steps) < _ENOUGH_STEPS:
         return None
     values, counts = np.unique(steps, return_counts=True)
     height = int(values[np.argmax(counts)])
-    of_height, of_grid = (
-        np.mean(np.abs(steps - each) <= _SLOPE) for each in (height, grid[0])
+    share, share_of_grid = (
+        np.mean(np.abs(steps - step) <= _SLOPE) for step in (height, grid[0])
     )
     last = max(runs[-1].sum() - 1 for runs in masks)
-    # Stripes and textures have short steps, whose columns would be too many.
-    if of_height <= 0.5 or of_grid >= 0.01 or last > _WIDEST * height**2:
+    # Stripes and textures have short steps, which would make too many columns.
+    if share <= 0.5 or share_of_grid >= 0.01 or last > _WIDEST * height**2:
         return None
     return (
-        "--grid must be the one that the runs count on, down its columns. Received: "
-        f"{grid[0]}x{grid[1]}, but most runs of {read.path} start about {height} "
-        f"pixels after the one before, as in columns {height} high. Check --grid "
-        f"({schema.GRID[0]}x{schema.GRID[1]} if not given), and that pixels are "
+        f"{table.path}: most runs start about {height} pixels after the one before, as "
+        f"in columns of {height} pixels, not on a grid of {grid[0]}x{grid[1]}. Check "
+        f"--grid (default: {schema.GRID[0]}x{schema.GRID[1]}), and that pixels are "
         "counted down the columns."
     )
 
 
-def _read_csv(path: str) -> pd.DataFrame:
+def _read_text(path: str, strict: bool) -> str:
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
-        found = "a folder" if tf.io.gfile.exists(path) else "not there"
+        problem = "is a folder" if tf.io.gfile.exists(path) else "does not exist"
+        raise InputError(f"The csv '{path}' {problem}. Check the path.")
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content = file.read()
+    if not strict:
+        content = _decompress(content, path).removeprefix(_BOM)
+    elif content.startswith(_BOM):
         raise InputError(
-            f"The csv must be a file. Received: '{path}', which is {found}. Check the "
-            "path."
+            f"{path} starts with a byte order mark. Write it with the encoding utf-8."
         )
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            copy = path
-            if "://" in path:
-                copy = f"{folder}/{Path(path).name}"
-                tf.io.gfile.copy(path, copy)
-            frame = pd.read_csv(
-                copy, dtype=str, keep_default_na=False, skip_blank_lines=False
-            )
-    except pd.errors.EmptyDataError as error:
-        raise InputError(
-            f"The csv must have the columns {','.join(COLUMNS)}. "
-            f"Received: '{path}', which is empty."
-        ) from error
+        text = content.decode()
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, f"byte 0x{error.object[error.start]:02x}") from error
-    except (ValueError, OSError, EOFError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(
-            f"The csv must have the columns {','.join(COLUMNS)}. "
-            f"Received: '{path}', which cannot be read as one ({reason})."
-        ) from error
-    if any("\0" in str(column) for column in frame.columns):
-        raise _not_utf8(path, "zero bytes")
-    if not set(COLUMNS) <= set(frame.columns):
-        raise InputError(
-            f"The csv must have the columns {','.join(COLUMNS)}. Received: "
-            f"{','.join(map(str, frame.columns))[:200]}, in {path}. "
-            "Check its first line."
-        )
-    frame[COLUMNS] = frame[COLUMNS].fillna("")
-    blank = (frame["Image_Label"].str.strip() == "") & (frame["EncodedPixels"] == "")
-    frame = frame[~blank]
-    if frame.empty:
-        raise InputError(
-            f"The csv must have a row for each image and label. Received: none, "
-            f"in {path}."
-        )
-    return frame
+        row = content.count(b"\n", 0, error.start) + 1
+        problem = f"row {row}: byte 0x{content[error.start]:02x} is not UTF-8"
+        raise _not_utf8(path, problem) from error
+    if "\0" in text:
+        raise _not_utf8(path, "zero bytes are not text")
+    return text
 
 
-def _not_utf8(path: str, received: str) -> InputError:
+def _not_utf8(path: str, problem: str) -> InputError:
     return InputError(
-        f"The csv must be UTF-8 text. Received: {received}, in '{path}', as UTF-16 and "
-        "older encodings have. Write it with the encoding utf-8, or, if it is "
-        "compressed, give it a name that says so, such as train.csv.gz."
+        f"{path}, {problem}. Write the csv with the encoding utf-8. If the file is "
+        "compressed, decompress it, or give it a suffix that says so, such as .csv.gz."
     )
 
 
-def _split_names(
-    column: pd.Series, lines: np.ndarray, path: str
-) -> tuple[pd.Series, np.ndarray]:
-    parts = column.str.rpartition("_")
-    images, labels = parts[0], parts[2]
-    codes = pd.Index(schema.LABELS).get_indexer(labels)
-    broken = (codes < 0) | (images == "").to_numpy()
-    if broken.any():
-        row = int(np.argmax(broken))
+def _decompress(content: bytes, path: str) -> bytes:
+    suffix = path.lower().rpartition(".")[2]
+    try:
+        if suffix == "zip":
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                files = [name for name in archive.namelist() if not name.endswith("/")]
+                if len(files) != 1:
+                    raise InputError(
+                        f"{path} holds {len(files)} files. Give a zip with one csv."
+                    )
+                return archive.read(files[0])
+        openers = {"gz": gzip.decompress, "bz2": bz2.decompress, "xz": lzma.decompress}
+        return openers[suffix](content) if suffix in openers else content
+    except InputError:
+        raise
+    # zipfile, zlib and lzma have no common exception for damaged data.
+    except Exception as error:
         raise InputError(
-            f"Cloud label must be one of {', '.join(schema.LABELS)}. Received: "
-            f"'{labels.iloc[row]}', in {path}, row {lines[row]}. "
-            "Check that its first column reads <image>.jpg_<label>."
-        )
-    return images, codes
-
-
-def _check_cells(
-    cells: np.ndarray, lines: np.ndarray, names: pd.Index, path: str
-) -> None:
-    counts = np.bincount(cells, minlength=len(names) * len(schema.LABELS))
-    if (counts > 1).any():
-        twice = int(np.argmax(counts > 1))
-        rows = lines[cells == twice]
-        raise InputError(
-            f"Each image and label must have one row. Received: {_cell(twice, names)} "
-            f"twice, in {path}, rows {rows[0]} and {rows[1]}. Remove one of them."
-        )
-    if (counts == 0).any():
-        raise InputError(
-            "Each image must have a row for each label. Received: none for "
-            f"{_cell(int(np.argmax(counts == 0)), names)}, in {path}. "
-            "Add it, with an empty second column if the image lacks the label."
-        )
-
-
-def _cell(cell: int, names: pd.Index) -> str:
-    image, label = divmod(cell, len(schema.LABELS))
-    return f"{names[image]}_{schema.LABELS[label]}"
+            f"{path} is damaged, or not a .{suffix} file ({error}). Copy it again."
+        ) from error

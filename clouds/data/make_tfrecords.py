@@ -43,7 +43,7 @@ def convert(settings: Records) -> None:
     if source.texts is not None:
         doubts = (
             transposed(settings.size, settings.grid, "the csv's images"),
-            annotations.doubt(source, settings.grid),
+            annotations.find_warning(source, settings.grid),
         )
         for doubt in filter(None, doubts):
             print(f"make_tfrecords: warning: {doubt}", file=sys.stderr)

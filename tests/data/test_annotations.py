@@ -17,7 +17,7 @@ def write(tmp_path, *rows, header=HEADER):
     return str(path)
 
 
-def test_texts_stand_in_the_order_of_the_labels(tmp_path):
+def test_texts_are_in_the_order_of_the_labels(tmp_path):
     rows = [f"b_1.png_{label},{n} 1\n" for n, label in enumerate(schema.LABELS, 1)]
     read = annotations.read(write(tmp_path, *ROWS, *reversed(rows)))
     assert read.images == ["a.jpg", "b_1.png"]
@@ -46,42 +46,47 @@ def test_a_broken_text_is_named_by_row_and_run(tmp_path):
     read = annotations.read(
         write(tmp_path, *ROWS[:2], "a.jpg_Gravel,1 2 2 2\n", ROWS[3])
     )
-    with pytest.raises(InputError, match=r"run 2, in .*train.csv, row 4"):
+    with pytest.raises(InputError, match=r"train.csv, row 4, run 2"):
         read.runs(0, (3, 4))
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([*ROWS[:3], "a.jpg_Sugr,\n"], "'Sugr', in .*train.csv, row 5"),
+        ([*ROWS[:3], "a.jpg_Sugr,\n"], "train.csv, row 5: unknown label 'Sugr'"),
         ([*ROWS[:3], "a.jpg\n"], "row 5"),
-        ([*ROWS, ROWS[1]], "a.jpg_Flower twice, in .*rows 3 and 6"),
-        (ROWS[:3], "none for a.jpg_Sugar"),
-        ([], "Received: none"),
-        (["\n", *ROWS[:2], "\n", "a.jpg_Gravl,\n", ROWS[3]], "'Gravl', .*row 6"),
-        (["\n", *ROWS, "\n", ROWS[1]], "rows 4 and 8"),
+        ([*ROWS, ROWS[1]], "row 6: duplicate of row 3, a.jpg_Flower"),
+        (ROWS[:3], "no row for a.jpg_Sugar"),
+        ([], "has no rows"),
+        (
+            ["\n", *ROWS[:2], "\n", "a.jpg_Gravl,\n", ROWS[3]],
+            "row 6: unknown label 'Gravl'",
+        ),
+        (["\n", *ROWS, "\n", ROWS[1]], "row 8: duplicate of row 4"),
         ([*ROWS[:3], ",1 2\n", ROWS[3]], "row 5"),
-        (["\n", "\n"], "Received: none"),
+        (["\n", "\n"], "has no rows"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused(tmp_path, rows, message):
+def test_invalid_rows_are_rejected(tmp_path, rows, message):
     with pytest.raises(InputError, match=message):
         annotations.read(write(tmp_path, *rows))
 
 
-def test_other_columns_are_refused(tmp_path):
-    with pytest.raises(InputError, match="Received: id,mask"):
+def test_other_columns_are_rejected(tmp_path):
+    with pytest.raises(
+        InputError, match="row 1: the columns must be .* Received: 'id,mask'"
+    ):
         annotations.read(write(tmp_path, "a,b\n", header="id,mask\n"))
 
 
-def test_a_file_that_is_no_csv_is_refused(tmp_path):
+def test_a_file_that_is_not_a_csv_is_rejected(tmp_path):
     path = tmp_path / "train.csv.gz"
     path.write_bytes(b"no gzip")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="train.csv.gz is damaged, or not a .gz file"):
         annotations.read(str(path))
     empty = tmp_path / "empty.csv"
     empty.write_bytes(b"")
-    with pytest.raises(InputError, match="empty.csv', which is empty"):
+    with pytest.raises(InputError, match="empty.csv is empty"):
         annotations.read(str(empty))
     binary = tmp_path / "binary.csv"
     binary.write_bytes(bytes(range(256)) * 9)
@@ -90,15 +95,15 @@ def test_a_file_that_is_no_csv_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
-def test_text_of_another_encoding_is_told_so(tmp_path, encoding):
+def test_text_of_another_encoding_is_rejected(tmp_path, encoding):
     path = tmp_path / "train.csv"
     path.write_text(HEADER + "".join(ROWS) + "ä.jpg_Fish,\n", encoding)
-    with pytest.raises(InputError, match="must be UTF-8 text.*as UTF-16 and"):
+    with pytest.raises(InputError, match="(is not UTF-8|are not text).*encoding utf-8"):
         annotations.read(str(path))
 
 
 @pytest.mark.parametrize("blank", ["\n", "  \n", "\r\n", ",\n"])
-def test_blank_lines_are_passed_over(tmp_path, blank):
+def test_blank_lines_are_skipped(tmp_path, blank):
     read = annotations.read(
         write(tmp_path, blank, *ROWS[:2], blank, *ROWS[2:], blank, blank)
     )
@@ -107,14 +112,14 @@ def test_blank_lines_are_passed_over(tmp_path, blank):
     assert read.rows.tolist() == [[3, 4, 6, 7]]
 
 
-def test_a_missing_csv_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"must be a file.*none.csv', which is not th"):
+def test_a_missing_csv_is_rejected(tmp_path):
+    with pytest.raises(InputError, match="none.csv' does not exist"):
         annotations.read(str(tmp_path / "none.csv"))
-    with pytest.raises(InputError, match="which is a folder"):
+    with pytest.raises(InputError, match="is a folder"):
         annotations.read(str(tmp_path))
 
 
-def test_the_real_csv_has_the_figures_of_its_readme(real_data):
+def test_the_real_csv_has_the_counts_of_its_readme(real_data):
     read = annotations.read(str(real_data / "train.csv.xz"))
     assert read.texts.size == 12852
     assert len(read.images) == 3213
@@ -143,19 +148,19 @@ def drawn(seed, size):
 
 
 @pytest.mark.parametrize("size", [(700, 1050), (350, 525), (320, 480)])
-def test_runs_of_another_grid_speak_against_the_one_given(tmp_path, size):
+def test_runs_of_another_grid_are_warned_of(tmp_path, size):
     read = masked(tmp_path, *(mask for seed in range(3) for mask in drawn(seed, size)))
-    doubt = annotations.doubt(read, schema.GRID)
-    assert "Received: 1400x2100, but" in doubt
-    assert f"train.csv start about {size[0]} pixels after" in doubt
+    warning = annotations.find_warning(read, schema.GRID)
+    assert "not on a grid of 1400x2100" in warning
+    assert f"train.csv: most runs start about {size[0]} pixels" in warning
 
 
-def test_runs_along_the_rows_speak_against_their_grid(tmp_path):
+def test_runs_along_the_rows_are_warned_of(tmp_path):
     read = masked(tmp_path, *(mask.T for mask in drawn(0, (350, 525))))
-    assert "in columns 525 high" in annotations.doubt(read, (350, 525))
+    assert "in columns of 525 pixels" in annotations.find_warning(read, (350, 525))
 
 
-def test_nothing_speaks_against_the_grid_of_a_handful_of_masks(tmp_path):
+def test_a_handful_of_masks_causes_no_warning(tmp_path):
     size = (350, 525)
     stripes, two, low, high = np.zeros((4, *size), bool)
     stripes[::10] = two[100:200] = two[250:320] = low[300:, 9:40] = high[:, 9:40] = True
@@ -164,32 +169,32 @@ def test_nothing_speaks_against_the_grid_of_a_handful_of_masks(tmp_path):
     speck[3, 4] = True
     drawn_masks = [mask for seed in range(8) for mask in drawn(seed, size)]
     for mask in (*drawn_masks, stripes, two, low, high, noise, speck, speck & False):
-        assert annotations.doubt(masked(tmp_path, mask), size) is None
+        assert annotations.find_warning(masked(tmp_path, mask), size) is None
 
 
-def test_of_the_real_csv_only_the_wrong_grid_is_doubted(real_data):
+def test_the_real_csv_is_warned_of_on_a_wrong_grid_only(real_data):
     read = annotations.read(str(real_data / "train.csv.xz"))
-    assert annotations.doubt(read, schema.GRID) is None
+    assert annotations.find_warning(read, schema.GRID) is None
     for image in range(40):
-        assert annotations.doubt(read.one(image), schema.GRID) is None
+        assert annotations.find_warning(read.one(image), schema.GRID) is None
     for grid in ((2100, 1400), (1410, 2115), (2800, 4200)):
-        assert "columns 1400 high" in annotations.doubt(read, grid)
+        assert "columns of 1400 pixels" in annotations.find_warning(read, grid)
 
 
 @pytest.mark.parametrize("text", ["1 1", "5 100 2000 7"])
-def test_a_sample_submission_in_place_of_masks_is_doubted(text, tmp_path):
+def test_a_sample_submission_in_place_of_masks_is_warned_of(text, tmp_path):
     names = [f"{image}.jpg_{label}" for image in "ab" for label in schema.LABELS]
     read = annotations.read(write(tmp_path, *(f"{name},{text}\n" for name in names)))
-    assert "For images without masks give --unlabelled" in annotations.doubt(
+    assert "For images without masks use --unlabelled" in annotations.find_warning(
         read, schema.GRID
     )
     drawn = [f"{name},{k} 1\n" for k, name in enumerate(names, 1)]
     assert (
-        annotations.doubt(annotations.read(write(tmp_path, *drawn)), schema.GRID)
+        annotations.find_warning(annotations.read(write(tmp_path, *drawn)), schema.GRID)
         is None
     )
     empty = [f"{name},\n" for name in names]
     assert (
-        annotations.doubt(annotations.read(write(tmp_path, *empty)), schema.GRID)
+        annotations.find_warning(annotations.read(write(tmp_path, *empty)), schema.GRID)
         is None
     )
