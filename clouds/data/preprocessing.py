@@ -12,13 +12,15 @@ PREPROCESSING = {"unit": 1 / 255, "raw": 1.0}
 """Factor on the pixels: the notebook's 0..1, or the ImageNet weights' 0..255."""
 
 MOST_PIXELS = 100_000_000
-"""Of an image that a server unpacks: 300 MB."""
+"""Maximum pixels of an image that an exported model decodes: 300 MB."""
+
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")
+"""First bytes of the files that a server accepts: JPEG, PNG, BMP."""
+
+_HEADER = 32
+"""Bytes that contain the size of a PNG or BMP."""
 
 _REDUCTIONS = (8, 4, 2)
-
-# How a JPEG, a PNG and a BMP begin, and the bytes in which all is said of their size.
-_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")
-_HEAD = 32
 
 
 def decode(
@@ -51,10 +53,10 @@ def decode(
 
 
 def limited(contents: tf.Tensor) -> tf.Tensor:
-    """Refuses what a server should not unpack, by the first bytes of the file.
+    """Rejects an image that a server should not decode.
 
-    A PNG of 100 kB can hold gigabytes. GIF, of which they do not tell how many frames
-    would be unpacked, is refused, and so is WebP, which TensorFlow 2.15 cannot decode.
+    A PNG of 100 kB can hold gigabytes. GIF is rejected since its header does not give
+    the number of frames, WebP since TensorFlow 2.15 cannot decode it.
 
     Args:
       contents: string[], the file.
@@ -63,35 +65,51 @@ def limited(contents: tf.Tensor) -> tf.Tensor:
       The same.
 
     Raises:
-      tf.errors.InvalidArgumentError: it begins as no JPEG, PNG or BMP, or has more
+      tf.errors.InvalidArgumentError: the file is not a JPEG, PNG or BMP, or has more
         than `MOST_PIXELS`.
     """
-    head = tf.strings.substr(contents, 0, _HEAD) + "\0" * _HEAD
-    head = tf.io.decode_raw(tf.strings.substr(head, 0, _HEAD), tf.uint8)
-    is_jpeg, is_png, is_bmp = (
-        tf.reduce_all(head[: len(start)] == tf.constant(list(start), tf.uint8))
-        for start in _STARTS
-    )
-    known = tf.Assert(
-        is_jpeg | is_png | is_bmp,
-        ["Image must be a JPEG, PNG or BMP. Received: bytes that begin as none."],
-    )
-    of_png = tf.bitcast(tf.reshape(head[16:24], [2, 4])[:, ::-1], tf.uint32)
-    of_bmp = tf.bitcast(tf.reshape(head[18:26], [2, 4]), tf.int32)
-    # A BMP of negative height is stored from the top down.
-    of_file = tf.where(is_png, tf.cast(of_png, tf.int64), tf.cast(of_bmp, tf.int64))
-    with tf.control_dependencies([known]):
-        sides = tf.cond(
-            is_jpeg,
-            lambda: tf.cast(tf.io.extract_jpeg_shape(contents)[:2], tf.int64),
-            lambda: tf.abs(of_file),
-        )
+    sides = header_size(contents)
     small = tf.Assert(
         tf.reduce_all(sides <= MOST_PIXELS) & (tf.reduce_prod(sides) <= MOST_PIXELS),
         [f"Image must have {MOST_PIXELS} pixels at most. Received: sides of", sides],
     )
     with tf.control_dependencies([small]):
         return tf.identity(contents)
+
+
+def header_size(contents: tf.Tensor) -> tf.Tensor:
+    """Reads the size of an image from the header of its file.
+
+    Args:
+      contents: string[], the file; a truncated PNG or BMP counts as padded with zeros.
+
+    Returns:
+      int64[2], height and width.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the file is not a JPEG, PNG or BMP, or a JPEG
+        without a size.
+    """
+    header = tf.strings.substr(contents, 0, _HEADER) + "\0" * _HEADER
+    header = tf.io.decode_raw(tf.strings.substr(header, 0, _HEADER), tf.uint8)
+    is_jpeg, is_png, is_bmp = (
+        tf.reduce_all(header[: len(start)] == tf.constant(list(start), tf.uint8))
+        for start in SIGNATURES
+    )
+    supported = tf.Assert(
+        is_jpeg | is_png | is_bmp,
+        ["Image must be a JPEG, PNG or BMP. Received: other first bytes."],
+    )
+    png_size = tf.bitcast(tf.reshape(header[16:24], [2, 4])[:, ::-1], tf.uint32)
+    bmp_size = tf.bitcast(tf.reshape(header[18:26], [2, 4]), tf.int32)
+    sides = tf.where(is_png, tf.cast(png_size, tf.int64), tf.cast(bmp_size, tf.int64))
+    with tf.control_dependencies([supported]):
+        return tf.cond(
+            is_jpeg,
+            lambda: tf.cast(tf.io.extract_jpeg_shape(contents)[:2], tf.int64),
+            # A BMP of negative height is stored from the top down.
+            lambda: tf.abs(sides[::-1]),
+        )
 
 
 def resize(

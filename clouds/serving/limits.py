@@ -1,80 +1,79 @@
-"""What a server lets in: bodies of a size, all of them within a memory, small images.
-
-Sizes of images are read off their first bytes, before anything is unpacked.
-"""
+"""Limits on requests: bytes of a body, bytes of all bodies, pixels of an image."""
 
 import asyncio
 import contextlib
-import struct
 from collections.abc import AsyncIterator
 
 import tensorflow as tf
 from starlette.requests import Request
 
+from clouds.data import preprocessing
 from clouds.serving.protocol import Refusal
 
-_JPEG, _PNG, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"
-_LEFT_OUT = b"\0\r\n"
-"""Bytes that curl's --data leaves out of a file, and that every image has."""
 _RETRY_AFTER = 1
+
+_header_size = tf.function(
+    preprocessing.header_size, input_signature=[tf.TensorSpec([], tf.string)]
+)
 
 
 class Memory:
-    """The bytes of all requests that are read or worked on.
+    """The bytes of all requests that are being read or answered.
 
     Args:
-      most: that there may be.
+      limit: maximum number of bytes.
 
     Attributes:
-      held: that there are.
+      held: current number of bytes.
     """
 
-    def __init__(self, most: int):
-        self.most = most
+    def __init__(self, limit: int):
+        self._limit = limit
         self.held = 0
 
     def take(self, count: int) -> None:
-        """Counts bytes.
+        """Adds bytes.
 
         Raises:
-          Refusal: there would be too many; 503.
+          Refusal: the limit would be exceeded; 503.
         """
-        if self.held + count > self.most:
+        if self.held + count > self._limit:
             raise Refusal(
                 503, "The server has no memory left for this request.", _RETRY_AFTER
             )
         self.held += count
 
     def give_back(self, count: int) -> None:
-        """Counts them no longer."""
+        """Subtracts bytes."""
         self.held -= count
 
 
 @contextlib.asynccontextmanager
 async def body(
-    request: Request, most: int, memory: Memory, seconds: float
+    request: Request, max_bytes: int, memory: Memory, seconds: float
 ) -> AsyncIterator[bytes]:
-    """Reads a request's body, which counts as long as the context lasts.
+    """Reads the body of a request, which counts as long as the context lasts.
 
-    What is too long is refused as soon as that is known; the connection then passes
-    over the rest, so that a client that sends all before it reads sees the answer.
+    A body that is too long is refused at once. The connection then discards the rest,
+    so that a client that sends everything before it reads still gets the answer.
 
     Args:
-      request: to read.
-      most: bytes it may have.
-      memory: to count them in.
-      seconds: for all of it to arrive.
+      request: request to read.
+      max_bytes: maximum length of the body.
+      memory: memory that the body counts in.
+      seconds: timeout for the entire body.
 
     Yields:
       The body.
 
     Raises:
-      Refusal: it is too slow (408) or too long (413), or all are together (503).
-      ClientDisconnect: it was cut short.
+      Refusal: the body is too slow (408) or too long (413), or all bodies together
+        are (503).
+      ClientDisconnect: the client disconnected.
     """
-    told = request.headers.get("content-length", "")
-    if told.isdecimal() and int(told) > most:
-        raise _too_long(told, most)
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise _too_long(declared, max_bytes)
     chunks, length = [], 0
     try:
         try:
@@ -82,76 +81,53 @@ async def body(
                 async for chunk in request.stream():
                     memory.take(len(chunk))
                     length += len(chunk)
-                    if length > most:
-                        raise _too_long("more", most)
+                    if length > max_bytes:
+                        raise _too_long("more", max_bytes)
                     chunks.append(chunk)
         except TimeoutError:
             raise Refusal(
-                408, f"The request's body did not arrive within {seconds:g} s."
+                408, f"The body of the request did not arrive within {seconds:g} s."
             ) from None
-        whole = b"".join(chunks)
+        contents = b"".join(chunks)
         chunks.clear()
-        yield whole
+        yield contents
     finally:
         memory.give_back(length)
 
 
-def check_image(contents: bytes, most_pixels: int) -> None:
-    """Refuses an image file that no server should unpack.
+def check_image(contents: bytes, max_pixels: int) -> None:
+    """Rejects an image file that a server should not decode, by its header.
 
     Args:
-      contents: of the file.
-      most_pixels: that it may have.
+      contents: contents of the file.
+      max_pixels: maximum number of pixels.
 
     Raises:
-      Refusal: it is no JPEG, PNG or BMP, or has too many pixels; 400.
+      Refusal: it is not a JPEG, PNG or BMP, is damaged, or has too many pixels; 400.
     """
-    as_image = contents.startswith((_JPEG, _PNG[:4], _BMP))
-    if as_image and not any(byte in contents for byte in _LEFT_OUT):
+    received = f"Received: {len(contents)} bytes"
+    if not contents.startswith(preprocessing.SIGNATURES):
         raise Refusal(
-            400,
-            f"Image must be a whole JPEG, PNG or BMP. Received: {len(contents)} bytes "
-            "without a zero or a line's end, which curl's --data leaves out. Send the "
-            "file with --data-binary.",
+            400, f"Image must be a JPEG, PNG or BMP. {received} of another kind."
         )
     try:
-        height, width = _sides(contents)
-    except (struct.error, tf.errors.InvalidArgumentError):
+        height, width = _header_size(contents).numpy().tolist()
+    except tf.errors.InvalidArgumentError:
         raise Refusal(
             400,
-            "Image must be a whole JPEG, PNG or BMP. Received: "
-            f"{len(contents)} bytes, which end before they tell its size.",
+            f"Image must be a complete JPEG, PNG or BMP. {received} without its size.",
         ) from None
-    if not 0 < height * width <= most_pixels:
+    if not 0 < height * width <= max_pixels:
         raise Refusal(
             400,
-            f"Image must have from 1 to {most_pixels:,} pixels. Received: {width} x "
-            f"{height}. Make it smaller: the model sees fewer.",
+            f"Image must have from 1 to {max_pixels:,} pixels. Received: {width} x "
+            f"{height}. Send a smaller one: the model resizes it anyway.",
         )
 
 
-def _sides(contents: bytes) -> tuple[int, int]:
-    if contents.startswith(_JPEG):
-        # The decoder's own reading, so that it cannot be of another opinion.
-        height, width, _ = tf.io.extract_jpeg_shape(contents).numpy().tolist()
-        return height, width
-    if contents.startswith(_PNG):
-        width, height = struct.unpack_from(">II", contents, 16)
-        return height, width
-    if contents.startswith(_BMP):
-        width, height = struct.unpack_from("<ii", contents, 18)
-        # One of negative height is stored from the top down.
-        return abs(height), width
-    raise Refusal(
-        400,
-        f"Image must be a JPEG, PNG or BMP. Received: {len(contents)} bytes that "
-        "begin as none of these.",
-    )
-
-
-def _too_long(received: str, most: int) -> Refusal:
+def _too_long(received: str, max_bytes: int) -> Refusal:
     return Refusal(
         413,
-        f"A request must have {most} bytes at most. Received: {received}. Send fewer "
-        "images at a time, or smaller ones.",
+        f"A request must have {max_bytes} bytes at most. Received: {received}. Send "
+        "fewer images per request, or smaller ones.",
     )

@@ -70,6 +70,24 @@ def test_the_graph_decodes_as_eager_code_does():
     assert (in_graph.numpy() == decode(contents, (32, 48))[0]).all()
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
+def test_the_header_gives_the_size_without_decoding(suffix):
+    contents = encoded(suffix)
+    assert contents.startswith(preprocessing.SIGNATURES)
+    assert preprocessing.header_size(contents).numpy().tolist() == [96, 144]
+
+
+def test_a_bmp_stored_from_the_top_down_has_a_positive_height():
+    contents = bytearray(encoded(".bmp"))
+    contents[22:26] = (-96).to_bytes(4, "little", signed=True)
+    assert preprocessing.header_size(bytes(contents)).numpy().tolist() == [96, 144]
+
+
+def test_a_header_of_another_format_is_an_error():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="JPEG, PNG or BMP"):
+        preprocessing.header_size(encoded(".webp"))
+
+
 def test_preparing_scales_to_the_unit_interval_or_not_at_all():
     batch = image[None]
     unit = np.array(preprocessing.prepare(batch))

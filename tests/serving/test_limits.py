@@ -21,15 +21,15 @@ def read(chunks, most=10, memory=None, headers=(), seconds=5):
         await asyncio.sleep(10 if chunk is None else 0)
         return {"type": "http.request", "body": chunk, "more_body": bool(waiting)}
 
-    async def whole():
+    async def read_all():
         scope = {"type": "http", "method": "POST", "headers": list(headers)}
         async with limits.body(Request(scope, receive), most, memory, seconds) as body:
             return body, memory.held
 
-    return *asyncio.run(whole()), memory.held
+    return *asyncio.run(read_all()), memory.held
 
 
-def test_a_body_is_read_and_counted_as_long_as_it_is_used():
+def test_a_body_counts_as_long_as_it_is_used():
     assert read([b"abc", b"", b"de"]) == (b"abcde", 5, 0)
 
 
@@ -70,18 +70,11 @@ def test_all_bodies_share_a_memory():
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp"])
-def test_an_image_of_few_pixels_is_let_in(ending):
+def test_an_image_with_few_pixels_is_accepted(ending):
     contents = tiny_export.encoded(ending)
     limits.check_image(contents, 140 * 210)
     with pytest.raises(Refusal, match="Received: 210 x 140"):
         limits.check_image(contents, 140 * 210 - 1)
-
-
-@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp"])
-def test_what_curl_makes_of_a_file_without_data_binary_is_told(ending):
-    sent = tiny_export.encoded(ending).translate(None, b"\0\r\n")
-    with pytest.raises(Refusal, match="--data leaves out. Send.*--data-binary"):
-        limits.check_image(sent, 1_000_000)
 
 
 def bomb():
@@ -98,43 +91,33 @@ def huge_jpeg():
     return bytes(contents)
 
 
-def top_down_bmp():
-    contents = bytearray(tiny_export.encoded(".bmp"))
-    contents[22:26] = struct.pack("<i", -140)
-    return bytes(contents)
-
-
 @pytest.mark.parametrize("contents", [bomb(), huge_jpeg()])
-def test_a_bomb_is_refused_by_its_first_bytes(contents):
+def test_a_decompression_bomb_is_refused_by_its_header(contents):
     with pytest.raises(Refusal, match="from 1 to 1,000,000 pixels"):
         limits.check_image(contents, 1_000_000)
-
-
-def test_a_bmp_from_the_top_down_has_a_size_too():
-    limits.check_image(top_down_bmp(), 140 * 210)
 
 
 @pytest.mark.parametrize(
     ("contents", "reason"),
     [
-        (b"", "0 bytes that begin as none"),
-        (b"GIF89a" + bytes(100), "106 bytes that begin as none"),
-        (b"not an image", "begin as none"),
-        (b"\xff\xd8\xff\0", "end before"),
-        (b"\x89PNG\r\n\x1a\n", "end before"),
-        (b"BM\0", "end before"),
+        (b"", "0 bytes of another kind"),
+        (b"GIF89a" + bytes(100), "106 bytes of another kind"),
+        (b"not an image", "of another kind"),
+        (b"\xff\xd8\xff\0", "without its size"),
+        (b"\x89PNG\r\n\x1a\n", "Received: 0 x 0"),
+        (b"BM\0", "Received: 0 x 0"),
         (b"BM" + bytes(40), "Received: 0 x 0"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "Received: 0 x 0"),
-        (tiny_export.encoded(".jpg")[:100], "end before"),
+        (tiny_export.encoded(".jpg")[:100], "without its size"),
     ],
 )
-def test_what_is_no_image_is_refused_with_the_reason(contents, reason):
+def test_a_bad_image_is_refused_with_a_reason(contents, reason):
     with pytest.raises(Refusal, match=reason) as refusal:
         limits.check_image(contents, 1_000_000)
     assert refusal.value.status == 400
 
 
-def test_noise_never_raises_anything_else():
+def test_noise_is_refused_or_accepted_but_raises_nothing_else():
     noise = np.random.default_rng(0)
     for start in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"):
         for length in range(0, 200, 7):
