@@ -1,16 +1,14 @@
-"""Clients of a server, `bin/serve` or TensorFlow Serving, by REST or by gRPC.
+"""Clients of a model server, `bin/serve` or TensorFlow Serving, by REST or gRPC.
 
-Both ask about a few image files at a time. What may succeed later is told from what
-will not, for `clouds.client.retry`.
+They raise `Busy` for what may succeed later and `Rejected` for what will not; see
+`clouds.client.retry`.
 """
 
 import base64
-import contextlib
-import math
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence, Set
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import grpc
 import httpx
@@ -24,96 +22,135 @@ from tensorflow_serving.apis import (
 )
 
 from clouds import schema
-from clouds.client.retry import Busy, Lost, Rejected
+from clouds.client import http
+from clouds.client.retry import Busy, Lost, NotFound, Rejected
 from clouds.config.serving import Request
 from clouds.errors import InputError
 from clouds.serving import protocol
 from clouds.text import counted
 
-_AGAIN = {408, 429, 500, 502, 503, 504}
-_GRPC_AGAIN = {
+_GRPC_BUSY = {
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.UNAVAILABLE,
 }
-_PORTS = {"REST": 8501, "gRPC": 8500}
-_SERVED = "AVAILABLE"
-
-
-class _Gone(Rejected):
-    """There is nothing of that name."""
+_CONNECT_SECONDS = 5
 
 
 class Answer(NamedTuple):
-    """What a server found in an image.
+    """Masks of an image.
 
     Attributes:
-      rle: the runs of each label's mask.
-      scores: how sure it is of each label.
+      rle: run-length code of each label's mask.
+      scores: score of each label.
     """
 
     rle: list[str]
     scores: list[float]
 
 
-class Client(Protocol):
-    """A server's model."""
+class Client:
+    """A model on a server.
 
-    def close(self) -> None:
-        """Ends its connections."""
+    Subclasses implement `close`, `_served` (its versions), `_predict` and `_rows` (the
+    response as one dict per file).
+
+    Args:
+      name: name of the model.
+      version: version of the model; the latest if None.
+    """
+
+    def __init__(self, name: str, version: int | None):
+        self._name, self._version = name, version
 
     def check(self, seconds: float) -> int:
-        """Sees whether it is there, and asks one version of it from then on.
-
-        Returns:
-          That version, the latest if none was named.
-
-        Raises:
-          Busy: not now.
-          Rejected: there is no such model.
-          InputError: it has no such version.
-        """
-
-    def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
-        """Asks about image files.
+        """Looks for the model, and keeps to one of its versions from then on.
 
         Args:
-          files: what they hold.
-          seconds: after which to give up.
+          seconds: timeout.
 
         Returns:
-          An answer for each.
+          The version, the latest if none was given.
 
         Raises:
-          Busy: it may succeed later; lost, if there is no such model any more.
-          Rejected: it will not; with several files, one of them may be at fault.
+          Busy: no version is served at the moment.
+          Rejected: there is no such model.
+          InputError: there is no such version.
         """
+        served = self._served(seconds)
+        if self._version is None:
+            if not served:
+                raise Busy("no version of the model is served")
+            self._version = max(served)
+        elif self._version not in served:
+            versions = ", ".join(map(str, sorted(served))) or "none"
+            raise InputError(
+                f"--model-version must be one that the server has: {versions}. "
+                f"Received: {self._version}. Leave it out for the latest."
+            )
+        return self._version
+
+    def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
+        """Asks for the masks of image files.
+
+        Args:
+          files: contents of the files.
+          seconds: timeout.
+
+        Returns:
+          An answer for each file.
+
+        Raises:
+          Busy: the request may succeed later; `Lost` if the model is gone.
+          Rejected: it will not; one of several files may be the reason.
+          InputError: it is a model of another kind.
+        """
+        try:
+            response = self._predict(files, seconds)
+        except NotFound as error:
+            # The model was there, and may be loaded again.
+            raise Lost(f"the model is no longer served ({error})") from error
+        try:
+            answers = [_answer(row) for row in self._rows(response)]
+            if len(answers) != len(files):
+                raise ValueError(f"{len(answers)} of {counted(len(files), 'image')}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                "The server's model must answer with the 'rle' and 'score' of "
+                f"{len(schema.LABELS)} labels, as bin/export writes it. Received: "
+                f"{error}. Check --server and --name."
+            ) from error
+        return answers
 
 
 def connect(settings: Request) -> Client:
-    """Makes the client that is asked for; nothing is sent yet.
+    """Returns the client for the settings; sends nothing yet.
 
     Raises:
-      InputError: the address is none.
+      InputError: the address is invalid.
     """
-    kind, named = _kind(settings), address(settings).rstrip("/")
-    is_url = kind == "REST" and named.startswith(("http://", "https://"))
-    bare = named.removeprefix("grpc://" if kind == "gRPC" else "")
-    if not (is_url or _has_port(bare)):
+    given = address(settings).rstrip("/")
+    kind = "gRPC" if settings.grpc else "REST"
+    host = given.removeprefix("grpc://") if settings.grpc else given
+    is_url = not settings.grpc and given.startswith(("http://", "https://"))
+    if not (is_url or _has_port(host)):
         raise InputError(
-            f"--server must be ADDRESS:PORT, such as localhost:{_PORTS[kind]}, or for "
-            f"REST also http://… or https://…. Received: '{named}', for {kind}."
+            f"--server must be ADDRESS:PORT, such as {_default(settings)}, or for "
+            f"REST also http://… or https://…. Received: '{given}', for {kind}."
         )
-    if kind == "gRPC":
-        return Grpc(bare, settings.name, settings.model_version)
-    url = named if is_url else f"http://{named}"
+    if settings.grpc:
+        return Grpc(host, settings.name, settings.model_version)
+    url = given if is_url else f"http://{given}"
     return Rest(url, settings.name, settings.model_version)
 
 
 def address(settings: Request) -> str:
-    """The server that is asked, named by the settings or by default."""
-    return settings.server or f"localhost:{_PORTS[_kind(settings)]}"
+    """Returns the address of the server, the default one if none is given."""
+    return settings.server or _default(settings)
+
+
+def _default(settings: Request) -> str:
+    return f"localhost:{8500 if settings.grpc else 8501}"
 
 
 def _has_port(address: str) -> bool:
@@ -123,227 +160,110 @@ def _has_port(address: str) -> bool:
         return False
 
 
-def _kind(settings: Request) -> str:
-    return "gRPC" if settings.grpc else "REST"
-
-
-class Rest:
-    """A client by REST.
-
-    Args:
-      url: of the server.
-      name: of the model.
-      version: of the model; the latest if None.
-    """
+class Rest(Client):
+    """A client by REST; `url` is that of the server."""
 
     def __init__(self, url: str, name: str, version: int | None):
-        self._model = f"{url}/v1/models/{name}"
-        self._version = version
+        super().__init__(name, version)
+        self._url = f"{url}/v1/models/{name}"
         self._http = httpx.Client()
 
     def close(self) -> None:
-        """As `Client` has it."""
+        """Closes the connections."""
         self._http.close()
 
-    def check(self, seconds: float) -> int:
-        """As `Client` has it."""
-        answered = self._send("GET", self._model, seconds)
+    def _served(self, seconds: float) -> set[int]:
+        response = self._send("GET", self._url, seconds)
         try:
-            states = orjson.loads(answered)["model_version_status"]
-            there = {
-                int(each["version"]) for each in states if each["state"] == _SERVED
-            }
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as fault:
-            raise Rejected("it does not answer as a server of models does") from fault
-        self._version = _version(self._version, there)
-        return self._version
+            states = orjson.loads(response)["model_version_status"]
+            states = [state for state in states if state["state"] == "AVAILABLE"]
+            return {int(state["version"]) for state in states}
+        except (KeyError, TypeError, ValueError) as error:
+            raise Rejected("it does not answer like a model server") from error
 
-    def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
-        """As `Client` has it."""
+    def _predict(self, files: Sequence[bytes], seconds: float) -> bytes:
         rows = [{"b64": base64.b64encode(contents).decode()} for contents in files]
-        body = orjson.dumps({"instances": rows})
         version = "" if self._version is None else f"/versions/{self._version}"
-        url = f"{self._model}{version}:predict"
-        with _lost_if_gone():
-            answered = self._send("POST", url, seconds, body)
-        try:
-            rows = orjson.loads(answered)["predictions"]
-            answers = [_of_row(row) for row in rows]
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as fault:
-            raise _strange(str(fault)) from fault
-        return _one_each(answers, files)
+        url = f"{self._url}{version}:predict"
+        return self._send("POST", url, seconds, orjson.dumps({"instances": rows}))
+
+    def _rows(self, response: bytes) -> list[dict]:
+        return orjson.loads(response)["predictions"]
 
     def _send(self, method: str, url: str, seconds: float, body=None) -> bytes:
         end = time.monotonic() + seconds
-        asked = {"content": body, "timeout": seconds}
+        options = {"content": body, "timeout": seconds}
         try:
-            with self._http.stream(method, url, **asked) as response:
-                return _contents(response, end)
-        except httpx.TimeoutException as fault:
-            raise Busy(f"no answer within {seconds:.0f} s") from fault
-        except httpx.ConnectError as fault:
-            raise Lost(f"the server is out of reach ({fault})") from fault
-        except httpx.RequestError as fault:
-            raise Busy(f"the connection broke ({fault})") from fault
-        except httpx.InvalidURL as fault:
-            raise Rejected(f"{url} is no URL ({fault})") from fault
+            with self._http.stream(method, url, **options) as response:
+                return http.read(response, end)
+        except httpx.TimeoutException as error:
+            raise Busy(f"no answer within {seconds:.0f} s") from error
+        except httpx.ConnectError as error:
+            raise Lost(f"the server is unreachable ({error})") from error
+        except httpx.RequestError as error:
+            raise Busy(f"the connection broke ({error})") from error
+        except httpx.InvalidURL as error:
+            raise Rejected(f"{url} is not a valid URL ({error})") from error
 
 
-class Grpc:
-    """A client by gRPC.
-
-    Args:
-      address: of the server.
-      name: of the model.
-      version: of the model; the latest if None.
-    """
+class Grpc(Client):
+    """A client by gRPC; `address` includes the port."""
 
     def __init__(self, address: str, name: str, version: int | None):
-        sizes = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
-        self._channel = grpc.insecure_channel(address, [(size, -1) for size in sizes])
-        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._spec = {"name": name, "signature_name": protocol.DEFAULT}
-        if version is not None:
-            self._spec["version"] = {"value": version}
+        super().__init__(name, version)
+        limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
+        self._channel = grpc.insecure_channel(address, [(name, -1) for name in limits])
 
     def close(self) -> None:
-        """As `Client` has it."""
+        """Closes the connection."""
         self._channel.close()
 
-    def check(self, seconds: float) -> int:
-        """As `Client` has it."""
+    def _served(self, seconds: float) -> set[int]:
         try:
-            grpc.channel_ready_future(self._channel).result(min(seconds, 5))
-        except grpc.FutureTimeoutError as fault:
-            raise Lost("the server is out of reach") from fault
+            ready = grpc.channel_ready_future(self._channel)
+            ready.result(min(seconds, _CONNECT_SECONDS))
+        except grpc.FutureTimeoutError as error:
+            raise Lost("the server is unreachable") from error
         request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = self._spec["name"]
-        states = _call(self._models.GetModelStatus, request, seconds)
-        there = {
-            each.version
-            for each in states.model_version_status
-            if each.state == each.AVAILABLE
-        }
-        version = _version(self._spec.get("version", {}).get("value"), there)
-        self._spec["version"] = {"value": version}
-        return version
+        request.model_spec.name = self._name
+        stub = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        states = _call(stub.GetModelStatus, request, seconds).model_version_status
+        return {state.version for state in states if state.state == state.AVAILABLE}
 
-    def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
-        """As `Client` has it."""
-        request = predict_pb2.PredictRequest(model_spec=self._spec)
+    def _predict(self, files: Sequence[bytes], seconds: float):
+        spec = {"name": self._name, "signature_name": protocol.DEFAULT}
+        if self._version is not None:
+            spec["version"] = {"value": self._version}
+        request = predict_pb2.PredictRequest(model_spec=spec)
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(list(files)))
-        with _lost_if_gone():
-            outputs = _call(self._stub.Predict, request, seconds).outputs
-        try:
-            texts = tf.make_ndarray(outputs["rle"]).astype(str).tolist()
-            scores = tf.make_ndarray(outputs["score"]).tolist()
-            answers = [_answer(*row) for row in zip(texts, scores, strict=True)]
-        except (KeyError, TypeError, ValueError) as fault:
-            raise _strange(str(fault)) from fault
-        return _one_each(answers, files)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        return _call(stub.Predict, request, seconds).outputs
+
+    def _rows(self, response) -> list[dict]:
+        texts = tf.make_ndarray(response["rle"]).astype(str).tolist()
+        scores = tf.make_ndarray(response["score"]).tolist()
+        pairs = zip(texts, scores, strict=True)
+        return [{"rle": text, "score": score} for text, score in pairs]
 
 
-def _call(method: Callable, request, seconds: float):
+def _call(method, request, seconds: float):
     try:
         return method(request, timeout=seconds)
-    except grpc.RpcError as fault:
-        reason = (fault.details() or fault.code().name).splitlines()[0]
-        if fault.code() is grpc.StatusCode.UNAVAILABLE:
-            raise Lost(f"the server is out of reach ({reason})") from fault
-        if fault.code() in _GRPC_AGAIN:
-            raise Busy(reason) from fault
-        gone = fault.code() is grpc.StatusCode.NOT_FOUND
-        raise (_Gone if gone else Rejected)(reason) from fault
+    except grpc.RpcError as error:
+        code = error.code()
+        reason = (error.details() or code.name).splitlines()[0]
+        if code is grpc.StatusCode.UNAVAILABLE:
+            raise Lost(f"the server is unreachable ({reason})") from error
+        if code in _GRPC_BUSY:
+            raise Busy(reason) from error
+        not_found = code is grpc.StatusCode.NOT_FOUND
+        raise (NotFound if not_found else Rejected)(reason) from error
 
 
-@contextlib.contextmanager
-def _lost_if_gone():
-    """Of a model that was there: it may be loaded again, and else nothing helps."""
-    try:
-        yield
-    except _Gone as fault:
-        raise Lost(f"the model is no longer served ({fault})") from fault
-
-
-def _version(wanted: int | None, there: Set[int]) -> int:
-    if wanted is None:
-        if not there:
-            raise Busy("no version of the model is served")
-        return max(there)
-    if wanted not in there:
-        known = ", ".join(map(str, sorted(there))) or "none"
-        raise InputError(
-            f"--model-version must be one that the server has: {known}. Received: "
-            f"{wanted}. Leave it out for the latest."
-        )
-    return wanted
-
-
-def fetch(url: str, seconds: float, most: int) -> bytes:
-    """Fetches a file.
-
-    Args:
-      url: of it.
-      seconds: after which to give up.
-      most: bytes that it may have.
-
-    Raises:
-      Busy: it may succeed later.
-      Rejected: it will not.
-    """
-    end = time.monotonic() + seconds
-    try:
-        with httpx.stream("GET", url, timeout=seconds, follow_redirects=True) as got:
-            return _contents(got, end, most)
-    except (httpx.InvalidURL, httpx.TooManyRedirects) as fault:
-        raise Rejected(str(fault)) from fault
-    except httpx.RequestError as fault:
-        raise Busy(f"the image cannot be fetched ({fault})") from fault
-
-
-def _contents(response: httpx.Response, end: float, most: float = math.inf) -> bytes:
-    contents = bytearray()
-    for chunk in response.iter_bytes():
-        contents += chunk
-        if len(contents) > most:
-            raise Rejected(f"it has more than {most:,} bytes")
-        # httpx times each piece, and not the whole.
-        if time.monotonic() > end:
-            raise httpx.ReadTimeout("it comes too slowly")
-    if response.is_success:
-        return bytes(contents)
-    try:
-        reason = str(orjson.loads(contents)["error"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        reason = f"the server answered {response.status_code}"
-    if response.status_code in _AGAIN:
-        wait = response.headers.get("retry-after", "")
-        raise Busy(reason, float(wait) if wait.isdecimal() else 0)
-    raise (_Gone if response.status_code == 404 else Rejected)(reason)
-
-
-def _of_row(row: dict) -> Answer | Rejected:
+def _answer(row: dict) -> Answer | Rejected:
     if "error" in row:
         return Rejected(str(row["error"]))
-    return _answer(row["rle"], row["score"])
-
-
-def _answer(texts: Sequence, scores: Sequence) -> Answer:
+    texts, scores = row["rle"], row["score"]
     if not len(texts) == len(scores) == len(schema.LABELS):
         raise ValueError(counted(len(texts), "mask"))
     return Answer(list(map(str, texts)), [round(float(score), 4) for score in scores])
-
-
-def _one_each(answers: list, files: Sequence[bytes]) -> list:
-    if len(answers) != len(files):
-        raise _strange(f"{len(answers)} of {counted(len(files), 'image')}")
-    return answers
-
-
-def _strange(received: str) -> InputError:
-    return InputError(
-        "The server's model must answer with the 'rle' and 'score' of "
-        f"{len(schema.LABELS)} labels, as those of bin/export do. Received: {received}."
-        " Check --server and --name."
-    )

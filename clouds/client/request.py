@@ -1,10 +1,9 @@
 """Asks a server for the masks of images, and writes them as `bin/predict` does.
 
-It goes on where it was cut off (`clouds.prediction.resume`), with the version of the model that
-it began with.
+An interrupted request resumes (`clouds.prediction.resume`) with the version of the
+model that it started with.
 """
 
-import collections
 import concurrent.futures
 import contextlib
 import hashlib
@@ -20,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from clouds import schema
-from clouds.client import client
+from clouds.client import client, http
 from clouds.client.client import Answer, Client
-from clouds.client.retry import Busy, Patience, Rejected
+from clouds.client.retry import Busy, Rejected, Retry
 from clouds.config.fields import IMAGES_ASKED
 from clouds.config.serving import Request
 from clouds.data import image_files, preprocessing
@@ -34,140 +33,140 @@ from clouds.runtime import files, progress
 from clouds.text import counted
 
 FAILED = 3
-"""Exit code where some images were not answered."""
+"""Exit code if some images have no answer."""
 
-_REPORTED = 20
-_MOST_BYTES = 200_000_000
+_MAX_REPORTS = 20
+_MAX_BYTES = 200_000_000
 _URLS = ("http://", "https://")
-# What servers unpack; others go there as PNG.
-_KNOWN = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")
 
 
 def request(settings: Request) -> int:
-    """Asks about one batch of images after another, a few at a time.
+    """Asks for the masks of images in batches, and writes the files.
 
-    What is answered, with the same settings and by the same version, is not asked about
-    again; what is not answered is.
+    Images that the same version has answered with the same settings are not asked for
+    again.
 
     Args:
-      settings: the images, the server, and what to write.
+      settings: images, server and files to write.
 
     Returns:
-      The exit code: 0, or 3 if some images were not answered. Those have no rows.
+      The exit code: 0, or 3 if some images have no answer; these have no rows.
 
     Raises:
-      InputError: there are no images, no server, no answer to any image, or the folder
+      InputError: there are no images, no server or no answer at all, or the folder
         holds other predictions.
     """
-    found = _find(settings.images)
-    patience = Patience(settings.retries, settings.deadline, tell=_tell)
+    sources = _find(settings.images)
+    retry = Retry(settings.retries, settings.deadline, _report)
     out = Path(settings.out)
-    with contextlib.closing(client.connect(settings)) as asked:
-        try:
-            version = patience(asked.check)
-        except (Busy, Rejected) as fault:
-            reason = str(fault).rstrip(".")
-            raise InputError(
-                f"--server must be one that serves '{settings.name}'. Received: "
-                f"{client.address(settings)}, and {reason}. Start bin/serve there, or "
-                "give another, or its model's --name."
-            ) from fault
+    with contextlib.closing(client.connect(settings)) as model:
+        version = _check_server(settings, model, retry)
         out.mkdir(parents=True, exist_ok=True)
         with files.sole_writer(settings.out, "--out"):
-            results = Results(out, "request", _known(settings, version, found))
+            results = Results(out, "request", _identity(settings, version, sources))
             if not settings.overwrite:
                 if results.finished(_names(settings)):
                     print(
-                        f"{out}: answered already, "
-                        f"{counted(results.stored['images'], 'image')}. Left as it is; "
-                        "--overwrite asks again."
+                        f"{out}: already answered "
+                        f"({counted(results.stored['images'], 'image')}). --overwrite "
+                        "asks again."
                     )
                     return 0
                 results.check()
             if settings.bbox:
-                _check_box(settings, next(iter(found.values())), patience)
+                _check_box(settings, next(iter(sources.values())), retry)
             elif settings.geojson:
                 print(geojson.IN_PIXELS)
             results.begin(anew=settings.overwrite)
-            faults = _gather(settings, found, asked, patience, results.journal)
-            return _finish(settings, found, results, faults)
+            faults = _gather(settings, sources, model, retry, results.journal)
+            return _finish(settings, sources, results, faults)
 
 
 def ask(
-    asked: Client, files: Sequence[bytes], patience: Patience
+    model: Client, contents: Sequence[bytes], retry: Retry
 ) -> list[Answer | Exception]:
-    """Asks about image files; where several are rejected, about fewer at a time.
+    """Asks for the masks of image files; asks for halves if a batch is rejected.
 
-    TensorFlow Serving rejects a whole batch for one bad image.
+    TensorFlow Serving rejects an entire batch for one bad image.
 
     Args:
-      asked: the server.
-      files: what they hold.
-      patience: with it.
+      model: model on the server.
+      contents: contents of the files.
+      retry: retries of each request.
 
     Returns:
-      For each its answer, or why there is none.
+      For each file its answer, or the reason why there is none.
     """
-    if patience.lost.is_set():
-        return [Busy("it was not asked: the server was lost before")] * len(files)
+    if retry.lost.is_set():
+        return [Busy("not sent: the server was lost before")] * len(contents)
     try:
-        return patience(lambda seconds: asked.ask(files, seconds))
-    except Busy as fault:
-        return [fault] * len(files)
-    except Rejected as fault:
-        if len(files) == 1:
-            return [fault]
-    half = len(files) // 2
-    return [*ask(asked, files[:half], patience), *ask(asked, files[half:], patience)]
+        return retry(lambda seconds: model.ask(contents, seconds))
+    except Busy as error:
+        return [error] * len(contents)
+    except Rejected as error:
+        if len(contents) == 1:
+            return [error]
+    half = len(contents) // 2
+    return ask(model, contents[:half], retry) + ask(model, contents[half:], retry)
 
 
-def _tell(text: str) -> None:
-    progress.write(f"request: {text}")
+def _report(message: str) -> None:
+    progress.write(f"request: {message}")
 
 
-def _find(places: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for place in places:
-        if place.startswith(_URLS):
-            path = urllib.parse.urlsplit(place).path
-            name = posixpath.basename(urllib.parse.unquote(path)) or "image"
-            here = {name: place}
+def _find(sources: Sequence[str]) -> dict[str, str]:
+    paths = {}
+    for source in sources:
+        if source.startswith(_URLS):
+            path = urllib.parse.urlsplit(source).path
+            new = {posixpath.basename(urllib.parse.unquote(path)) or "image": source}
         else:
-            here = image_files.find(place, IMAGES_ASKED)
-        if twice := found.keys() & here.keys():
-            name = min(twice)
+            new = image_files.find(source, IMAGES_ASKED)
+        if duplicates := paths.keys() & new.keys():
+            name = min(duplicates)
             raise InputError(
-                "Images must have names of their own. Received: "
-                f"{name} twice, as {found[name]} and {here[name]}. Ask about them "
-                "apart."
+                f"Images must have unique names. Received: {name} as {paths[name]} and "
+                f"as {new[name]}. Ask for them separately."
             )
-        found |= here
-    return found
+        paths |= new
+    return paths
 
 
-def _known(settings: Request, version: int, found: dict[str, str]) -> dict:
-    """What predictions must have in common to be of one folder."""
-    places = [
-        (name, place if "://" in place else str(Path(place).absolute()))
-        for name, place in found.items()
+def _check_server(settings: Request, model: Client, retry: Retry) -> int:
+    try:
+        return retry(model.check)
+    except (Busy, Rejected) as error:
+        reason = str(error).rstrip(".")
+        raise InputError(
+            f"No answer for the model '{settings.name}' from "
+            f"{client.address(settings)}: {reason}. Start bin/serve there, or check "
+            "--server and --name."
+        ) from error
+
+
+def _identity(settings: Request, version: int, sources: dict[str, str]) -> dict:
+    """Returns what predictions in one folder must have in common."""
+    paths = [
+        (name, path if "://" in path else str(Path(path).absolute()))
+        for name, path in sources.items()
     ]
     return {
         "server": client.address(settings),
         "name": settings.name,
         "version": version,
-        "order": hashlib.sha256(json.dumps(places).encode()).hexdigest(),
+        "order": hashlib.sha256(json.dumps(paths).encode()).hexdigest(),
         **{name: getattr(settings, name) for name in ("overlays", "geojson", "bbox")},
     }
 
 
 def _names(settings: Request) -> list[str]:
-    wanted = {outputs.CLEANED: True, outputs.GEOJSON: settings.geojson}
-    wanted[outputs.OVERLAYS] = settings.overlays > 0
-    return [name for name, asked in wanted.items() if asked]
+    names = [outputs.CLEANED]
+    names += [outputs.GEOJSON] * settings.geojson
+    return names + [outputs.OVERLAYS] * (settings.overlays > 0)
 
 
-def _check_box(settings: Request, place: str, patience: Patience) -> None:
-    contents = _read(place, patience)
+def _check_box(settings: Request, path: str, retry: Retry) -> None:
+    contents = _read(path, retry)
     if isinstance(contents, Exception):
         return
     with contextlib.suppress(tf.errors.OpError):
@@ -178,96 +177,86 @@ def _check_box(settings: Request, place: str, patience: Patience) -> None:
 
 def _gather(
     settings: Request,
-    found: dict[str, str],
-    asked: Client,
-    patience: Patience,
+    sources: dict[str, str],
+    model: Client,
+    retry: Retry,
     journal: Journal,
 ) -> dict[str, str]:
-    """Asks about what the journal lacks; returns why others are not answered."""
+    """Adds missing answers to the journal; returns the faults of the other images."""
     faults, before = {}, len(journal)
-    left = {name: place for name, place in found.items() if name not in journal}
+    missing = {name: path for name, path in sources.items() if name not in journal}
     with progress.bar(
-        desc="request", unit="image", total=len(found), initial=before
+        desc="request", unit="image", total=len(sources), initial=before
     ) as bar:
-        for name, answer in _answers(settings, left, asked, patience):
+        for name, answer in _answers(settings, missing, model, retry):
             if isinstance(answer, Answer):
                 texts, scores = answer
                 journal.add([Entry(image=name, plain=[], cleaned=texts, scores=scores)])
             else:
                 faults[name] = str(answer)
-                if len(faults) <= _REPORTED:
-                    _tell(f"{found[name]}: {answer}")
+                if len(faults) <= _MAX_REPORTS:
+                    _report(f"{sources[name]}: {answer}")
             bar.update()
     if before:
-        print(f"Answered before: {before} of {counted(len(found), 'image')}.")
+        print(f"Already answered: {before} of {counted(len(sources), 'image')}.")
     return faults
 
 
 def _answers(
-    settings: Request, found: dict[str, str], asked: Client, patience: Patience
+    settings: Request, sources: dict[str, str], model: Client, retry: Retry
 ) -> Iterator[tuple[str, Answer | Exception]]:
     def work(names: Sequence[str]) -> list[tuple[str, Answer | Exception]]:
-        read = {name: _read(found[name], patience) for name in names}
-        files = [each for each in read.values() if isinstance(each, bytes)]
-        answered = iter(ask(asked, files, patience) if files else [])
-        return [
-            (name, next(answered) if isinstance(each, bytes) else each)
-            for name, each in read.items()
-        ]
+        results = {name: _read(sources[name], retry) for name in names}
+        readable = [name for name in names if isinstance(results[name], bytes)]
+        if readable:
+            answers = ask(model, [results[name] for name in readable], retry)
+            results.update(zip(readable, answers, strict=True))
+        return list(results.items())
 
-    ahead = 2 * settings.concurrency
+    names, size = list(sources), settings.batch_size
+    batches = [names[k : k + size] for k in range(0, len(names), size)]
     with concurrent.futures.ThreadPoolExecutor(settings.concurrency) as pool:
-        waiting = collections.deque()
-        for names in _batched(found, settings.batch_size):
-            waiting.append(pool.submit(work, names))
-            if len(waiting) > ahead:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        for results in pool.map(work, batches):
+            yield from results
 
 
-def _read(place: str, patience: Patience) -> bytes | Exception:
+def _read(path: str, retry: Retry) -> bytes | Exception:
     try:
-        if place.startswith(_URLS):
-            contents = patience(
-                lambda seconds: client.fetch(place, seconds, _MOST_BYTES)
-            )
+        if path.startswith(_URLS):
+            contents = retry(lambda seconds: http.fetch(path, seconds, _MAX_BYTES))
         else:
-            contents = image_files.read(tf.constant(place)).numpy()
-        if contents.startswith(_KNOWN):
+            contents = image_files.read(tf.constant(path)).numpy()
+        if contents.startswith(preprocessing.SIGNATURES):
             return contents
         image = tf.io.decode_image(contents, 3, expand_animations=False)
         return tf.io.encode_png(image).numpy()
-    except (Busy, Rejected) as fault:
-        return fault
+    except (Busy, Rejected) as error:
+        return error
     except tf.errors.OpError:
         return Rejected("it cannot be read as an image")
 
 
 def _finish(
-    settings: Request,
-    found: dict[str, str],
-    results: Results,
-    faults: dict[str, str],
+    settings: Request, sources: dict[str, str], results: Results, faults: dict[str, str]
 ) -> int:
     out, journal = Path(settings.out), results.journal
     if not len(journal):
         journal.path.unlink()
         name, fault = next(iter(faults.items()))
         raise InputError(
-            f"At least one image must be answered. Received: {len(faults)} that were "
-            f"not, the first: {found[name]}: {fault}"
+            f"None of {counted(len(faults), 'image')} was answered. The first: "
+            f"{sources[name]}: {fault}"
         )
     with contextlib.ExitStack() as stack:
         writers = [outputs.submission(out / outputs.CLEANED, "cleaned", {})]
         if settings.geojson:
             writers.append(outputs.collection(out / outputs.GEOJSON, settings.bbox))
         writers = [stack.enter_context(writer) for writer in writers]
-        for entry in journal.entries(found):
+        for entry in journal.entries(sources):
             for add in writers:
                 add(entry)
-    first = itertools.islice(journal.entries(found), settings.overlays)
-    outputs.draw(out, ((_shown(found[entry.image]), entry) for entry in first))
+    first = itertools.islice(journal.entries(sources), settings.overlays)
+    outputs.draw(out, ((_decode(sources[entry.image]), entry) for entry in first))
     outputs.write_unreadable(out, faults)
     results.end(faults)
     written = ", ".join(str(out / name) for name in _names(settings))
@@ -275,24 +264,17 @@ def _finish(
     if not faults:
         return 0
     print(
-        f"request: {len(faults)} of {counted(len(found), 'image')} got no answer and "
-        f"no rows. {out / outputs.UNREADABLE} says why. The same command asks about "
-        "that alone.",
+        f"request: {len(faults)} of {counted(len(sources), 'image')} have no answer "
+        f"and no rows; see {out / outputs.UNREADABLE}. The same command asks for these "
+        "only.",
         file=sys.stderr,
     )
     return FAILED
 
 
-def _shown(place: str) -> np.ndarray:
-    """uint8[350, 525, 3], to draw on."""
-    contents = _read(place, Patience(0, 60))
+def _decode(path: str) -> np.ndarray:
+    """Returns an image to draw on, uint8[350, 525, 3]."""
+    contents = _read(path, Retry(0, 60))
     if isinstance(contents, Exception):
         return np.zeros((*schema.SUBMISSION_SIZE, 3), np.uint8)
     return preprocessing.decode(contents, schema.SUBMISSION_SIZE)[0].numpy()
-
-
-def _batched(names, size: int) -> Iterator[list[str]]:
-    """Which Python 3.12 has as `itertools.batched`."""
-    names = iter(names)
-    while some := list(itertools.islice(names, size)):
-        yield some

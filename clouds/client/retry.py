@@ -1,23 +1,20 @@
-"""Tries again what may succeed later, at random times further and further apart.
-
-Where a server names a time, that is waited for too.
-"""
+"""Retries of requests that may succeed later."""
 
 import math
-import random
 import threading
 import time
 from collections.abc import Callable
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
-_TOLD_AGAIN = 60.0
+import tenacity
+
+_REPORT_INTERVAL = 60.0
 
 
 class Busy(Exception):
-    """It may succeed later.
+    """The request may succeed later.
 
     Attributes:
-      wait: seconds that the server asks for.
+      wait: seconds to wait, as asked for by the server.
     """
 
     def __init__(self, reason: str, wait: float = 0):
@@ -26,76 +23,68 @@ class Busy(Exception):
 
 
 class Lost(Busy):
-    """The server is out of reach."""
+    """The server is unreachable, or no longer serves the model."""
 
 
 class Rejected(Exception):
-    """It will not succeed."""
+    """The request will not succeed."""
 
 
-class Patience:
-    """How often and how long what failed is tried again.
+class NotFound(Rejected):
+    """The server has no such model, version or file."""
+
+
+class Retry:
+    """Calls functions again while they raise `Busy`, after growing random pauses.
 
     Args:
-      retries: attempts after the first.
-      deadline: seconds for all of them.
-      draw: a number from 0 to a given one, at random.
-      tell: is told that something is tried again and why, at most once a minute.
+      retries: maximum number of calls after the first.
+      deadline: seconds for all calls.
+      report: function that takes a message about a retry, at most once a minute.
 
     Attributes:
-      lost: set for good where a server stayed out of reach to the end.
+      lost: set once a server has stayed lost to the end; nothing is retried then.
     """
 
     def __init__(
         self,
         retries: int,
         deadline: float,
-        draw: Callable[[float], float] | None = None,
-        tell: Callable[[str], None] = lambda text: None,
+        report: Callable[[str], None] = lambda message: None,
     ):
-        self._retries = retries
-        self._deadline = deadline
-        self._draw = draw or (lambda most: random.uniform(0, most))
-        self._tell = tell
-        self._told = -math.inf
-        self._telling = threading.Lock()
+        self._attempts, self._deadline = retries + 1, deadline
+        self._report, self._reported = report, -math.inf
         self.lost = threading.Event()
 
     def __call__(self, attempt: Callable[[float], object]):
-        """Calls until it succeeds.
-
-        Args:
-          attempt: takes the seconds that are left; raises `Busy` if it may succeed
-            later.
-
-        Returns:
-          What it returns.
+        """Calls a function of the seconds that are left until it does not raise `Busy`.
 
         Raises:
-          Busy: it was so each time.
+          Busy: raised by the last call.
         """
         end = time.monotonic() + self._deadline
-        for number in range(self._retries + 1):
-            try:
-                return attempt(end - time.monotonic())
-            except Busy as busy:
-                spread = min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE)
-                pause = busy.wait + self._draw(spread)
-                late = time.monotonic() + pause >= end
-                if number == self._retries or late or self.lost.is_set():
-                    if isinstance(busy, Lost):
-                        self.lost.set()
-                    raise
-                self._say(busy, self._retries - number, end)
-                time.sleep(pause)
-        raise AssertionError
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Busy),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=20)
+            + (lambda state: state.outcome.exception().wait),
+            stop=tenacity.stop_after_attempt(self._attempts)
+            | tenacity.stop_before_delay(self._deadline)
+            | tenacity.stop_when_event_set(self.lost),
+            before_sleep=self._report_retry,
+            reraise=True,
+        )
+        try:
+            return retrying(lambda: attempt(end - time.monotonic()))
+        except Lost:
+            self.lost.set()
+            raise
 
-    def _say(self, busy: Busy, left: int, end: float) -> None:
-        with self._telling:
-            now = time.monotonic()
-            if now - self._told < _TOLD_AGAIN:
-                return
-            self._told = now
-        times = "once more" if left == 1 else f"up to {left} times more"
-        reason = str(busy).rstrip(".")
-        self._tell(f"{reason}; trying {times}, for {end - now:.0f} s at most")
+    def _report_retry(self, state: tenacity.RetryCallState) -> None:
+        now = time.monotonic()
+        if now - self._reported < _REPORT_INTERVAL:
+            return
+        self._reported = now
+        reason = str(state.outcome.exception()).rstrip(".")
+        retries = self._attempts - state.attempt_number
+        seconds = self._deadline - state.seconds_since_start
+        self._report(f"{reason}. Retries left: {retries}, within {seconds:.0f} s.")

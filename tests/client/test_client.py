@@ -1,11 +1,10 @@
 import contextlib
-import http.server
 import json
-import threading
 import time
 
 import pytest
 from helpers import grpc_server, tiny_export
+from helpers.scripted_server import scripted
 
 from clouds.client import client
 from clouds.client.client import Answer
@@ -30,39 +29,6 @@ def connect():
         yield make
 
 
-@contextlib.contextmanager
-def scripted(*answers):
-    """A server of canned answers (status, headers, body), and what it was sent."""
-    left, seen = list(answers), []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def _answer(self):
-            length = int(self.headers.get("content-length", 0))
-            seen.append((self.path, self.rfile.read(length)))
-            status, headers, body = left.pop(0)
-            self.send_response(status)
-            if isinstance(body, bytes):
-                headers, body = {"content-length": len(body), **headers}, [body]
-            for name, value in headers.items():
-                self.send_header(name, str(value))
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                for piece in body:
-                    self.wfile.write(piece)
-
-        do_GET = do_POST = _answer  # noqa: N815
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}", seen
-        server.shutdown()
-        thread.join()
-
-
 def test_a_server_answers_by_rest(server, connect):
     asked = connect(server)
     asked.check(10)
@@ -75,7 +41,7 @@ def test_a_server_answers_by_rest(server, connect):
     assert same == one
 
 
-def test_bad_images_are_told_one_by_one_and_other_models_are_not_there(server, connect):
+def test_each_bad_image_has_a_reason_and_other_models_are_not_found(server, connect):
     good, bad = connect(server).ask([GOOD, GOOD[:700]], 10)
     assert isinstance(good, Answer)
     assert "cannot be decoded" in str(bad)
@@ -85,17 +51,17 @@ def test_bad_images_are_told_one_by_one_and_other_models_are_not_there(server, c
         connect(server, version=7).ask([GOOD], 10)
 
 
-def test_what_is_no_server_of_models_is_told_so(connect):
+def test_a_server_that_is_no_model_server_is_rejected(connect):
     with (
         scripted((200, {}, b"<html>"), (200, {}, b"{}")) as (address, _),
     ):
         for _ in range(2):
-            with pytest.raises(Rejected, match="as a server of models"):
+            with pytest.raises(Rejected, match="like a model server"):
                 connect(address).check(10)
 
 
 @pytest.mark.parametrize("grpc", [False, True])
-def test_a_version_that_is_not_there_is_told_with_those_that_are(
+def test_a_missing_version_is_reported_with_the_existing_ones(
     grpc, server, tiny_grpc_server, connect
 ):
     address = tiny_grpc_server[0] if grpc else server
@@ -105,7 +71,7 @@ def test_a_version_that_is_not_there_is_told_with_those_that_are(
         connect(address, grpc=grpc, version=7).check(10)
 
 
-def test_only_versions_that_are_served_count(connect):
+def test_only_available_versions_count(connect):
     states = [
         {"version": "3", "state": "END"},
         {"version": "2", "state": "AVAILABLE"},
@@ -119,7 +85,7 @@ def test_only_versions_that_are_served_count(connect):
     assert seen[0][0] == "/v1/models/clouds"
 
 
-def test_the_version_that_is_the_latest_at_first_is_asked_to_the_end(connect):
+def test_the_client_keeps_to_the_version_that_was_the_latest_first(connect):
     states = [{"version": str(k), "state": "AVAILABLE"} for k in (3, 12, 4)]
     body = json.dumps({"model_version_status": states}).encode()
     gone = (404, {}, b'{"error": "no version 12"}')
@@ -131,13 +97,13 @@ def test_the_version_that_is_the_latest_at_first_is_asked_to_the_end(connect):
     assert seen[1][0] == "/v1/models/clouds/versions/12:predict"
 
 
-def test_a_model_that_has_no_version_yet_may_have_one_later(connect):
+def test_a_model_without_a_version_may_have_one_later(connect):
     body = json.dumps({"model_version_status": []}).encode()
     with scripted((200, {}, body)) as (address, _), pytest.raises(Busy, match="no ver"):
         connect(address).check(10)
 
 
-def test_what_may_succeed_later_is_told_from_what_will_not(connect):
+def test_errors_are_split_into_those_that_may_succeed_later_and_others(connect):
     answers = [
         (429, {"retry-after": 7}, b'{"error": "too many"}'),
         (503, {}, b"no JSON"),
@@ -160,7 +126,7 @@ def test_what_may_succeed_later_is_told_from_what_will_not(connect):
             asked.ask([GOOD], 10)
 
 
-def test_the_deadline_is_for_the_whole_answer(connect):
+def test_the_timeout_is_for_the_entire_answer(connect):
     sent = []
 
     def trickled():
@@ -186,7 +152,7 @@ def test_the_deadline_is_for_the_whole_answer(connect):
         [[0.5]],
     ],
 )
-def test_answers_of_another_model_are_refused(predictions, connect):
+def test_answers_of_another_model_are_an_error(predictions, connect):
     body = json.dumps({"predictions": predictions}).encode()
     with (
         scripted((200, {}, body)) as (address, _),
@@ -195,7 +161,7 @@ def test_answers_of_another_model_are_refused(predictions, connect):
         connect(address).ask([GOOD], 10)
 
 
-def test_a_server_out_of_reach_is_lost(connect):
+def test_an_unreachable_server_is_lost(connect):
     with pytest.raises(Lost):
         connect(GONE).check(5)
     with pytest.raises(Lost):
@@ -217,7 +183,7 @@ def test_a_server_out_of_reach_is_lost(connect):
         ("[::1]", True, "localhost:8500"),
     ],
 )
-def test_an_address_of_another_kind_or_without_a_port_is_refused(
+def test_an_address_of_another_kind_or_without_a_port_is_rejected(
     address, grpc, example, connect
 ):
     with pytest.raises(InputError, match=f"ADDRESS:PORT, such as {example},"):
@@ -234,15 +200,13 @@ def test_an_address_of_another_kind_or_without_a_port_is_refused(
         ("grpc://host:8500", True),
     ],
 )
-def test_addresses_with_a_port_or_of_a_scheme_that_has_one_are_taken(
-    address, grpc, connect
-):
+def test_addresses_with_a_port_or_a_scheme_are_accepted(address, grpc, connect):
     assert connect(address, grpc=grpc)
 
 
 @pytest.fixture(scope="module")
 def tiny_grpc_server(tiny_model):
-    """TensorFlow Serving's, as far as a client sees: a bad image spoils its batch."""
+    """A gRPC server of the model: a bad image fails its batch."""
     with grpc_server.serving(tiny_model) as (address, service):
         yield address, service
 
@@ -254,7 +218,7 @@ def test_a_server_answers_by_grpc_as_by_rest(tiny_grpc_server, server, connect):
     assert asked.ask(images, 10) == connect(server).ask(images, 10)
 
 
-def test_by_grpc_too_what_may_succeed_is_told_apart(tiny_grpc_server, connect):
+def test_errors_by_grpc_are_split_too(tiny_grpc_server, connect):
     address, service = tiny_grpc_server
     with pytest.raises(Rejected) as rejected:
         connect(address, grpc=True).ask([GOOD, GOOD[:700]], 10)
@@ -266,28 +230,3 @@ def test_by_grpc_too_what_may_succeed_is_told_apart(tiny_grpc_server, connect):
     service.failures = 1
     with pytest.raises(Lost, match="Try again"):
         connect(address, grpc=True).ask([GOOD], 10)
-
-
-def test_files_are_fetched_up_to_a_size():
-    answers = [
-        (302, {"location": "/there"}, b""),
-        (200, {}, b"12345"),
-        (200, {}, b"12345"),
-        (404, {}, b"no"),
-        (503, {}, b"no"),
-        (200, {"content-encoding": "gzip"}, b"no"),
-    ]
-    with scripted(*answers) as (address, seen):
-        url = f"http://{address}/a.jpg"
-        assert client.fetch(url, 10, 5) == b"12345"
-        assert [path for path, _ in seen] == ["/a.jpg", "/there"]
-        with pytest.raises(Rejected, match="more than 4 bytes"):
-            client.fetch(url, 10, 4)
-        with pytest.raises(Rejected, match="404"):
-            client.fetch(url, 10, 5)
-        with pytest.raises(Busy, match="503"):
-            client.fetch(url, 10, 5)
-        with pytest.raises(Busy, match="cannot be fetched"):
-            client.fetch(url, 10, 5)
-    with pytest.raises(Busy, match="cannot be fetched"):
-        client.fetch(f"http://{GONE}/a.jpg", 10, 5)

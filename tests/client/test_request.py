@@ -14,7 +14,7 @@ from clouds import rle, schema
 from clouds.cli import main
 from clouds.client import request
 from clouds.client.client import Answer
-from clouds.client.retry import Busy, Lost, Patience, Rejected
+from clouds.client.retry import Busy, Lost, Rejected, Retry
 from clouds.data import annotations
 
 GONE = "127.0.0.1:9"
@@ -37,14 +37,14 @@ def ask(server, out, *images, flags=()):
     return main.main(["request", "--server", server, *places, *flags])
 
 
-def test_a_folder_becomes_a_submission_and_what_is_torn_is_told(
+def test_a_folder_becomes_a_submission_and_a_torn_image_is_reported(
     server, pictures, tmp_path, capsys
 ):
     flags = ["--geojson", "--overlays", "9", "--batch-size", "2"]
     assert ask(server, tmp_path, pictures, flags=flags) == 3
     shown = capsys.readouterr()
     assert "4 images" in shown.out and "in pixels of the 350x525 grid" in shown.out
-    assert "1 of 5 images got no answer" in shown.err
+    assert "1 of 5 images have no answer" in shown.err
     (listed,) = (tmp_path / "unreadable.txt").read_text().splitlines()
     assert listed.startswith("c.jpg: Image must be") and listed.count("c.jpg") == 1
     assert f"request: {pictures}/c.jpg: Image must be" in shown.err
@@ -59,7 +59,7 @@ def test_a_folder_becomes_a_submission_and_what_is_torn_is_told(
     assert cv2.imread(str(tmp_path / "overlays.png")).std() > 10
 
 
-def test_a_box_of_other_proportions_is_warned_of_or_refused(
+def test_a_box_of_other_proportions_is_a_warning_or_an_error(
     server, pictures, tmp_path, capsys
 ):
     boxes = {"-61,5,-40,19": None, "150,5,170,35": "should", "5,-61,19,-40": "must"}
@@ -73,7 +73,7 @@ def test_a_box_of_other_proportions_is_warned_of_or_refused(
         assert "in pixels" not in shown.out
 
 
-def test_zips_files_patterns_and_urls_are_asked_about(server, pictures, tmp_path):
+def test_images_may_be_zips_files_patterns_and_urls(server, pictures, tmp_path):
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.write(pictures / "a.jpg", "inside/z.jpg")
     handler = partial(_Quiet, directory=pictures)
@@ -90,7 +90,7 @@ def test_zips_files_patterns_and_urls_are_asked_about(server, pictures, tmp_path
     assert names == ["z.jpg", "b.png", "a.jpg", "d.webp"]
 
 
-def test_by_grpc_the_same_is_written_also_where_the_server_is_busy_at_first(
+def test_grpc_gives_the_same_even_if_the_server_is_busy_at_first(
     server, tiny_model, pictures, tmp_path
 ):
     images = [pictures / name for name in ("a.jpg", "b.png", "d.webp")]
@@ -119,18 +119,24 @@ def refused(capsys, message, *arguments, **options):
     assert "Traceback" not in error
 
 
-def test_mistakes_are_refused_with_a_reason(server, pictures, tmp_path, capsys):
+def test_mistakes_have_a_reason(server, pictures, tmp_path, capsys):
     few = ["--retries", "0"]
     image = pictures / "a.jpg"
     say = partial(refused, capsys)
-    say("--server must be one that serves", GONE, tmp_path, image, flags=few)
+    say(
+        "No answer for the model 'clouds' from 127.0.0.1:9: ",
+        GONE,
+        tmp_path,
+        image,
+        flags=few,
+    )
     say("no model has this name", server, tmp_path, image, flags=["--name", "other"])
-    say("At least one image must be", server, tmp_path, pictures / "c.jpg")
-    say("b.png twice", server, tmp_path, pictures, pictures / "b.png")
+    say("None of 1 image was answered", server, tmp_path, pictures / "c.jpg")
+    say("Received: b.png as ", server, tmp_path, pictures, pictures / "b.png")
     say("quoted globs, or a .txt", server, tmp_path, tmp_path / "nowhere")
     flags = ["--model-version", "7"]
     say("--model-version must be one", server, tmp_path, image, flags=flags)
-    say("--bbox must go with", server, tmp_path, image, flags=["--bbox=0,0,1,1"])
+    say("--bbox must be used with", server, tmp_path, image, flags=["--bbox=0,0,1,1"])
     (tmp_path / "submission_post.csv").write_text("mine")
     say("submission_post.csv of unknown settings", server, tmp_path, image)
     assert (tmp_path / "submission_post.csv").read_text() == "mine"
@@ -138,13 +144,13 @@ def test_mistakes_are_refused_with_a_reason(server, pictures, tmp_path, capsys):
     assert len((tmp_path / "submission_post.csv").read_text().splitlines()) == 5
 
 
-def test_that_a_server_is_tried_again_is_told(pictures, tmp_path, capsys):
+def test_retries_are_reported(pictures, tmp_path, capsys):
     flags = ["--retries", "1"]
     assert ask(GONE, tmp_path, pictures, flags=flags) == 2
     retried, failed = capsys.readouterr().err.splitlines()
-    assert retried.startswith("request: the server is out of reach")
-    assert "; trying once more, for " in retried
-    assert failed.startswith("request: error: --server must be")
+    assert retried.startswith("request: the server is unreachable")
+    assert ". Retries left: 1, within " in retried
+    assert failed.startswith("request: error: No answer for the model")
 
 
 class Model:
@@ -163,20 +169,20 @@ class Model:
         return [Answer([contents.decode()] * 4, [0] * 4) for contents in files]
 
 
-def test_of_a_rejected_batch_the_good_images_are_answered():
+def test_the_good_images_of_a_rejected_batch_are_answered():
     model = Model()
     files = [b"0", b"1", b"2", b"bad", b"4"]
-    answers = request.ask(model, files, Patience(0, 10))
+    answers = request.ask(model, files, Retry(0, 10))
     assert [answer.rle[0] for answer in answers[:3]] == ["0", "1", "2"]
     assert isinstance(answers[3], Rejected)
     assert answers[4].rle[0] == "4"
     assert len(model.asked) == 7
 
 
-def test_a_server_that_is_lost_is_asked_no_more():
-    model, patience = Model(Lost("gone")), Patience(0, 10)
+def test_a_lost_server_is_not_asked_again():
+    model, retry = Model(Lost("gone")), Retry(0, 10)
     for _ in range(2):
-        answers = request.ask(model, [b"0", b"1"], patience)
+        answers = request.ask(model, [b"0", b"1"], retry)
         assert all(isinstance(answer, Busy) for answer in answers)
     assert len(model.asked) == 1
 
@@ -214,7 +220,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_what_was_answered_before_a_server_was_lost_is_written_and_not_asked_again(
+def test_answers_from_before_a_server_was_lost_are_kept(
     server, three, tmp_path, watch, capsys
 ):
     images, flags = three
@@ -222,22 +228,22 @@ def test_what_was_answered_before_a_server_was_lost_is_written_and_not_asked_aga
     out = tmp_path / "out"
     watch(1, Lost("gone"))
     assert ask(server, out, *images, flags=flags) == 3
-    assert "The same command asks about that alone" in capsys.readouterr().err
+    assert "The same command asks for these only" in capsys.readouterr().err
     assert annotations.read(str(out / "submission_post.csv")).images == ["a.jpg"]
     assert "gone" in (out / "unreadable.txt").read_text()
     asked = watch()
     assert ask(server, out, *images, flags=flags) == 0
     assert len(asked) == 2
-    assert "Answered before: 1 of 3 images" in capsys.readouterr().out
+    assert "Already answered: 1 of 3 images" in capsys.readouterr().out
     assert contents(out) == contents(tmp_path / "whole")
     assert ask(server, out, *images, flags=flags) == 0
-    assert "answered already, 3 images. Left as it is" in capsys.readouterr().out
+    assert "already answered (3 images)" in capsys.readouterr().out
     assert len(asked) == 2
     assert ask(server, out, *images, flags=[*flags, "--overwrite"]) == 0
     assert len(asked) == 5
 
 
-def test_an_interrupted_request_goes_on_and_nothing_else_is_mixed_in(
+def test_an_interrupted_request_resumes_with_the_same_settings_only(
     server, three, tmp_path, watch, capsys, monkeypatch
 ):
     images, flags = three
@@ -264,7 +270,7 @@ def test_an_interrupted_request_goes_on_and_nothing_else_is_mixed_in(
     assert not (out / "request.jsonl.part").exists()
 
 
-def test_what_predict_has_begun_is_not_replaced(server, pictures, tmp_path, capsys):
+def test_an_interrupted_prediction_is_not_replaced(server, pictures, tmp_path, capsys):
     begun = tmp_path / "predict.jsonl.part"
     begun.write_text("{}\n")
     message = "predict.jsonl.part of unknown settings"

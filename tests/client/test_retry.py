@@ -1,9 +1,10 @@
 import pytest
 
-from clouds.client.retry import Busy, Lost, Patience, Rejected
+from clouds.client.retry import Busy, Lost, Rejected, Retry
 
 
 def failing(times, fault):
+    """Returns a function that fails a number of times, and its calls."""
     calls = []
 
     def attempt(seconds):
@@ -15,76 +16,88 @@ def failing(times, fault):
     return attempt, calls
 
 
-def test_pauses_grow_and_end_with_success(monkeypatch):
-    slept, spreads = [], []
-    monkeypatch.setattr("time.sleep", slept.append)
-
-    def draw(most):
-        spreads.append(most)
-        return most / 2
-
-    attempt, calls = failing(4, Busy("busy"))
-    assert Patience(5, 1000, draw)(attempt) == "done"
-    assert len(calls) == 5
-    assert spreads == [0.5, 1, 2, 4]
-    assert slept == [0.25, 0.5, 1, 2]
+@pytest.fixture
+def slept(monkeypatch):
+    """The seconds of the pauses; nothing waits."""
+    pauses = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    return pauses
 
 
-def test_that_it_tries_again_is_told_once_a_minute(monkeypatch):
-    now, told = [0.0], []
+def test_pauses_grow_until_a_call_succeeds(slept, monkeypatch):
+    bounds = []
+
+    def draw(low, high):
+        bounds.append((low, high))
+        return high / 2
+
+    monkeypatch.setattr("random.uniform", draw)
+    attempt, calls = failing(8, Busy("busy"))
+    assert Retry(8, 1000)(attempt) == "done"
+    assert len(calls) == 9
+    assert bounds == [(0, high) for high in (0.5, 1, 2, 4, 8, 16, 20, 20)]
+    assert slept == [0.25, 0.5, 1, 2, 4, 8, 10, 10]
+
+
+def test_retries_are_reported_once_a_minute(monkeypatch):
+    now, reports = [0.0], []
+    monkeypatch.setattr("random.uniform", lambda low, high: 25)
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     monkeypatch.setattr("time.sleep", lambda seconds: now.append(now.pop() + seconds))
-    patience = Patience(4, 1000, lambda most: 25, told.append)
+    retry = Retry(4, 1000, reports.append)
     attempt, _ = failing(4, Busy("It is busy."))
-    patience(attempt)
-    assert told == [
-        "It is busy; trying up to 4 times more, for 1000 s at most",
-        "It is busy; trying once more, for 925 s at most",
+    retry(attempt)
+    assert reports == [
+        "It is busy. Retries left: 4, within 1000 s.",
+        "It is busy. Retries left: 1, within 925 s.",
     ]
     attempt, _ = failing(0, Busy("It is busy."))
-    patience(attempt)
-    assert len(told) == 2
+    retry(attempt)
+    assert len(reports) == 2
 
 
-def test_a_server_that_names_a_time_is_asked_after_it(monkeypatch):
-    slept = []
-    monkeypatch.setattr("time.sleep", slept.append)
+def test_the_pause_that_a_server_asks_for_is_added(slept, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.125)
     attempt, _ = failing(1, Busy("busy", wait=7))
-    Patience(5, 1000, lambda most: 0.125)(attempt)
+    Retry(5, 1000)(attempt)
     assert slept == [7.125]
 
 
-def test_pauses_are_drawn_at_random():
+def test_each_call_gets_the_seconds_that_are_left():
     attempt, calls = failing(2, Busy("busy"))
-    Patience(2, 10)(attempt)
-    assert calls[0] > calls[1] > calls[2]
+    Retry(2, 10)(attempt)
+    assert 10 >= calls[0] > calls[1] > calls[2]
 
 
 @pytest.mark.parametrize(
-    ("retries", "deadline", "attempts"), [(2, 1000, 3), (100, 3, 4)]
+    ("retries", "deadline", "attempts"), [(2, 1000, 3), (100, 3, 3)]
 )
-def test_patience_has_an_end(retries, deadline, attempts, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+def test_retries_end_with_their_number_or_the_deadline(
+    retries, deadline, attempts, monkeypatch
+):
+    now = [0.0]
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.append(now.pop() + seconds))
     attempt, calls = failing(1000, Busy("busy"))
-    patience = Patience(retries, deadline, lambda most: most)
+    retry = Retry(retries, deadline)
     with pytest.raises(Busy):
-        patience(attempt)
+        retry(attempt)
     assert len(calls) == attempts
-    assert not patience.lost.is_set()
+    assert not retry.lost.is_set()
 
 
-def test_a_server_lost_for_good_is_not_waited_for_again(monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    patience = Patience(3, 1000)
+def test_a_server_that_stayed_lost_is_not_retried(slept):
+    retry = Retry(3, 1000)
     for expected in (4, 1):
         attempt, calls = failing(1000, Lost("gone"))
         with pytest.raises(Lost):
-            patience(attempt)
+            retry(attempt)
         assert len(calls) == expected
 
 
-def test_what_will_not_succeed_is_not_tried_again():
+def test_a_rejected_request_is_not_retried(slept):
     attempt, calls = failing(1000, Rejected("no"))
     with pytest.raises(Rejected):
-        Patience(3, 1000)(attempt)
+        Retry(3, 1000)(attempt)
     assert len(calls) == 1
