@@ -76,7 +76,7 @@ def write_parts(folder, settings, precision, path):
 
     def judge(images, probabilities):
         rule = run_folder.rule(folder) or Rule()
-        text, area = apply.measure(probabilities, rule, images, grid)
+        text, area = apply(probabilities, rule, images, grid, outputs=("rle", "areas")).values()
         score = functional.presence(functional.resize(probabilities, grid))
         return {"rle": text, "area": area, "score": score}
 

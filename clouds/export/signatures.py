@@ -64,7 +64,7 @@ def build(
 
     def answer(images):
         probabilities = predict(images)
-        text, area = apply.measure(probabilities, rule, images, grid)
+        text, area = apply(probabilities, rule, images, grid, outputs=("rle", "areas")).values()
         # On the grid on which bin/evaluate tells how well scores are calibrated.
         resized = functional.resize(probabilities, grid)
         return {
@@ -88,7 +88,7 @@ def build(
 
     def masks_png(image_bytes):
         images = _each(decode, image_bytes, size)
-        _, masks = apply.draw(predict(images), rule, images, grid)
+        _, masks = apply(predict(images), rule, images, grid, outputs=("raw_masks", "masks")).values()
         masks = tf.cast(masks, tf.uint8) * 255
         planes = tf.transpose(masks, [0, 3, 1, 2])[..., None]
         return {"mask_bytes": tf.io.encode_png(planes)}

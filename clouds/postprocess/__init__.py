@@ -1,6 +1,10 @@
 """From probabilities to clean masks and run-length text, in vectorised TensorFlow.
 
 Modules, in reading order: `components` (connected components of packed masks), `ops`
-(thresholds, minimum areas, text), `apply` (a rule), `functional` (the same without a
-rule).
+(the steps), `functional` (with explicit numbers), `apply` (with a `Rule`).
 """
+
+from clouds.postprocess.apply import apply
+from clouds.postprocess.functional import clean, to_rle
+
+__all__ = ["apply", "clean", "to_rle"]

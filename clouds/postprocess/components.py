@@ -1,10 +1,10 @@
-"""Connected components of masks, worked out on the runs of their columns (TF).
+"""Connected components of masks, computed from the runs of their columns (TensorFlow).
 
-Masks are bool[B, H, W, C] and planes bool[N, H, W]; plane n of a batch of masks
-is label n % C of image n // C. Columns are uint8[B, C, W, K], eight rows to a
-byte from its lowest bit up, so that a batch of masks shrinks eightfold before it
-is turned on its side. Runs are int32 vectors, in the order plane, column, row. A
-batch, with one row and column more to a plane, may hold 2**31 - 1 pixels at most.
+Masks are bool[B, H, W, C] and planes bool[N, H, W]; plane n of a batch of masks is
+label n % C of image n // C. Columns are uint8[B, C, W, K], eight rows per byte from its
+lowest bit, so that a batch shrinks eightfold before it is transposed. Runs are int32
+vectors, in the order plane, column, row. A batch, with an additional row and column per
+plane, may have at most 2**31 - 1 pixels.
 """
 
 from typing import NamedTuple
@@ -17,13 +17,13 @@ _BITS = tuple(1 << bit for bit in range(8))
 
 
 class Runs(NamedTuple):
-    """Unbroken stretches of a mask's columns, one to an entry, each int32[R].
+    """Runs of set pixels in the columns of masks, each int32[R].
 
     Attributes:
-      plane: the plane that a run lies on.
-      column: its column there.
-      start: its first row.
-      end: the row after its last.
+      plane: plane of the run.
+      column: column of the run.
+      start: first row.
+      end: row after the last.
     """
 
     plane: tf.Tensor
@@ -33,14 +33,14 @@ class Runs(NamedTuple):
 
 
 def pack(masks: tf.Tensor) -> tf.Tensor:
-    """Packs masks into columns, eight rows to a byte.
+    """Packs masks into columns, eight rows per byte.
 
     Args:
       masks: bool[B, H, W, C].
 
     Returns:
       uint8[B, C, W', H // 8 + 1], where W' is W rounded up to a multiple of 8.
-      The last byte of a column has an empty bit, on which its last run ends.
+      The last byte of a column has an empty bit, in which its last run ends.
     """
     batch, height, width, labels = tf.unstack(tf.shape(masks))
     strips, wide = height // 8 + 1, (width + 7) // 8 * 8
@@ -79,7 +79,7 @@ def runs(columns: tf.Tensor) -> Runs:
     """Lists the runs of packed columns.
 
     Args:
-      columns: uint8[B, C, W, K], as from `pack`.
+      columns: uint8[B, C, W, K], from `pack`.
 
     Returns:
       `Runs`, in the order plane, column, row.
@@ -90,7 +90,7 @@ def runs(columns: tf.Tensor) -> Runs:
     carried = tf.bitwise.right_shift(words, tf.constant(63, tf.uint64))
     carried = tf.concat([tf.zeros([1], tf.uint64), carried], 0)[:-1]
     edges = tf.reshape(tf.bitcast(words ^ (above | carried), tf.uint8), [-1])
-    # Most bytes hold no edge, so two sparse looks cost less than one at all bits.
+    # Most bytes have no edge: two sparse passes cost less than one over all bits.
     bytes_ = tf.where(edges)[:, 0]
     bits = tf.where(tf.gather(edges, bytes_)[:, None] & tf.constant(_BITS, tf.uint8))
     rows = tf.gather(tf.cast(bytes_, tf.int32) * 8, bits[:, 0])
@@ -105,8 +105,8 @@ def draw(kept: Runs, shape: tf.Tensor) -> tf.Tensor:
     """Draws runs into empty columns: the inverse of `runs`.
 
     Args:
-      kept: some or all of the runs of columns of this shape, in their order.
-      shape: int32[4], that of the columns.
+      kept: runs of columns of this shape, in order.
+      shape: int32[4], shape of the columns.
 
     Returns:
       uint8[B, C, W, K].
@@ -117,8 +117,8 @@ def draw(kept: Runs, shape: tf.Tensor) -> tf.Tensor:
     bits = tf.gather(tf.constant(_BITS, tf.uint8), edges % 8)
     flips = tf.scatter_nd((edges // 8)[:, None], bits, [tf.reduce_prod(shape)])
     flips = tf.reshape(flips, [-1, strips])
-    # A pixel is set where the edges up to it are odd in number: first the edges of
-    # its own byte, by halves, then those of the bytes above.
+    # A pixel is set where the number of edges up to it is odd: first the edges of its
+    # own byte, by halves, then those of the bytes above.
     for shift in (1, 2, 4):
         flips ^= tf.bitwise.left_shift(flips, tf.constant(shift, tf.uint8))
     odd = tf.bitwise.right_shift(flips, tf.constant(7, tf.uint8))
@@ -127,21 +127,21 @@ def draw(kept: Runs, shape: tf.Tensor) -> tf.Tensor:
 
 
 def label_runs(found: Runs, *, connectivity: int = 8) -> tf.Tensor:
-    """Tells for each run which component it is part of.
+    """Labels runs by their connected component.
 
-    Runs of neighbouring columns are linked where they touch. The links of each run
-    to the first that it touches in the column before make a forest, whose roots
-    are then united over the remaining links (Shiloach and Vishkin, 1982).
+    Runs of neighbouring columns are linked where they touch. The link from each run to
+    the first that it touches in the previous column gives a forest, whose roots are
+    then united over the remaining links (Shiloach and Vishkin, 1982).
 
     Args:
-      found: R runs, as from `runs`.
-      connectivity: 8, or 4 to leave out the diagonals.
+      found: R runs, from `runs`.
+      connectivity: 8, or 4 without diagonals.
 
     Returns:
-      int32[R], the index of the first run of the run's component.
+      int32[R], index of the first run of the component.
 
     Raises:
-      InputError: The connectivity is neither 4 nor 8.
+      InputError: the connectivity is neither 4 nor 8.
     """
     return _label_runs(found, connectivity)[0]
 
@@ -161,15 +161,15 @@ def areas(found: Runs, components: tf.Tensor) -> tf.Tensor:
     return tf.gather(sums, components)
 
 
-def holders(found: Runs, within: Runs) -> tf.Tensor:
-    """Tells in which run each run of smaller masks lies.
+def containing(found: Runs, within: Runs) -> tf.Tensor:
+    """Finds the run that contains each run of smaller masks.
 
     Args:
       found: R runs.
-      within: S runs, of masks of the same size that are a part of these.
+      within: S runs of masks of the same size that are subsets.
 
     Returns:
-      int32[S], indices of `found`.
+      int32[S], indices into `found`.
     """
     stride = tf.reduce_max(found.end) + 1
     width = tf.reduce_max(found.column) + 1
@@ -185,14 +185,14 @@ def label(planes: tf.Tensor, *, connectivity: int = 8) -> tf.Tensor:
 
     Args:
       planes: bool[N, H, W].
-      connectivity: 8, or 4 to leave out the diagonals.
+      connectivity: 8, or 4 without diagonals.
 
     Returns:
-      int32[N, H, W]: 0 on the background, 1, 2, … on the components of each plane,
-      in the order in which their first pixels come, read down its columns.
+      int32[N, H, W]: 0 in the background, 1, 2, … in the components of each plane, in
+      the order of their first pixels, down the columns.
 
     Raises:
-      InputError: The planes are not bool[N, H, W], or the connectivity is neither
+      InputError: the planes are not bool[N, H, W], or the connectivity is neither
         4 nor 8.
     """
     planes = tf.convert_to_tensor(planes)
@@ -221,7 +221,7 @@ def _label_runs(found, connectivity):
     if connectivity not in (4, 8):
         raise InputError(
             f"Connectivity must be 4 or 8. Received: {connectivity!r}, in "
-            "components.label_runs. Leave it out for 8, OpenCV's default."
+            "components.label_runs. The default is 8, as in OpenCV."
         )
     before, joined = _links(found, gap=0 if connectivity == 8 else 1)
     trees, passes = _shorten(before)
@@ -238,14 +238,13 @@ def _label_runs(found, connectivity):
 
 
 def _links(found, gap):
-    """For each run the first before it that it touches, and if its next is joined.
+    """Returns the first previous run that each run touches, and if its next is joined.
 
-    If a touches b, a is the first run that b touches or b the first that a does, or
-    two runs would have to lie each before the other. So the links to the first run
-    of the column before, and those between neighbours that touch the same run of
-    the column after, are enough.
+    If a touches b, then a is the first run that b touches or b is the first that a
+    touches. So two kinds of links are enough: to the first touching run of the previous
+    column, and between neighbours that touch the same run of the next column.
     """
-    # One axis for all columns, on which the column before lies one stride back.
+    # One axis for all columns, with the previous column one stride before.
     stride = tf.reduce_max(found.end) + 1
     top = (found.plane * (tf.reduce_max(found.column) + 2) + found.column) * stride
     starts, ends = top + found.start, top + found.end
@@ -253,16 +252,16 @@ def _links(found, gap):
     first = tf.searchsorted(ends, starts - stride + gap)
     touches = tf.gather(starts, first) <= ends - stride - gap
     before = tf.where(touches, first, tf.range(count))
-    # `first` rises, so counting it gives its inverse without a second search.
+    # `first` is sorted, so counting gives its inverse without a second search.
     last = tf.cumsum(tf.math.bincount(first, minlength=count, maxlength=count)) - 1
     joined = tf.gather(ends, last[:-1]) >= starts[1:] + stride + gap
     return before, joined
 
 
 def _shorten(parents):
-    """Points each entry of a forest to its root; counts the passes.
+    """Replaces each entry of a forest by its root; counts the passes.
 
-    Parents come before their children, so a jump never raises an entry.
+    Parents come before their children, so a jump never increases an entry.
     """
 
     def jump(parents, _, passes):
@@ -275,19 +274,19 @@ def _shorten(parents):
 
 
 def _unite(roots, ones, others):
-    """Unites the roots that edges join; counts the passes.
+    """Unites the roots joined by edges; counts the passes.
 
-    Each root hooks onto the smallest smaller root next to it. What remains a root
-    over two rounds has taken in another, so rounds go with the log of the roots.
+    Each root is attached to the smallest smaller root next to it. A root that remains
+    over two rounds has absorbed another, so the number of rounds is logarithmic.
     """
 
     def hook(roots, ones, others, passes):
         high, low = tf.maximum(ones, others), tf.minimum(ones, others)
         roots = tf.tensor_scatter_nd_min(roots, high[:, None], low)
         roots, more = _shorten(roots)
-        return roots, *_open(roots, ones, others), passes + more + 1
+        return roots, *_remaining_edges(roots, ones, others), passes + more + 1
 
-    state = roots, *_open(roots, ones, others), tf.constant(0)
+    state = roots, *_remaining_edges(roots, ones, others), tf.constant(0)
     vector = tf.TensorShape([None])
     united, _, _, passes = tf.while_loop(
         lambda _, ones, __, ___: tf.size(ones) > 0,
@@ -298,7 +297,7 @@ def _unite(roots, ones, others):
     return united, passes
 
 
-def _open(roots, ones, others):
+def _remaining_edges(roots, ones, others):
     ones, others = tf.gather(roots, ones), tf.gather(roots, others)
     apart = tf.where(ones != others)[:, 0]
     return tf.gather(ones, apart), tf.gather(others, apart)

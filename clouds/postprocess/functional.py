@@ -1,13 +1,10 @@
-"""From probabilities to clean masks and the competition's run-length text (TF).
+"""The steps from probabilities to text, with explicit numbers (TensorFlow).
 
-Probabilities are float[B, H, W, C] in 0..1, compared in float32 (float64 as they
-are); masks are bool[B, H, W, C]; text is string[B, C]. The product's order: resize
-the probabilities to the submission's grid, threshold them, then drop the small
-components, so that `min_sizes` are areas in the submission's pixels. `drawing`
-does all that a `Rule` says.
+Probabilities are float[B, H, W, C] in 0..1, compared in float32 (float64 in float64);
+masks are bool[B, H, W, C]; text is string[B, C].
 
-Eager calls refuse mistakes in shapes and values alike. A graph sees shapes and
-constants only: there NaN, above no threshold, counts as background.
+Eager calls reject wrong shapes and values. A graph sees shapes and constants only:
+there NaN, which exceeds no threshold, is background.
 """
 
 import math
@@ -20,10 +17,10 @@ from clouds.errors import InputError
 from clouds.postprocess import components, ops
 
 Numbers = float | Sequence[float] | tf.Tensor
-"""One number for all labels, or C numbers, one a label."""
+"""One number for all labels, or one per label."""
 
 _BINS = 8192
-_TOP = 17500 / (350 * 525)
+_TOP_FRACTION = 17500 / (350 * 525)
 
 
 def resize(probabilities: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
@@ -31,40 +28,41 @@ def resize(probabilities: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Te
 
     Args:
       probabilities: float[B, H, W, C].
-      size: (height, width) wanted.
+      size: (height, width) of the result.
 
     Returns:
       float32[B, height, width, C].
 
     Raises:
-      InputError: The probabilities have a wrong dtype, rank or range, or hold NaN.
+      InputError: the probabilities have a wrong dtype, rank or range, or contain NaN.
     """
-    return tf.image.resize(ops.checked(probabilities, "postprocess.resize"), size)
+    checked = ops.check_probabilities(probabilities, "postprocess.resize")
+    return tf.image.resize(checked, size)
 
 
 def without_gap(probabilities: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """Sets probabilities to 0 where an image is black: between two orbits.
+    """Sets probabilities to 0 in the orbit gap, where an image is black.
 
-    The competition's masks are cut there: of the pixels whose channels are all 2 or
-    less, 0.1 % are in any mask, and 49 % of all (250 of its images, at 320x480).
+    The competition's masks are cut there: of the pixels with all channels at 2 or less,
+    0.1 % are in any mask; of all pixels, 49 % (250 of its images, at 320x480).
 
     Args:
       probabilities: float[B, H, W, C].
       images: uint8[B, h, w, 3], of any size.
 
     Returns:
-      The probabilities, with 0 where the nearest pixel of the image is black.
+      The probabilities, 0 where the nearest pixel of the image is black.
     """
-    seen = ops.seen(images, tf.shape(probabilities)[1:3])
-    return probabilities * tf.cast(seen, probabilities.dtype)
+    observed = ops.observed(images, tf.shape(probabilities)[1:3])
+    return probabilities * tf.cast(observed, probabilities.dtype)
 
 
 def presence(probabilities: tf.Tensor) -> tf.Tensor:
-    """Tells how sure a label is in an image: the mean of its highest probabilities.
+    """Scores how likely an image has a label: the mean of its highest probabilities.
 
-    Those of 17,500 pixels at 350x525, and of the same share of any other grid: a score
-    by which good entries of the competition decided. The maximum would hang on one
-    pixel, the mean of all on how large the mask is.
+    They are those of 17,500 pixels at 350x525, and of the same fraction of any other
+    grid, as in good entries of the competition. The maximum would depend on a single
+    pixel, the mean of all pixels on the area of the mask.
 
     Args:
       probabilities: float[B, H, W, C].
@@ -73,26 +71,26 @@ def presence(probabilities: tf.Tensor) -> tf.Tensor:
       float32[B, C].
 
     Raises:
-      InputError: The probabilities have a wrong dtype, rank or range, or hold NaN.
+      InputError: the probabilities have a wrong dtype, rank or range, or contain NaN.
     """
-    probabilities = ops.checked(probabilities, "postprocess.presence")
+    probabilities = ops.check_probabilities(probabilities, "postprocess.presence")
     probabilities = tf.cast(probabilities, tf.float32)
     batch, height, width, labels = tf.unstack(tf.shape(probabilities))
     planes = tf.transpose(probabilities, [0, 3, 1, 2])
     planes = tf.reshape(planes, [batch * labels, height * width])
     planes = tf.where(planes > 0, planes, 0)
-    # To sort, or to look for the limit by halves, takes twice as long as to count.
+    # Sorting, or bisecting for the limit, takes twice as long as a histogram.
     bins = tf.cast(tf.minimum(planes * _BINS, _BINS - 1), tf.int32)
     counts = tf.raw_ops.DenseBincount(input=bins, size=_BINS, weights=tf.zeros([0]))
     reaching = tf.cumsum(counts, axis=1, reverse=True)
-    top = _TOP * tf.cast(height * width, tf.float32)
+    top = _TOP_FRACTION * tf.cast(height * width, tf.float32)
     limit = tf.reduce_sum(tf.cast(reaching >= top, tf.int32), 1)
-    # What lacks is made up by pixels of the bin below the limit.
+    # The missing pixels are taken from the bin below the limit.
     reaching = tf.pad(reaching, [[0, 0], [0, 1]])
-    lacking = top - tf.gather(reaching, limit, batch_dims=1)
+    missing = top - tf.gather(reaching, limit, batch_dims=1)
     limit = tf.cast(limit, tf.float32) / _BINS
     above = tf.reduce_sum(tf.nn.relu(planes - limit[:, None]), 1)
-    score = limit + (above - lacking / _BINS) / top
+    score = limit + (above - missing / _BINS) / top
     return tf.reshape(score, [batch, labels])
 
 
@@ -104,41 +102,45 @@ def clean(
     tops: Numbers | None = None,
     scope: Scope = "component",
 ) -> tf.Tensor:
-    """Thresholds probabilities and keeps the large components.
+    """Thresholds probabilities and keeps the large connected components.
 
     Args:
       probabilities: float[B, H, W, C].
-      thresholds: in 0..1; pixels strictly above belong to the mask.
-      min_sizes: in pixels; 8-connected components of strictly more are kept.
-      tops: in 0..1; components are kept only where a pixel lies strictly above.
-      scope: in the component itself ('component'), or in the same label of the
-        image ('image').
+      thresholds: probabilities in 0..1 that pixels of a mask exceed.
+      min_sizes: minimum areas in pixels: 8-connected components of more are kept.
+      tops: peak thresholds in 0..1: components are kept only if a pixel exceeds them.
+      scope: where this pixel must be: in the component ('component'), or anywhere in
+        the image with the same label ('image').
 
     Returns:
       bool[B, H, W, C].
 
     Raises:
-      InputError: An argument has a wrong dtype, shape or range, or holds NaN.
+      InputError: an argument has a wrong dtype, shape or range, or contains NaN.
     """
-    where = "postprocess.clean"
-    probabilities = ops.checked(probabilities, where)
-    limits = _limits(probabilities, thresholds, min_sizes, tops, where)
+    probabilities = ops.check_probabilities(probabilities, "postprocess.clean")
+    labels = probabilities.shape[3]
+    limits = (
+        _per_label("Thresholds", thresholds, labels, 1),
+        _per_label("Minimum areas", min_sizes, labels, math.inf),
+        None if tops is None else _per_label("Peak thresholds", tops, labels, 1),
+    )
     return tf.ensure_shape(_clean(probabilities, limits, scope), probabilities.shape)
 
 
 def to_rle(masks: tf.Tensor) -> tf.Tensor:
-    """Writes masks as the competition's text.
+    """Encodes masks as the competition's text.
 
     Args:
       masks: bool[B, H, W, C].
 
     Returns:
-      string[B, C], 'start length start length …' of each plane's runs: pixels are
-      counted from 1 down its columns, and a run may go on from the foot of one
-      column to the head of the next. Empty for an empty mask.
+      string[B, C], 'start length start length …' of the runs of each plane: pixels are
+      counted from 1 down its columns, and a run may continue from the end of a column
+      at the start of the next. Empty for an empty mask.
 
     Raises:
-      InputError: The masks are not bool[B, H, W, C].
+      InputError: the masks are not bool[B, H, W, C].
     """
     masks = tf.convert_to_tensor(masks)
     if masks.dtype != tf.bool or masks.shape.rank not in (4, None):
@@ -149,91 +151,37 @@ def to_rle(masks: tf.Tensor) -> tf.Tensor:
         )
     masks = tf.ensure_shape(masks, [None] * 4)
     shape = tf.shape(masks)
-    text = ops.write(components.runs(components.pack(masks)), shape[::3], shape[1:3])
+    runs = components.runs(components.pack(masks))
+    text = ops.to_text(runs, shape[::3], shape[1:3])
     return tf.ensure_shape(text, masks.shape[::3])
-
-
-def clean_to_rle(
-    probabilities: tf.Tensor,
-    thresholds: Numbers,
-    min_sizes: Numbers,
-    *,
-    tops: Numbers | None = None,
-    scope: Scope = "component",
-    size: tuple[int, int] | None = None,
-) -> tf.Tensor:
-    """Does `resize`, `clean` and `to_rle` in one go, without painting the masks.
-
-    Args:
-      probabilities: float[B, H, W, C].
-      thresholds: in 0..1; pixels strictly above belong to the mask.
-      min_sizes: in pixels; 8-connected components of strictly more are kept.
-      tops: in 0..1; components are kept only where a pixel lies strictly above.
-      scope: in the component itself ('component'), or in the same label of the
-        image ('image').
-      size: (height, width) to resize to first; as they are if left out.
-
-    Returns:
-      string[B, C], as from `to_rle`.
-
-    Raises:
-      InputError: An argument has a wrong dtype, shape or range, or holds NaN.
-    """
-    where = "postprocess.clean_to_rle"
-    probabilities = ops.checked(probabilities, where)
-    limits = _limits(probabilities, thresholds, min_sizes, tops, where)
-    size = None if size is None else tf.convert_to_tensor(size, tf.int32)
-    text = _clean_to_rle(probabilities, limits, scope, size)
-    return tf.ensure_shape(text, probabilities.shape[::3])
 
 
 @tf.function(reduce_retracing=True)
 def _clean(probabilities, limits, scope):
-    def clean(images):
-        columns = ops.threshold(images, limits[0], tf.shape(images)[::3])
-        kept = ops.keep(images, columns, limits, scope)
+    def clean_group(group):
+        columns = ops.threshold(group, limits[0], tf.shape(group)[::3])
+        kept = ops.keep(group, columns, limits, scope)
         drawn = components.draw(kept, tf.shape(columns))
-        return (components.unpack(drawn, tf.shape(images)[1:3]),)
+        return (components.unpack(drawn, tf.shape(group)[1:3]),)
 
-    return ops.in_groups(clean, [probabilities], [tf.bool])[0]
-
-
-@tf.function(reduce_retracing=True)
-def _clean_to_rle(probabilities, limits, scope, size):
-    def clean_to_rle(images):
-        planes = images if size is None else ops.resize_abreast(images, size)
-        shape = tf.shape(images)[::3]
-        columns = ops.threshold(planes, limits[0], shape)
-        kept = ops.keep(planes, columns, limits, scope)
-        return (ops.write(kept, shape, tf.shape(planes)[1:3]),)
-
-    return ops.in_groups(clean_to_rle, [probabilities], [tf.string])[0]
+    return ops.map_groups(clean_group, [probabilities], [tf.bool])[0]
 
 
-def _limits(probabilities, thresholds, min_sizes, tops, where):
-    labels = probabilities.shape[3]
-    thresholds = _numbers("Thresholds", thresholds, labels, 1, where)
-    if tops is not None:
-        tops = _numbers("Tops", tops, labels, 1, where)
-    min_sizes = _numbers("Minimum sizes", min_sizes, labels, math.inf, where)
-    return thresholds, min_sizes, tops
-
-
-def _numbers(name, numbers, labels, highest, where):
-    """The numbers as float64[] or float64[C], or an `InputError`."""
+def _per_label(name, numbers, labels, highest):
+    """Converts numbers to float64[] or float64[C], or raises an `InputError`."""
     if tf.is_tensor(numbers):
         numbers = tf.cast(numbers, tf.float64)
     numbers = tf.convert_to_tensor(numbers, tf.float64)
     values = tf.get_static_value(numbers)
     if values is not None and not ((values >= 0) & (values <= highest)).all():
         raise InputError(
-            f"{name} must lie in 0..{highest}. Received: {values.tolist()}, in "
-            f"{where}. Give a number, or one number a label."
+            f"{name} must be in 0..{highest}. Received: {values.tolist()}, in "
+            "postprocess.clean. Give one number, or one per label."
         )
     if not any(numbers.shape.is_compatible_with(shape) for shape in ([], [labels])):
         raise InputError(
-            f"{name} must be one number or {labels}, one a label. Received: shape "
-            f"{numbers.shape}, in {where}. Count the labels of the "
-            "probabilities' last axis."
+            f"{name} must be one number or {labels}, one per label. Received: shape "
+            f"{numbers.shape}, in postprocess.clean. The labels are the last axis of "
+            "the probabilities."
         )
     return numbers

@@ -102,7 +102,7 @@ def _predictor(
 
     @tf.function(reduce_retracing=True)
     def draw(probabilities, shown):
-        texts = apply.write(probabilities, rule, shown, size)
+        texts = apply(probabilities, rule, shown, size, outputs=("raw_rle", "rle")).values()
         if not scored:
             return *texts, ()
         # As bin/evaluate and an export have it.

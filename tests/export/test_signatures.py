@@ -68,7 +68,7 @@ def test_bytes_go_the_way_of_training_and_prediction(network, exact):
     served = functions(network, exact=exact)
     image, _ = preprocessing.decode(tf.constant(PNG), SIZE, exact=exact)
     probabilities = network(image[None])
-    _, text = apply.write(probabilities, RULE, image[None], schema.SUBMISSION_SIZE)
+    _, text = apply(probabilities, RULE, image[None], schema.SUBMISSION_SIZE, outputs=("raw_rle", "rle")).values()
     assert all(text.numpy()[0])
     answer = served["serving_default"](tf.constant([PNG]))
     assert (answer["rle"] == text).numpy().all()

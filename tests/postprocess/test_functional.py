@@ -52,13 +52,9 @@ def test_the_triplet_rule_equals_the_loop_over_components(scope, seed):
     without = functional.clean(probabilities, THRESHOLDS, MIN_SIZES)
     assert 0 < expected.mean() < np.mean(without)
     np.testing.assert_array_equal(masks, expected)
-    text = functional.clean_to_rle(
-        probabilities, THRESHOLDS, MIN_SIZES, tops=TOPS, scope=scope
-    )
-    expect_text(text, expected)
 
 
-def test_a_top_below_the_threshold_asks_nothing_more():
+def test_a_peak_threshold_below_the_threshold_has_no_effect():
     probabilities = references.blobs()
     np.testing.assert_array_equal(
         functional.clean(probabilities, 0.5, 3, tops=0.2),
@@ -66,7 +62,7 @@ def test_a_top_below_the_threshold_asks_nothing_more():
     )
 
 
-def test_nothing_is_found_where_the_image_is_black():
+def test_probabilities_are_zero_where_the_image_is_black():
     images = np.full((3, 23, 31, 3), 90, np.uint8)
     images[:, :, 10:14] = 2
     images[0, 5, 11] = 2, 3, 2
@@ -98,21 +94,21 @@ def test_presence_is_the_mean_of_the_highest_probabilities(values):
         np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
-def test_a_component_of_the_minimum_size_itself_is_dropped():
+def test_a_component_of_exactly_the_minimum_area_is_dropped():
     probabilities = np.zeros((1, 6, 8, 1), np.float32)
     probabilities[0, 0, :3] = probabilities[0, 3:5, :2] = 0.9
     masks = functional.clean(probabilities, 0.5, 3)[0, ..., 0].numpy()
     np.testing.assert_array_equal(np.argwhere(masks), [[3, 0], [3, 1], [4, 0], [4, 1]])
 
 
-def test_a_probability_of_the_threshold_itself_is_background():
+def test_a_probability_of_exactly_the_threshold_is_background():
     threshold = np.float32(0.3)
     values = np.nextafter(threshold, np.float32([0, 0.3, 1]), dtype=np.float32)
     masks = functional.clean(values.reshape(1, 1, 3, 1), 0.3, 0)
     np.testing.assert_array_equal(masks.numpy().ravel(), [False, False, True])
 
 
-def test_corners_alone_join_a_component():
+def test_pixels_that_touch_at_corners_are_one_component():
     probabilities = np.eye(9, dtype=np.float32)[None, ..., None]
     assert functional.clean(probabilities, 0.5, 8).numpy().sum() == 9
 
@@ -125,7 +121,7 @@ def test_limits_may_be_lists_arrays_or_tensors(kind):
     np.testing.assert_array_equal(masks, expected)
 
 
-def test_one_number_serves_all_labels():
+def test_one_number_applies_to_all_labels():
     probabilities = references.blobs()
     np.testing.assert_array_equal(
         functional.clean(probabilities, 0.5, 10),
@@ -138,8 +134,6 @@ def test_every_float_is_accepted(dtype):
     probabilities = tf.cast(references.blobs(), dtype)
     expected = functional.clean(tf.cast(probabilities, tf.float32), 0.5, 5)
     np.testing.assert_array_equal(functional.clean(probabilities, 0.5, 5), expected)
-    text = functional.clean_to_rle(probabilities, 0.5, 5, size=(23, 31))
-    expect_text(text, expected.numpy())
 
 
 def test_float64_probabilities_are_compared_as_they_are():
@@ -163,7 +157,7 @@ def to_rle(masks):
     return functional.to_rle(masks)
 
 
-def test_runs_go_on_from_the_foot_of_a_column_to_the_head_of_the_next():
+def test_runs_continue_from_the_end_of_a_column_to_the_next():
     masks = np.zeros((2, 4, 5, 1), bool)
     masks[0, 2:, 1] = masks[0, :, 2] = masks[0, 0, 3] = True
     masks[0, 3, 4] = masks[1, 0, 0] = True
@@ -181,21 +175,11 @@ def test_an_empty_mask_has_empty_text_and_a_full_one_a_single_run():
 @pytest.mark.parametrize(
     "shape", [(0, 5, 6, 4), (2, 0, 6, 4), (2, 5, 0, 4), (2, 5, 6, 0)]
 )
-def test_nothing_in_gives_nothing_out(shape):
+def test_empty_input_gives_empty_output(shape):
     probabilities = np.zeros(shape, np.float32)
     assert functional.clean(probabilities, 0.5, 1).shape == shape
-    text = functional.clean_to_rle(probabilities, 0.5, 1)
+    text = functional.to_rle(np.zeros(shape, bool))
     assert text.numpy().tolist() == [[b""] * shape[3]] * shape[0]
-
-
-@pytest.mark.parametrize("size", [None, (35, 52), (12, 11)])
-def test_clean_to_rle_is_resize_then_clean_then_to_rle(size):
-    probabilities = references.blobs()
-    resized = functional.resize(probabilities, size or (23, 31))
-    masks = functional.clean(resized, THRESHOLDS, MIN_SIZES)
-    text = functional.clean_to_rle(probabilities, THRESHOLDS, MIN_SIZES, size=size)
-    expect_text(text, masks.numpy())
-    np.testing.assert_array_equal(text, functional.to_rle(masks))
 
 
 def test_resizing_takes_pixels_at_their_centres():
@@ -210,9 +194,7 @@ class Serving(tf.Module):
 
     @tf.function(input_signature=[PROBABILITIES])
     def text(self, probabilities):
-        return functional.clean_to_rle(
-            probabilities, THRESHOLDS, MIN_SIZES, size=(35, 52)
-        )
+        return functional.to_rle(self.clean(functional.resize(probabilities, (35, 52))))
 
 
 def test_eager_graph_and_saved_model_agree(tmp_path):
@@ -222,7 +204,8 @@ def test_eager_graph_and_saved_model_agree(tmp_path):
     for height, width in [(23, 31), (16, 40)]:
         batch = tf.constant(references.blobs(height=height, width=width))
         masks = functional.clean(batch, THRESHOLDS, MIN_SIZES)
-        text = functional.clean_to_rle(batch, THRESHOLDS, MIN_SIZES, size=(35, 52))
+        resized = functional.resize(batch, (35, 52))
+        text = functional.to_rle(functional.clean(resized, THRESHOLDS, MIN_SIZES))
         for module in (serving, loaded):
             np.testing.assert_array_equal(module.clean(batch), masks)
             np.testing.assert_array_equal(module.text(batch), text)
@@ -231,23 +214,26 @@ def test_eager_graph_and_saved_model_agree(tmp_path):
     assert loaded.clean(empty).shape == empty.shape
 
 
-def test_text_is_written_inside_a_dataset():
+def test_masks_are_encoded_inside_a_dataset():
     batch = references.blobs(batch=5)
     dataset = tf.data.Dataset.from_tensor_slices(batch).batch(2)
-    texts = dataset.map(lambda images: functional.clean_to_rle(images, 0.5, 10))
+
+    def encode(images):
+        return functional.to_rle(functional.clean(images, 0.5, 10))
+
+    texts = dataset.map(encode)
     np.testing.assert_array_equal(
-        np.concatenate(list(texts.as_numpy_iterator())),
-        functional.clean_to_rle(batch, 0.5, 10),
+        np.concatenate(list(texts.as_numpy_iterator())), encode(batch)
     )
 
 
-def test_static_shapes_survive():
+def test_static_shapes_are_kept():
     graph = Serving.clean.get_concrete_function(
         Serving(), tf.TensorSpec([None, 350, 525, 4])
     )
     assert graph.structured_outputs.shape.rank == 4
-    traced = tf.function(lambda images: functional.clean_to_rle(images, 0.5, 10))
-    graph = traced.get_concrete_function(tf.TensorSpec([8, 350, 525, 4]))
+    traced = tf.function(functional.to_rle)
+    graph = traced.get_concrete_function(tf.TensorSpec([8, 350, 525, 4], tf.bool))
     assert graph.structured_outputs.shape.as_list() == [8, 4]
 
 
@@ -261,7 +247,6 @@ BROKEN = BATCH.copy()
 BROKEN[1, 2, 3, 0] = np.nan
 
 
-@pytest.mark.parametrize("function", [functional.clean, functional.clean_to_rle])
 @pytest.mark.parametrize(
     ("probabilities", "thresholds", "min_sizes", "message"),
     [
@@ -272,21 +257,21 @@ BROKEN[1, 2, 3, 0] = np.nan
             r"float\[B, H, W, C\]. Received: float32, shape \(5, 6, 4\)",
         ),
         (BATCH > 0, 0.5, 1, r"float\[B, H, W, C\]. Received: bool"),
-        (BROKEN, 0.5, 1, r"NaN in 1 places, the first at .* = \[1, 2, 3, 0\]"),
-        (BATCH * 255, 0.5, 1, r"must lie in 0..1. Received: 127.5 to 127.5, in post"),
-        (-BATCH, 0.5, 1, r"Probabilities must lie in 0..1. Received: -0.5 to -0.5"),
-        (BATCH, 1.5, 1, r"Thresholds must lie in 0..1. Received: 1.5"),
+        (BROKEN, 0.5, 1, r"NaN in 1 places, first at .* = \[1, 2, 3, 0\]"),
+        (BATCH * 255, 0.5, 1, r"must be in 0..1. Received: 127.5 to 127.5, in post"),
+        (-BATCH, 0.5, 1, r"Probabilities must be in 0..1. Received: -0.5 to -0.5"),
+        (BATCH, 1.5, 1, r"Thresholds must be in 0..1. Received: 1.5"),
         (BATCH, [0.5, 0.5, -0.1, 0.5], 1, r"Received: \[0.5, 0.5, -0.1, 0.5\]"),
-        (BATCH, float("nan"), 1, "Thresholds must lie in 0..1. Received: nan"),
+        (BATCH, float("nan"), 1, "Thresholds must be in 0..1. Received: nan"),
         (BATCH, [0.5] * 3, 1, r"Thresholds must be one number or 4.* shape \(3,\)"),
         (BATCH, [[0.5] * 4], 1, r"Thresholds must be one number or 4.* \(1, 4\)"),
-        (BATCH, 0.5, -1, r"Minimum sizes must lie in 0..inf. Received: -1.0"),
-        (BATCH, 0.5, [1, 2], "Minimum sizes must be one number or 4"),
+        (BATCH, 0.5, -1, r"Minimum areas must be in 0..inf. Received: -1.0"),
+        (BATCH, 0.5, [1, 2], "Minimum areas must be one number or 4"),
     ],
 )
-def test_mistakes_are_named(function, probabilities, thresholds, min_sizes, message):
+def test_mistakes_are_named(probabilities, thresholds, min_sizes, message):
     with pytest.raises(InputError, match=message):
-        function(probabilities, thresholds, min_sizes)
+        functional.clean(probabilities, thresholds, min_sizes)
 
 
 @pytest.mark.parametrize("function", [functional.resize, functional.presence])
@@ -296,13 +281,13 @@ def test_every_function_of_probabilities_names_mistakes_in_their_range(function)
         function(BATCH * 255, *size)
 
 
-def test_probabilities_may_pass_one_by_their_rounding():
+def test_probabilities_may_exceed_one_by_their_rounding():
     above = np.full((1, 1, 1, 1), np.nextafter(1, 2, dtype=np.float32))
     assert functional.clean(above, 0.5, 0).numpy().all()
 
 
 @pytest.mark.parametrize("masks", [np.zeros((5, 6), bool), np.zeros((1, 5, 6, 1))])
-def test_other_than_boolean_masks_have_no_text(masks):
+def test_only_boolean_masks_are_encoded(masks):
     with pytest.raises(InputError, match=r"must be bool\[B, H, W, C\]. Received: "):
         functional.to_rle(masks)
 
@@ -311,9 +296,7 @@ def test_other_than_boolean_masks_have_no_text(masks):
     ("shape", "threshold", "message"),
     [([5, 6, 4], 0.5, r"float32, shape \(5, 6, 4\)"), ([1, 5, 6, 4], 2, "ceived: 2.0")],
 )
-def test_a_graph_refuses_shapes_and_constants_as_it_is_traced(
-    shape, threshold, message
-):
+def test_a_graph_rejects_shapes_and_constants_while_tracing(shape, threshold, message):
     # AutoGraph would hand on the message in an error of its own.
     @tf.function(autograph=False)
     def clean():

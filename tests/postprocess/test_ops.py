@@ -12,7 +12,7 @@ SHAPE = tf.constant([3, 4])
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 9])
-def test_a_few_images_at_a_time_give_what_all_do(count):
+def test_groups_of_images_give_the_same_result_as_all(count):
     images = references.blobs()[np.arange(count) % 3]
 
     def sums(images, numbers):
@@ -21,25 +21,25 @@ def test_a_few_images_at_a_time_give_what_all_do(count):
         return total, numbers + 1
 
     numbers = tf.range(count)
-    found = ops.in_groups(sums, [images, numbers], [tf.float32, tf.int32])
+    found = ops.map_groups(sums, [images, numbers], [tf.float32, tf.int32])
     np.testing.assert_allclose(found[0], images.sum((1, 2, 3)), rtol=1e-5)
     np.testing.assert_array_equal(found[1], numbers + 1)
 
 
-def test_planes_abreast_are_resized_as_they_are_one_by_one():
+def test_planes_side_by_side_are_resized_as_one_by_one():
     images = references.blobs()
-    abreast = ops.resize_abreast(images, (35, 52)).numpy()
+    resized_together = ops.resize_side_by_side(images, (35, 52)).numpy()
     resized = tf.image.resize(images, (35, 52)).numpy()
     expected = np.concatenate(resized, axis=-1)[None]
-    np.testing.assert_allclose(abreast, expected, atol=1e-6)
-    assert ops.resize_abreast(images[:0], (35, 52)).shape == (0, 35, 52, 4)
+    np.testing.assert_allclose(resized_together, expected, atol=1e-6)
+    assert ops.resize_side_by_side(images[:0], (35, 52)).shape == (0, 35, 52, 4)
 
 
 @pytest.mark.parametrize("numbers", [0.5, (0.3, 0.5, 0.55, 0.9)])
-@pytest.mark.parametrize("is_abreast", [False, True])
-def test_pixels_above_each_labels_number_are_packed(numbers, is_abreast):
+@pytest.mark.parametrize("side_by_side", [False, True])
+def test_pixels_above_the_threshold_of_their_label_are_packed(numbers, side_by_side):
     images = references.blobs()
-    planes = np.concatenate(images, axis=-1)[None] if is_abreast else images
+    planes = np.concatenate(images, axis=-1)[None] if side_by_side else images
     limits = tf.constant(numbers, tf.float64)
     columns = ops.threshold(tf.constant(planes), limits, SHAPE)
     masks = components.unpack(columns, images.shape[1:3])
@@ -47,7 +47,7 @@ def test_pixels_above_each_labels_number_are_packed(numbers, is_abreast):
     np.testing.assert_array_equal(masks, images > np.float32(numbers))
 
 
-def test_runs_of_a_part_of_the_columns_are_kept_by_what_is_left():
+def test_only_runs_of_the_given_columns_are_kept():
     planes = np.zeros((1, 3, 16, 1), np.float32)
     planes[0, 1, :9] = 0.7
     planes[0, 1, 0] = 0.9
@@ -62,18 +62,18 @@ def test_runs_of_a_part_of_the_columns_are_kept_by_what_is_left():
     assert kept.column.numpy().tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
 
 
-def test_images_are_seen_where_a_channel_is_more_than_2():
+def test_a_pixel_is_observed_if_a_channel_exceeds_2():
     images = np.full((1, 2, 4, 3), 2, np.uint8)
     images[0, 0, 1, 2] = images[0, 1, 3, 0] = 3
-    seen = ops.seen(images, (2, 4))[0, ..., 0].numpy()
-    np.testing.assert_array_equal(np.argwhere(seen), [[0, 1], [1, 3]])
+    observed = ops.observed(images, (2, 4))[0, ..., 0].numpy()
+    np.testing.assert_array_equal(np.argwhere(observed), [[0, 1], [1, 3]])
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 1])
-def test_few_runs_and_many_are_written_as_pixel_by_pixel(share):
+def test_few_and_many_runs_are_encoded_as_pixel_by_pixel(share):
     masks = np.random.default_rng(0).random((3, 41, 30, 4)) < share
     found = components.runs(components.pack(masks))
-    text = ops.write(found, SHAPE, masks.shape[1:3]).numpy().astype(str)
+    text = ops.to_text(found, SHAPE, masks.shape[1:3]).numpy().astype(str)
     expected = references.by_plane(references.encode, masks)
     np.testing.assert_array_equal(text, expected)
 
@@ -86,12 +86,12 @@ def test_few_runs_and_many_are_written_as_pixel_by_pixel(share):
         (np.full((1, 1, 1, 2), np.nan), "NaN in 2 places, .*, in clean. Look"),
     ],
 )
-def test_other_than_probabilities_are_refused(probabilities, message):
+def test_arrays_that_are_not_probabilities_are_rejected(probabilities, message):
     with pytest.raises(InputError, match=message):
-        ops.checked(probabilities, "clean")
+        ops.check_probabilities(probabilities, "clean")
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float32, tf.float64])
 def test_probabilities_are_float32_or_float64(dtype):
-    checked = ops.checked(tf.zeros([1, 5, 6, 4], dtype), "clean")
+    checked = ops.check_probabilities(tf.zeros([1, 5, 6, 4], dtype), "clean")
     assert checked.dtype == (tf.float64 if dtype == tf.float64 else tf.float32)

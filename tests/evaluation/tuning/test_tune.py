@@ -34,7 +34,7 @@ def drawn_dice(trial, rule):
     """Dice of each image and label where masks are drawn one batch after another."""
     scores = []
     for batch in trial.batches(""):
-        _, masks = apply.draw(batch.probabilities, rule, batch.images, trial.truth_size)
+        _, masks = apply(batch.probabilities, rule, batch.images, trial.truth_size, outputs=("raw_masks", "masks")).values()
         scores.append(np.asarray(metrics.dice(batch.truth, masks)))
     return np.concatenate(scores)
 
