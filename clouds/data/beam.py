@@ -1,9 +1,9 @@
-"""Records made on Apache Beam, by as many machines as its runner has.
+"""Makes records on Apache Beam, with as many machines as its runner has.
 
-An element is a shard's name. What the shard is to be made of, and what came of
-it, lies beside it in the folder of records, which every worker must see: so the
-job stays small, whatever the csv, and results come back from any runner. These
-files end in `.part` and go when the job ends.
+An element of the pipeline is the name of a shard. The tasks of the shard, and their
+result, are files next to it in the folder of records, which every worker must see. So
+the job stays small, and results come back from any runner. These files end in `.part`
+and are removed when the job ends.
 """
 
 import json
@@ -36,32 +36,32 @@ def write(
 
     Args:
       settings: folder, runner and its options.
-      started: the manifest to go on from.
-      tasks: for each shard that is missing, in order, one for each of its records.
-      examples: of a module's top level; from a list of tasks to that of serialized
-        records.
+      started: manifest to continue.
+      tasks: for each missing shard, in order, the tasks of its records.
+      examples: function of a module's top level, from a list of tasks to the list of
+        serialized records.
 
     Raises:
-      InputError: there is no Beam or it refuses the options, or `examples` raised
-        it. What else stops the runner is raised as it comes; the manifest then
-        lists the shards that were written before.
+      InputError: Beam is not installed or rejects the options, or `examples` raised
+        it. Other errors of the runner are raised unchanged; the manifest then lists
+        the shards that were written.
     """
     pipeline, beam = _pipeline(settings)
     folder = settings.out
     _remove_parts(folder)
     names = [shard.name for shard in started.shards if not shard.sha256]
-    for name, of_shard in zip(names, tasks, strict=True):
+    for name, shard_tasks in zip(names, tasks, strict=True):
         with tf.io.gfile.GFile(f"{folder}/{name}{_TASKS}", "wb") as file:
-            pickle.dump(of_shard, file)
+            pickle.dump(shard_tasks, file)
     print(
-        f"{folder}: {counted(len(names), 'shard')} to write with {settings.runner}",
+        f"{folder}: writing {counted(len(names), 'shard')} with {settings.runner}",
         flush=True,
     )
     try:
         with pipeline:
             pipeline | beam.Create(names) | beam.Map(_write_shard, folder, examples)
     except RuntimeError as error:
-        # Beam wraps what stops a worker of this process in an error of its own.
+        # Beam wraps the interrupt of a worker in this process.
         if str(error).startswith("KeyboardInterrupt"):
             raise KeyboardInterrupt from error
         raise
@@ -82,8 +82,7 @@ def _pipeline(settings: Records) -> tuple:
         beam = startup.load("apache_beam")
     except ImportError as error:
         raise InputError(
-            "--runner must have Apache Beam to run on. Received: "
-            f"--runner {settings.runner}, without it. Run bin/setup beam."
+            "apache-beam is not installed, which --runner needs. Run bin/setup beam."
         ) from error
     options = startup.load("apache_beam.options.pipeline_options").PipelineOptions
     try:
@@ -91,52 +90,44 @@ def _pipeline(settings: Records) -> tuple:
         return beam.Pipeline(options=options(flags, runner=settings.runner)), beam
     except (ImportError, ValueError) as error:
         raise InputError(
-            f"--runner-options must be what {settings.runner} takes. Received: "
+            f"--runner-options must be options of {settings.runner}. Received: "
             f"'{settings.runner_options}' ({error})."
         ) from error
 
 
 def _write_shard(name: str, folder: str, examples: Callable) -> None:
     path = f"{folder}/{name}"
-    there = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
-    if f"{name}{_TASKS}" not in there:
+    names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+    if f"{name}{_TASKS}" not in names:
         raise InputError(
-            f"--out must be a folder that every worker sees. Received: '{folder}', "
-            f"in which a worker does not see {name}{_TASKS}. Give one on a file "
-            "system that they share."
+            f"--out: a worker does not see '{folder}' with {name}{_TASKS}. Give a "
+            "folder on a file system that all workers share."
         )
-    if any(file.endswith(_FAULT) for file in there):
+    if any(other.endswith(_FAULT) for other in names):
         return
     with tf.io.gfile.GFile(f"{path}{_TASKS}", "rb") as file:
         tasks = pickle.load(file)
-    # A runner may try a shard twice at once.
+    # A runner may write a shard twice concurrently.
     part = f"{path}.{uuid.uuid4().hex}.part"
     try:
         with tf.io.TFRecordWriter(part) as writer:
             for example in pool.in_processes(examples, tasks, workers=1):
                 writer.write(example)
     except InputError as error:
-        _report(f"{path}{_FAULT}", str(error))
+        files.write(f"{path}{_FAULT}", json.dumps(str(error)))
         return
-    written = {
-        "size": tf.io.gfile.stat(part).length,
-        "sha256": files.checksum(part),
-    }
+    size, sha256 = tf.io.gfile.stat(part).length, files.checksum(part)
     tf.io.gfile.rename(part, path, overwrite=True)
-    _report(f"{path}{_WRITTEN}", written)
+    files.write_json(f"{path}{_WRITTEN}", {"size": size, "sha256": sha256})
 
 
-def _report(path: str, content) -> None:
-    files.write(path, json.dumps(content))
-
-
-def _reports(folder: str, ending: str) -> dict:
-    """What the workers reported, by the shard's name."""
+def _reports(folder: str, suffix: str) -> dict:
+    """Reads the reports of the workers, by the name of the shard."""
     reports = {}
-    for file in sorted(tf.io.gfile.listdir(folder)):
-        if file.endswith(ending):
-            with tf.io.gfile.GFile(f"{folder}/{file}") as report:
-                reports[file.removesuffix(ending)] = json.load(report)
+    for name in sorted(tf.io.gfile.listdir(folder)):
+        if name.endswith(suffix):
+            with tf.io.gfile.GFile(f"{folder}/{name}") as file:
+                reports[name.removesuffix(suffix)] = json.load(file)
     return reports
 
 

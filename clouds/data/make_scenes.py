@@ -1,4 +1,4 @@
-"""The embedded sample: procedural scenes, laid out as the competition's files."""
+"""Writes the sample: procedural scenes in the layout of the competition's files."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from clouds.config.data import Sample
 from clouds.data import scenes
 from clouds.data.annotations import COLUMNS
 from clouds.errors import InputError
-from clouds.plots import common
+from clouds.plots.overlays import draw_overlays
 from clouds.runtime import files, progress
 from clouds.text import counted
 
@@ -28,16 +28,16 @@ _SHOWN = 8
 def write(settings: Sample) -> None:
     """Writes train_images, train.csv, test_images, sample_submission.csv, scenes.jpg.
 
-    The runs in train.csv count on `schema.GRID`, whatever the images' size, as
-    in the competition. scenes.jpg shows the first scenes with their masks; scenes.json
-    keeps the settings and the checksums of both csv. A sample that is whole is left
-    alone, one that was cut off is drawn again. Prints what there is.
+    The runs in train.csv are on the grid `schema.GRID`, whatever the size of the
+    images, as in the competition. scenes.jpg shows the first scenes with their masks;
+    scenes.json holds the settings and the checksums of both csv files. A complete
+    sample is not changed, an incomplete one is drawn again.
 
     Args:
-      settings: where, how many and of what size.
+      settings: folder, numbers and size of the scenes.
 
     Raises:
-      InputError: the folder holds such files, of other settings or not of a sample.
+      InputError: the folder holds such files of other settings or of another origin.
     """
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -46,16 +46,16 @@ def write(settings: Sample) -> None:
         f"{counted(settings.test, 'scene')} without labels"
     )
     with files.sole_writer(settings.out, "--out"):
-        there, here = _stored(out), _settings(settings)
+        stored, requested = _stored(out), _settings(settings)
         if settings.overwrite:
-            _remove_images(out, there)
+            _remove_images(out, stored)
         else:
-            _refuse_others(out, there, here)
-            if _whole(out, there):
-                print(f"{out}: drawn already, {counts}. --overwrite draws it again.")
+            _check_folder(out, stored, requested)
+            if _is_complete(out, stored):
+                print(f"{out}: already drawn, {counts}. --overwrite draws it again.")
                 return
-        _draw(out, settings, there)
-    print(f"{out}: {counts}; the first are drawn in {out / _PICTURE}")
+        _draw(out, settings, stored)
+    print(f"{out}: {counts}; {out / _PICTURE} shows the first ones")
 
 
 def _settings(settings: Sample) -> dict:
@@ -65,7 +65,7 @@ def _settings(settings: Sample) -> dict:
 
 
 def _stored(out: Path) -> dict:
-    """What was kept of a sample; nothing where there is none."""
+    """Reads scenes.json; empty if there is none, or a damaged one."""
     try:
         stored = json.loads((out / FILE).read_text())
         _images(out, stored["settings"]), dict(stored["sha256"])
@@ -75,7 +75,7 @@ def _stored(out: Path) -> dict:
 
 
 def _images(out: Path, settings: dict) -> list[tuple[str, int, Path]]:
-    """Of each image its split, seed and path."""
+    """Returns the split, seed and path of each image."""
     first = settings["seed"]
     labelled = first + settings["train"]
     splits = [
@@ -88,74 +88,75 @@ def _images(out: Path, settings: dict) -> list[tuple[str, int, Path]]:
     ]
 
 
-def _refuse_others(out: Path, there: dict, here: dict) -> None:
-    known = there.get("settings", here)
-    differing = [name for name in here if known.get(name) != here[name]]
-    others = [name for name in _NAMES if (out / name).exists()]
-    if there:
-        others = [name for name in _CSV.values() if not _ours(out / name, there)]
+def _check_folder(out: Path, stored: dict, requested: dict) -> None:
+    settings = stored.get("settings", requested)
+    differing = [name for name in requested if settings.get(name) != requested[name]]
+    foreign = [name for name in _NAMES if (out / name).exists()]
+    if stored:
+        foreign = [name for name in _CSV.values() if not _is_own(out / name, stored)]
     if differing:
-        pairs = [f"--{name} {known[name]} there, {here[name]}" for name in differing]
-        received = f"with {'; '.join(pairs)} here"
-    elif others:
-        received = f"whose {others[0]} is of something else"
+        pairs = [
+            f"--{name} {settings[name]}, not {requested[name]}" for name in differing
+        ]
+        problem = f"holds a sample with {' and '.join(pairs)}"
+    elif foreign:
+        problem = f"holds another {foreign[0]}"
     else:
         return
     raise InputError(
-        "--out must be without such files, or hold a sample of the same settings. "
-        f"Received: '{out}', {received}. Give another folder, or --overwrite, which "
-        f"replaces {' and '.join(_CSV.values())}."
+        f"--out: '{out}' {problem}. Give another folder, or --overwrite, which replaces "
+        f"{' and '.join(_CSV.values())}."
     )
 
 
-def _ours(path: Path, there: dict) -> bool:
-    """Whether a csv is as it was written; also where it is not there yet."""
+def _is_own(path: Path, stored: dict) -> bool:
+    """Returns whether a csv is as it was written, or not written yet."""
     if not path.exists():
         return True
-    return _checksum(path.read_bytes()) == there["sha256"].get(path.name)
+    return _checksum(path.read_bytes()) == stored["sha256"].get(path.name)
 
 
-def _whole(out: Path, there: dict) -> bool:
-    if not there:
+def _is_complete(out: Path, stored: dict) -> bool:
+    if not stored:
         return False
-    images = (path for _, _, path in _images(out, there["settings"]))
+    images = (path for _, _, path in _images(out, stored["settings"]))
     names = (out / name for name in (*_CSV.values(), _PICTURE))
     return all(path.is_file() for path in (*names, *images))
 
 
-def _remove_images(out: Path, there: dict) -> None:
-    for _, _, path in _images(out, there["settings"]) if there else ():
+def _remove_images(out: Path, stored: dict) -> None:
+    for _, _, path in _images(out, stored["settings"]) if stored else ():
         path.unlink(missing_ok=True)
 
 
-def _draw(out: Path, settings: Sample, there: dict) -> None:
-    here = _settings(settings)
-    _keep(out, here, there.get("sha256", {}))
+def _draw(out: Path, settings: Sample, stored: dict) -> None:
+    requested = _settings(settings)
+    _store(out, requested, stored.get("sha256", {}))
     rows = {split: [",".join(COLUMNS) + "\n"] for split in _CSV}
     shown = []
     for folder in _FOLDERS.values():
         (out / folder).mkdir(exist_ok=True)
     for split, seed, path in progress.bar(
-        _images(out, here), desc="scenes", unit="scene"
+        _images(out, requested), desc="scenes", unit="scene"
     ):
         image, masks = scenes.scene(seed, settings.size)
         if len(shown) < _SHOWN:
             shown.append((image, masks))
-        path.write_bytes(cv2.imencode(".jpg", image[..., ::-1])[1].tobytes())
+        files.write(path, cv2.imencode(".jpg", image[..., ::-1])[1].tobytes())
         for label, mask in zip(schema.LABELS, np.moveaxis(masks, -1, 0), strict=True):
             text = rle.encode(_on_grid(mask)) if split == "train" else "1 1"
             rows[split].append(f"{path.name}_{label},{text}\n")
-    common.overlays(*zip(*shown, strict=True), out / _PICTURE)
+    draw_overlays(*zip(*shown, strict=True), out / _PICTURE)
     texts = {_CSV[split]: "".join(lines) for split, lines in rows.items()}
-    # Before the files that it is about: these are then known wherever it is cut off.
-    _keep(out, here, {name: _checksum(text.encode()) for name, text in texts.items()})
+    # Before the csv files, which are then recognised wherever the drawing is cut off.
+    checksums = {name: _checksum(text.encode()) for name, text in texts.items()}
+    _store(out, requested, checksums)
     for name, text in texts.items():
         files.write(out / name, text)
 
 
-def _keep(out: Path, settings: dict, checksums: dict) -> None:
-    fields = {"settings": settings, "sha256": checksums}
-    files.write(out / FILE, json.dumps(fields, indent=2) + "\n")
+def _store(out: Path, settings: dict, checksums: dict) -> None:
+    files.write_json(out / FILE, {"settings": settings, "sha256": checksums})
 
 
 def _on_grid(mask: np.ndarray) -> np.ndarray:

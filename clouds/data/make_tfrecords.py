@@ -1,16 +1,19 @@
-"""A csv of run-length codes and the images that it names -> a folder of records."""
+"""Converts a csv of run-length codes and its images to a folder of records."""
 
 import contextlib
 import itertools
 import sys
+from collections.abc import Iterable
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 from clouds import rle, schema
 from clouds.config.checks import transposed
 from clouds.config.data import Records
-from clouds.data import annotations, beam, image_files, manifest, plan, records
+from clouds.data import annotations, beam, image_files, manifest, records, splits
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
 from clouds.runtime import files, pool, progress
@@ -19,86 +22,109 @@ from clouds.text import counted
 SPLIT = "split.csv"
 _FOREIGN = (".tfrecord", ".jpg", ".jpeg")
 
-_IMAGES_A_WORKER = 64
+_IMAGES_PER_WORKER = 64
+
+
+class Task(NamedTuple):
+    """One image to convert: its path, its row of the table, and the format wanted."""
+
+    path: str
+    table: annotations.Table
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    exact: bool
 
 
 def convert(settings: Records) -> None:
-    """Makes records, goes on making those that were cut off, or verifies some.
+    """Makes records, resumes making them, or verifies existing ones.
 
     Args:
-      settings: what to convert, and how; or the folder to verify.
+      settings: source, output and format; or the folder to verify.
 
     Raises:
-      InputError: something is wrong with csv, images or folder. The shards that
-        this call wrote are gone then, but for a disk that is full: they stay, and
-        the same call goes on.
+      InputError: csv, images or folder are invalid. The shards written by this call are
+        removed then, unless the disk is full: the same call resumes.
     """
     if settings.verify:
         _verify(settings.verify)
         return
-    found = image_files.find(settings.images)
-    source = _source(settings, found)
-    paths = image_files.pick(found, source.images, source.path, settings.images)
-    order, planned = plan.make(settings, source)
-    if source.texts is not None:
-        doubts = (
-            transposed(settings.size, settings.grid, "the csv's images"),
-            annotations.find_warning(source, settings.grid),
-        )
-        for doubt in filter(None, doubts):
-            print(f"make_tfrecords: warning: {doubt}", file=sys.stderr)
+    available = image_files.find(settings.images)
+    table = _table(settings, available)
+    paths = image_files.pick(available, table.images, table.path, settings.images)
+    members, plan = splits.plan_shards(settings, table)
+    if table.texts is not None:
+        _warn(settings, table)
     _make_folder(settings.out)
     with files.sole_writer(settings.out, "--out"):
-        started = _start(settings, planned)
-        if started == planned:
-            _write_split(settings.out, source, order, planned)
-        if before := sum(shard.sha256 is not None for shard in started.shards):
-            shards = counted(len(started.shards), "shard")
-            left = ", left as they are; --overwrite makes them again" * started.complete
-            print(f"Made before: {before} of {shards}{left}.", flush=True)
+        started = _start(settings, plan)
+        if started == plan:
+            _write_split(settings.out, table, members, plan)
+        if existing := sum(shard.sha256 is not None for shard in started.shards):
+            advice = "; --overwrite makes them again" * started.complete
+            total = counted(len(started.shards), "shard")
+            print(f"Already complete: {existing} of {total}{advice}.", flush=True)
+        tasks = _tasks(settings, started, members, table, paths)
         try:
-            _write_shards(settings, source, paths, order, started)
+            _write_shards(settings, started, tasks)
         except InputError:
             _remove_written(settings.out, started)
             raise
         except tf.errors.OpError as error:
             raise InputError(
-                f"Records must fit into '{settings.out}'. Received: {error.message}. "
-                "Make room and run the same command again: it goes on."
+                f"Records could not be written to '{settings.out}' ({error.message}). "
+                "Free some space and run the same command again: it resumes."
             ) from error
-    print(_summary(settings.out, planned))
+    print(_summary(settings.out, plan))
 
 
-def _source(settings: Records, found: dict[str, str]) -> annotations.Table:
+def _table(settings: Records, available: dict[str, str]) -> annotations.Table:
     if settings.csv is None:
-        return annotations.Table(list(found), None, None, settings.images)
-    source = annotations.read(settings.csv)
-    return source._replace(texts=None) if settings.unlabelled else source
+        return annotations.Table(list(available), None, None, settings.images)
+    table = annotations.read(settings.csv)
+    return table._replace(texts=None) if settings.unlabelled else table
+
+
+def _tasks(settings: Records, started: Manifest, members, table, paths):
+    """Yields the tasks of each missing shard."""
+    exact = settings.decode == "exact"
+    for images, shard in zip(members, started.shards, strict=True):
+        if not shard.sha256:
+            yield [
+                Task(paths[k], table.one(k), settings.size, settings.grid, exact)
+                for k in images
+            ]
+
+
+def _warn(settings: Records, table: annotations.Table) -> None:
+    warnings = (
+        transposed(settings.size, settings.grid, "the images of the csv"),
+        annotations.find_warning(table, settings.grid),
+    )
+    for warning in filter(None, warnings):
+        print(f"make_tfrecords: warning: {warning}", file=sys.stderr)
 
 
 def _verify(folder: str) -> None:
-    read = manifest.load(folder)
-    if not (read and read.complete):
-        read = manifest.read(folder)
+    stored = manifest.load(folder)
+    if not (stored and stored.complete):
+        stored = manifest.read(folder)
     faults = []
-    for shard in progress.bar(read.shards, desc="verify", unit="shard"):
-        for fault in records.faults(folder, read, shard):
+    for shard in progress.bar(stored.shards, desc="verify", unit="shard"):
+        for fault in records.find_faults(folder, stored, shard):
             faults.append(fault)
             print(fault)
     if faults:
         raise InputError(
-            "Records must be as they were written. Received: "
-            f"{counted(len(faults), 'fault')} in '{folder}', the first: "
-            f"{faults[0]} Copy these shards again, or remove the folder and make it "
-            "anew."
+            f"'{folder}' has {counted(len(faults), 'fault')}, first: {faults[0]} Copy "
+            "these shards again, or remove the folder and make the records again."
         )
-    print(f"{_summary(folder, read)}; all were read, and are as they were written")
+    print(f"{_summary(folder, stored)}; all shards were read and are intact")
 
 
-def _summary(folder: str, read: Manifest) -> str:
-    splits = dict.fromkeys(shard.split for shard in read.shards)
-    counts = ", ".join(f"{split} {read.examples(split)}" for split in splits)
-    return f"{folder}: {counted(len(read.shards), 'shard')}; images: {counts}"
+def _summary(folder: str, plan: Manifest) -> str:
+    names = dict.fromkeys(shard.split for shard in plan.shards)
+    counts = ", ".join(f"{split} {plan.examples(split)}" for split in names)
+    return f"{folder}: {counted(len(plan.shards), 'shard')}; images: {counts}"
 
 
 def _make_folder(folder: str) -> None:
@@ -110,62 +136,59 @@ def _make_folder(folder: str) -> None:
         tf.io.gfile.remove(probe)
     except tf.errors.OpError as error:
         raise InputError(
-            f"--out must be a folder that can be written. Received: '{folder}' "
-            f"({error.message}). Check its permissions, or give another."
+            f"--out: '{folder}' cannot be written ({error.message}). Check its "
+            "permissions, or give another folder."
         ) from error
 
 
-def _start(settings: Records, planned: Manifest) -> Manifest:
-    """The manifest to go on from: that of the folder, if it is of the same plan."""
-    there = None if settings.overwrite else manifest.load(settings.out)
-    if there is None:
-        strangers = tf.io.gfile.glob(f"{settings.out}/*.tfrecord")
+def _start(settings: Records, plan: Manifest) -> Manifest:
+    """Returns the manifest to continue: that of the folder if it has the same plan."""
+    stored = None if settings.overwrite else manifest.load(settings.out)
+    if stored is None:
         names = tf.io.gfile.listdir(settings.out)
-        held = [name for name in names if name.lower().endswith(_FOREIGN)]
-        if held and not settings.overwrite:
+        foreign = [name for name in names if name.lower().endswith(_FOREIGN)]
+        if foreign and not settings.overwrite:
             raise InputError(
-                "--out must be a new folder, or hold records with their manifest. "
-                f"Received: '{settings.out}', which holds {min(held)} and no manifest. "
-                "Give another folder, or --overwrite."
+                f"--out: '{settings.out}' holds {min(foreign)}, but no manifest of "
+                "records. Give another folder, or --overwrite."
             )
-        for path in strangers:
+        for path in tf.io.gfile.glob(f"{settings.out}/*.tfrecord"):
             tf.io.gfile.remove(path)
-        manifest.save(settings.out, planned)
-        return planned
-    if there.plan != planned:
+        manifest.save(settings.out, plan)
+        return plan
+    if stored.plan != plan:
         raise InputError(
-            f"--out must be new or hold the same records. Received: '{settings.out}'"
-            f", made with another {', '.join(_differences(there.plan, planned))}. "
-            "Give another folder, or --overwrite."
+            f"--out: '{settings.out}' holds records with another "
+            f"{', '.join(_differences(stored.plan, plan))}. Give another folder, or "
+            "--overwrite."
         )
-    return there
+    return stored
 
 
-def _differences(there: Manifest, planned: Manifest) -> list[str]:
+def _differences(stored: Manifest, plan: Manifest) -> list[str]:
     counts = [
         f"{counted(sum(shard.examples for shard in one.shards), 'image')} in "
         f"{counted(len(one.shards), 'shard')}"
-        for one in (there, planned)
+        for one in (stored, plan)
     ]
     names = {"source": "csv", "shards": f"division ({counts[0]}, not {counts[1]})"}
     return [
         names.get(field, field)
         for field in Manifest._fields
-        if getattr(there, field) != getattr(planned, field)
+        if getattr(stored, field) != getattr(plan, field)
     ]
 
 
-def _write_shards(settings, source, paths, order, started: Manifest) -> None:
-    missing = [i for i, shard in enumerate(started.shards) if not shard.sha256]
-    shards = list(started.shards)
-    tasks = (
-        [(paths[i], source.one(i), settings) for i in order[index]] for index in missing
-    )
+def _write_shards(
+    settings: Records, started: Manifest, tasks: Iterable[list[Task]]
+) -> None:
+    missing = [k for k, shard in enumerate(started.shards) if not shard.sha256]
     if settings.runner and missing:
         beam.write(settings, started, tasks, _examples)
         return
-    total = sum(started.shards[index].examples for index in missing)
-    workers = min(settings.workers, -(-total // _IMAGES_A_WORKER))
+    shards = list(started.shards)
+    total = sum(shards[index].examples for index in missing)
+    workers = min(settings.workers, -(-total // _IMAGES_PER_WORKER))
     flat = itertools.chain.from_iterable(tasks)
     with (
         contextlib.closing(pool.in_processes(_examples, flat, workers)) as examples,
@@ -196,30 +219,26 @@ def _remove_written(folder: str, started: Manifest) -> None:
 
 
 def _write_split(
-    folder: str, source: annotations.Table, order, planned: Manifest
+    folder: str, table: annotations.Table, members: list[np.ndarray], plan: Manifest
 ) -> None:
-    split_of = {
-        source.images[image]: shard.split
-        for shard, members in zip(planned.shards, order, strict=True)
-        for image in members
+    splits_by_name = {
+        table.images[image]: shard.split
+        for shard, images in zip(plan.shards, members, strict=True)
+        for image in images
     }
-    rows = pd.DataFrame(sorted(split_of.items()), columns=["image", "split"])
+    rows = pd.DataFrame(sorted(splits_by_name.items()), columns=["image", "split"])
     files.write(f"{folder}/{SPLIT}", rows.to_csv(index=False))
 
 
-def _examples(tasks: list[tuple]) -> list[bytes]:
-    # One kind of work after the other: the caches stay warm.
-    settings = tasks[0][-1]
-    sizes = settings.size, schema.SUBMISSION_SIZE
-    masks = (
-        rle.resample(row.runs(0, settings.grid), settings.grid, sizes)
-        if row.texts is not None
+def _examples(tasks: list[Task]) -> list[bytes]:
+    # One kind of work after the other keeps the caches warm.
+    first = tasks[0]
+    sizes = first.size, schema.SUBMISSION_SIZE
+    masks = [
+        rle.resample(task.table.runs(0, task.grid), task.grid, sizes)
+        if task.table.texts is not None
         else (None, None)
-        for _, row, _ in tasks
-    )
-    return records.examples(
-        [(row.images[0], file) for file, row, _ in tasks],
-        list(masks),
-        size=settings.size,
-        exact=settings.decode == "exact",
-    )
+        for task in tasks
+    ]
+    named = [(task.table.images[0], task.path) for task in tasks]
+    return records.examples(named, masks, size=first.size, exact=first.exact)

@@ -1,8 +1,8 @@
-"""A folder of records: its shards, and the manifest that says what they hold.
+"""A folder of records: its shards, and the manifest that lists them.
 
 The manifest is written before the first shard and after each one, so that an
-interrupted making can go on, and no reader takes a part for the whole. Folders
-are local paths or any that `tf.io.gfile` knows, such as `gs://…`.
+interrupted conversion can resume, and an incomplete folder is recognised. Folders are
+local or remote (`gs://…`).
 """
 
 import json
@@ -19,15 +19,14 @@ FILE = "manifest.json"
 
 
 class Shard(NamedTuple):
-    """One file of records, as the manifest lists it.
+    """One file of records.
 
     Attributes:
-      name: of the file, such as `train-00000-of-00004.tfrecord`.
-      split: `train` or `val`, or `fold0`, `fold1`, …; `test` of images without
-        labels.
-      examples: how many it holds.
-      size: of the file in bytes; None until it is written.
-      sha256: of the file, in hexadecimal; None until it is written.
+      name: name of the file, such as `train-00000-of-00004.tfrecord`.
+      split: `train` or `val`, or `fold0`, `fold1`, …, or `test` without labels.
+      examples: number of records.
+      size: size of the file in bytes; None until it is written.
+      sha256: SHA-256 of the file, in hexadecimal; None until it is written.
     """
 
     name: str
@@ -38,20 +37,20 @@ class Shard(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What a folder of records holds, and from what it was made.
+    """Content and origin of a folder of records.
 
     Attributes:
       size: height and width of images and masks.
-      grid: height and width that the csv's runs count on.
-      truth_size: height and width of the masks kept for evaluation.
-      labels: their names, in the order of the mask bits.
-      decode: `reduced` or `exact`, as `clouds.data.preprocessing.decode` has it.
-      seed: of split and order.
-      val_fraction: of the images that is held out; 0 where there are folds.
-      folds: how many; 0 where one part is held out.
-      source: name and sha256 of the csv, or of the folder and of its images' names.
-      shards: in order.
-      format: of the records.
+      grid: height and width of the grid of the csv's runs.
+      truth_size: height and width of the masks for evaluation.
+      labels: names of the labels, in the order of the mask bits.
+      decode: `reduced` or `exact`, as for `preprocessing.decode`.
+      seed: random seed of split and order.
+      val_fraction: fraction of the images held out; 0 with folds.
+      folds: number of folds; 0 with a validation split.
+      source: name and SHA-256 of the csv, or of the folder and its images' names.
+      shards: shards, in order.
+      format: version of the format.
     """
 
     size: tuple[int, int]
@@ -67,23 +66,23 @@ class Manifest(NamedTuple):
     format: int = FORMAT
 
     def of_split(self, split: str) -> tuple[Shard, ...]:
-        """The shards of one split."""
+        """Returns the shards of a split."""
         return tuple(shard for shard in self.shards if shard.split == split)
 
     def examples(self, split: str) -> int:
-        """How many images a split holds."""
+        """Returns the number of images of a split."""
         return sum(shard.examples for shard in self.of_split(split))
 
     @property
     def labelled(self) -> bool:
-        """Whether the records hold masks."""
+        """Whether the records have masks."""
         return not self.of_split("test")
 
     @property
     def plan(self) -> "Manifest":
-        """The manifest as it is before any shard is written."""
-        bare = (shard._replace(size=None, sha256=None) for shard in self.shards)
-        return self._replace(shards=tuple(bare))
+        """The manifest before any shard is written."""
+        planned = (shard._replace(size=None, sha256=None) for shard in self.shards)
+        return self._replace(shards=tuple(planned))
 
     @property
     def complete(self) -> bool:
@@ -92,59 +91,61 @@ class Manifest(NamedTuple):
 
 
 def read(folder: str, *, fold: int | None = None, labelled: bool = True) -> Manifest:
-    """Reads what a folder of records holds, and checks that it can be read.
+    """Reads the manifest of a folder of records, and checks the folder.
 
     Args:
-      folder: a path, local or any that `tf.io.gfile` knows.
-      fold: that is held out, of records made in folds.
-      labelled: whether the records must hold masks, or must not.
+      folder: local or remote folder.
+      fold: validation fold, for records made in folds.
+      labelled: whether the records must have masks, or must not.
 
     Returns:
-      The manifest of a complete folder, its shards in the splits train and val, or
+      The manifest of a complete folder, with shards in the splits train and val, or
       in test.
 
     Raises:
-      InputError: no records there, unfinished ones, with masks or without them
-        against what is asked, another format or other labels, a shard that is
-        missing or of the wrong size, or no such fold.
+      InputError: the folder has no records, or incomplete ones, with or without masks
+        against `labelled`, of another format or other labels, without a shard or with
+        one of the wrong size, or the fold does not exist.
     """
     manifest = load(folder)
     if manifest is None:
         raise InputError(
-            f"Records must lie in a folder with a {FILE}. Received: '{folder}', "
-            "which has none. Make them with bin/make_tfrecords."
+            f"'{folder}' holds no records: it has no {FILE}. Make records with "
+            "bin/make_tfrecords."
         )
     if not manifest.complete:
         raise InputError(
-            f"Records must be complete. Received: '{folder}', whose making was cut "
-            "off. Run the same bin/make_tfrecords again: it goes on where it stopped."
+            f"The records in '{folder}' are incomplete. Run the same "
+            "bin/make_tfrecords again: it resumes."
         )
     if manifest.labelled != labelled:
-        made = "without --unlabelled" if manifest.labelled else "with --unlabelled"
+        has, needs = ("", "no ") if manifest.labelled else ("no ", "")
         raise InputError(
-            f"Records must {'hold' if labelled else 'be without'} masks. Received: "
-            f"'{folder}', made {made}. Training and evaluation need masks; prediction "
-            "takes records without."
+            f"The records in '{folder}' have {has}masks, and this command needs "
+            f"records with {needs}masks. Training and evaluation need masks; for "
+            "prediction make records with --unlabelled."
         )
     for shard in manifest.shards:
         path = f"{folder}/{shard.name}"
         size = tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else None
         if size != shard.size:
+            problem = "is missing" if size is None else f"has {size} bytes"
             raise InputError(
-                f"Shard must be of {shard.size} bytes. Received: "
-                f"{'no file' if size is None else f'{size} bytes'}, at {path}. "
-                "Copy it again, or make it again with bin/make_tfrecords."
+                f"Shard {path} {problem}, not {shard.size} bytes. Copy it again, or "
+                "make it again with bin/make_tfrecords."
             )
-    return _hold_out(manifest, fold, folder)
+    return _with_fold(manifest, fold, folder)
 
 
-def _hold_out(manifest: Manifest, fold: int | None, folder: str) -> Manifest:
+def _with_fold(manifest: Manifest, fold: int | None, folder: str) -> Manifest:
     if not manifest.folds and fold is None:
         return manifest
     if fold not in range(manifest.folds):
+        last = manifest.folds - 1
+        expected = f"must be from 0 to {last}" if manifest.folds else "cannot be used"
         raise InputError(
-            f"--fold must be {_choice(manifest.folds)}. Received: {fold}, with "
-            f"'{folder}'. bin/make_tfrecords --folds makes folds."
+            f"--fold {expected} with the records in '{folder}'. Received: {fold}. "
+            "bin/make_tfrecords --folds makes folds."
         )
     return manifest._replace(
         shards=tuple(
@@ -154,34 +155,29 @@ def _hold_out(manifest: Manifest, fold: int | None, folder: str) -> Manifest:
     )
 
 
-def _choice(folds: int) -> str:
-    return f"from 0 to {folds - 1}" if folds else "left out, as there are no folds"
-
-
 def load(folder: str) -> Manifest | None:
-    """Reads a manifest of any state; None where there is none.
+    """Reads a manifest in any state; None if there is none.
 
     Raises:
       InputError: it is damaged, of another format, or has other labels.
     """
     path = f"{folder}/{FILE}"
     try:
-        there = tf.io.gfile.exists(path)
+        if not tf.io.gfile.exists(path):
+            return None
     except tf.errors.OpError as error:
         raise InputError(
-            f"Records must lie where they can be read. Received: '{folder}' "
-            f"({error.message.strip().splitlines()[0]}). Check the path and the access."
+            f"'{folder}' cannot be read ({error.message.strip().splitlines()[0]}). "
+            "Check the path and the access rights."
         ) from error
-    if not there:
-        return None
     try:
         with tf.io.gfile.GFile(path) as file:
             fields = json.load(file)
         if fields["format"] != FORMAT:
             raise InputError(
-                f"Records must be of format {FORMAT}. Received: format "
-                f"{fields['format']}, in {path}. Make them again with this version's "
-                "bin/make_tfrecords, or use the version that made them."
+                f"{path} is of format {fields['format']}, and this version reads "
+                f"format {FORMAT}. Make the records again, or use the version that "
+                "made them."
             )
         for key in ("size", "grid", "truth_size", "labels"):
             fields[key] = tuple(fields[key])
@@ -189,13 +185,13 @@ def load(folder: str) -> Manifest | None:
         manifest = Manifest(**fields)
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise InputError(
-            f"Manifest must be as bin/make_tfrecords writes it. Received: {path}, "
-            f"damaged ({error!r:.80}). Make the records again with --overwrite."
+            f"{path} is damaged ({error!r:.80}). Make the records again with "
+            "--overwrite."
         ) from error
     if manifest.labels != schema.LABELS:
         raise InputError(
-            f"Records must have the labels {', '.join(schema.LABELS)}. Received: "
-            f"{', '.join(manifest.labels)}, in {path}."
+            f"{path}: the labels must be {', '.join(schema.LABELS)}. Received: "
+            f"{', '.join(manifest.labels)}."
         )
     return manifest
 

@@ -1,4 +1,4 @@
-"""Records -> batches, with tf.data: the one chain that training and evaluation use."""
+"""The tf.data pipeline from records to batches, for training and evaluation."""
 
 import contextlib
 import shutil
@@ -14,7 +14,7 @@ from clouds.errors import InputError
 from clouds.text import counted
 
 _SHUFFLE = 1024
-_READ_AT_ONCE = 8
+_FILES_INTERLEAVED = 8
 
 
 def train_batches(
@@ -29,38 +29,41 @@ def train_batches(
     host: int = 0,
     hosts: int = 1,
 ) -> tf.data.Dataset:
-    """Endless batches, in an order that is new each pass and follows from the seed.
+    """Returns endless training batches, in a new order each epoch.
 
     Args:
-      folder: of the records.
-      manifest: theirs.
-      batch_size: images a batch; every batch is full.
-      size: height and width wanted; the records' own if None.
-      seed: of the order.
-      first: the batch to begin with; those before it are passed over.
-      cache: keeps the unpacked images: `memory`, or an empty folder to keep them in.
-      host: which of the hosts this is, from 0.
-      hosts: how many share out the images, each taking every hosts-th.
+      folder: folder of the records.
+      manifest: manifest of the records.
+      batch_size: number of images per batch; every batch is full.
+      size: height and width to resize to; None keeps the size of the records.
+      seed: random seed of the order.
+      first: index of the first batch; those before it are skipped.
+      cache: where to cache decoded images: `memory`, or an empty folder.
+      host: index of this host, from 0.
+      hosts: number of hosts that share the images.
 
     Returns:
       Batches (images uint8[B, h, w, 3], masks uint8[B, h, w, C]).
 
     Raises:
-      InputError: a host's part of the split is less than one batch, or the cache
-        lacks the room for it.
+      InputError: a host's share of the split is smaller than one batch, or there is too
+        little space for the cache.
     """
     examples = batch_size * steps(folder, manifest, batch_size, hosts=hosts)
     parse = _images_and_masks(manifest, size)
 
-    def unpack(serialized: tf.data.Dataset) -> tf.data.Dataset:
+    def decode(serialized: tf.data.Dataset) -> tf.data.Dataset:
         return serialized.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def keep(serialized: tf.data.Dataset) -> tf.data.Dataset:
-        _check_room(cache, examples, size or manifest.size)
-        return unpack(serialized).cache("" if cache == "memory" else f"{cache}/train")
+    def decode_and_cache(serialized: tf.data.Dataset) -> tf.data.Dataset:
+        _check_cache_space(cache, examples, size or manifest.size)
+        return decode(serialized).cache("" if cache == "memory" else f"{cache}/train")
 
     source = (folder, manifest, first * batch_size, seed, host, hosts)
-    shuffled = _shuffled(*source, keep, cache) if cache else unpack(_shuffled(*source))
+    if cache:
+        shuffled = _shuffled(*source, decode_and_cache, cache)
+    else:
+        shuffled = decode(_shuffled(*source))
     return shuffled.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
@@ -75,20 +78,17 @@ def train_names(
     host: int = 0,
     hosts: int = 1,
 ) -> list[str]:
-    """The names of the images in one batch of `train_batches`.
+    """Returns the names of the images in one batch of `train_batches`.
 
     Args:
-      folder: of the records.
-      manifest: theirs.
-      batch_size: as there, and so are the next.
-      batch: the one wanted, from 0.
-      seed: of the order.
-      cache: as there; the order depends on it.
-      host: as there.
-      hosts: as there.
-
-    Returns:
-      Names, in the batch's order.
+      folder: as for `train_batches`.
+      manifest: as for `train_batches`.
+      batch_size: as for `train_batches`.
+      batch: index of the batch, from 0.
+      seed: as for `train_batches`.
+      cache: as for `train_batches`; the order depends on it.
+      host: as for `train_batches`.
+      hosts: as for `train_batches`.
     """
     names = (
         _shuffled(
@@ -98,7 +98,7 @@ def train_names(
             seed,
             host,
             hosts,
-            keep=(lambda kept: kept) if cache else None,
+            prepare=(lambda serialized: serialized) if cache else None,
             cache=cache,
         )
         .take(batch_size)
@@ -108,14 +108,14 @@ def train_names(
 
 
 def steps(folder: str, manifest: Manifest, batch_size: int, *, hosts: int = 1) -> int:
-    """The full batches that a host takes from one pass over the training images.
+    """Returns the number of full batches per epoch and host.
 
-    Args and errors: as `train_batches`.
+    Args and errors: as for `train_batches`.
     """
     examples = manifest.examples("train") // hosts
     if examples < batch_size:
         raise InputError(
-            "--batch-size must not exceed the training images. Received: "
+            "--batch-size must not exceed the number of training images. Received: "
             f"{batch_size}, with {counted(examples, 'image')} in {folder}"
             f"{f' for each of {hosts} hosts' if hosts > 1 else ''}. Give a smaller one."
         )
@@ -125,9 +125,9 @@ def steps(folder: str, manifest: Manifest, batch_size: int, *, hosts: int = 1) -
 def val_batches(
     folder: str, manifest: Manifest, batch_size: int, *, size=None
 ) -> tf.data.Dataset:
-    """Batches of the validation split, once each, the last one maybe smaller.
+    """Returns the batches of the validation split; the last one may be smaller.
 
-    Args and returns: as `train_batches`.
+    Args and returns: as for `train_batches`.
     """
     parse = _images_and_masks(manifest, size)
     return _once(folder, manifest, "val", batch_size, parse)
@@ -136,11 +136,7 @@ def val_batches(
 def evaluation_batches(
     folder: str, manifest: Manifest, split: str, batch_size: int, *, size=None
 ) -> tf.data.Dataset:
-    """Batches of a split with all that its records hold, in the records' order.
-
-    Returns:
-      Batches of what `records.parse` returns.
-    """
+    """Returns batches of all fields of a split (see `records.parse`), in order."""
 
     def parse(serialized: tf.Tensor) -> dict:
         return records.parse(serialized, manifest, size)
@@ -157,22 +153,21 @@ def named_batches(
     *,
     size=None,
 ) -> tf.data.Dataset:
-    """Batches of the images of a split that have these names, in the records' order.
+    """Returns batches of the named images of a split (see `records.parse`), in order.
 
-    Returns:
-      Batches of what `records.parse` returns; the other images are not decoded.
+    The other images are not decoded.
     """
-    wanted = tf.constant(list(names), tf.string)
+    selected = tf.constant(list(names), tf.string)
 
-    def is_wanted(serialized: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_any(records.parse_name(serialized) == wanted)
+    def is_selected(serialized: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_any(records.parse_name(serialized) == selected)
 
     def parse(serialized: tf.Tensor) -> dict:
         return records.parse(serialized, manifest, size)
 
     return (
         _in_order(folder, manifest, split)
-        .filter(is_wanted)
+        .filter(is_selected)
         .take(len(names))
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
@@ -182,11 +177,7 @@ def named_batches(
 def test_batches(
     folder: str, manifest: Manifest, batch_size: int, *, size=None
 ) -> tf.data.Dataset:
-    """Batches of unlabelled records, in their order.
-
-    Returns:
-      Batches of what `records.parse_image` returns.
-    """
+    """Returns batches of unlabelled records (see `records.parse_image`), in order."""
 
     def parse(serialized: tf.Tensor) -> dict:
         return records.parse_image(serialized, manifest, size)
@@ -197,7 +188,7 @@ def test_batches(
 def truth_batches(
     folder: str, manifest: Manifest, split: str, batch_size: int
 ) -> tf.data.Dataset:
-    """Batches of a split's true masks alone, uint8[B, H, W, C]."""
+    """Returns batches of the true masks of a split, uint8[B, H, W, C]."""
 
     def parse(serialized: tf.Tensor) -> tf.Tensor:
         return records.parse_truth(serialized, manifest)
@@ -206,12 +197,12 @@ def truth_batches(
 
 
 @contextlib.contextmanager
-def damage_named(folder: str, manifest: Manifest) -> Iterator[None]:
-    """Makes of a read error within the context one that names the shard.
+def naming_damaged_shards(folder: str, manifest: Manifest) -> Iterator[None]:
+    """Replaces a read error inside the block by one that names the damaged shard.
 
     Args:
-      folder: of the records that are read within.
-      manifest: theirs.
+      folder: folder of the records that are read.
+      manifest: manifest of the records.
 
     Raises:
       InputError: a shard is damaged.
@@ -220,10 +211,10 @@ def damage_named(folder: str, manifest: Manifest) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         for shard in manifest.shards:
-            for fault in records.faults(folder, manifest, shard):
+            for fault in records.find_faults(folder, manifest, shard):
                 raise InputError(
-                    f"Records must be as they were written. Received: {fault} It lies "
-                    f"in {folder}. Copy the shard again, or make the records anew."
+                    f"Records in {folder} are damaged: {fault} Copy the shard again, "
+                    "or make the records again."
                 ) from error
         raise
 
@@ -240,32 +231,32 @@ def _once(folder, manifest, split, batch_size, parse) -> tf.data.Dataset:
 
 
 def _shuffled(
-    folder, manifest, start, seed, host=0, hosts=1, keep=None, cache=None
+    folder, manifest, start, seed, host=0, hosts=1, prepare=None, cache=None
 ) -> tf.data.Dataset:
-    """Endless examples from the start-th on; a pass's order follows from its number."""
+    """Returns endless examples; the order of an epoch depends on its number only."""
     examples = len(range(host, manifest.examples("train"), hosts))
     in_order = _in_order(folder, manifest, "train").shard(hosts, host)
-    kept = keep(in_order) if keep else None
+    prepared = prepare(in_order) if prepare else None
 
-    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        # Only of this function's graph. Without it the process's seed would count.
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        # Of this function's graph only. Otherwise the process's seed would matter.
         tf.random.set_seed(seed + 1)
         once = {"seed": number, "reshuffle_each_iteration": False}
-        if kept:
-            # What lies on disk must not come into memory as a whole.
-            return kept.shuffle(examples if cache == "memory" else _SHUFFLE, **once)
+        if prepared:
+            # A cache on disk may not fit into memory.
+            return prepared.shuffle(examples if cache == "memory" else _SHUFFLE, **once)
         if hosts > 1:
-            # Every host must see the files in one order, to share the images out.
+            # All hosts must read the files in the same order to share the images.
             return in_order.shuffle(_SHUFFLE, **once)
         return (
             _files(folder, manifest, "train")
             .shuffle(len(manifest.of_split("train")), **once)
-            .interleave(tf.data.TFRecordDataset, cycle_length=_READ_AT_ONCE)
+            .interleave(tf.data.TFRecordDataset, cycle_length=_FILES_INTERLEAVED)
             .shuffle(_SHUFFLE, **once)
         )
 
-    number, passed = divmod(start, examples)
-    return tf.data.Dataset.range(number, tf.int64.max).flat_map(one_pass).skip(passed)
+    number, skipped = divmod(start, examples)
+    return tf.data.Dataset.range(number, tf.int64.max).flat_map(epoch).skip(skipped)
 
 
 def _files(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:
@@ -277,7 +268,7 @@ def _in_order(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:
     return _files(folder, manifest, split).flat_map(tf.data.TFRecordDataset)
 
 
-def _check_room(cache: str, examples: int, size: tuple[int, int]) -> None:
+def _check_cache_space(cache: str, examples: int, size: tuple[int, int]) -> None:
     needed = examples * size[0] * size[1] * (3 + len(schema.LABELS))
     if cache == "memory":
         free = psutil.virtual_memory().available
@@ -285,9 +276,9 @@ def _check_room(cache: str, examples: int, size: tuple[int, int]) -> None:
         free = shutil.disk_usage(cache).free
     if needed > 0.8 * free:
         raise InputError(
-            f"--cache must fit into 80 % of the free room. Received: {cache}, with "
-            f"{free / 1e9:.1f} GB free, for {needed / 1e9:.1f} GB of images. Leave it "
-            "out, or give a folder on a larger disk."
+            f"--cache {cache} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB of "
+            "images must fit into 80 % of it. Leave it out, or give a folder on a "
+            "larger disk."
         )
 
 

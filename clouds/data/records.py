@@ -1,7 +1,7 @@
-"""The record format: one `tf.train.Example` an image, and its parser.
+"""The record format: one `tf.train.Example` per image, and its parser.
 
-`tfrecords/README.md` lists the fields. Masks are kept as zlib-compressed
-uint8[h, w] in which bit c is label c.
+`tfrecords/README.md` lists the fields. Masks are stored as zlib-compressed uint8[h, w]
+in which bit c is label c.
 """
 
 import zlib
@@ -18,8 +18,8 @@ from clouds.runtime import files
 from clouds.text import counted
 
 _JPEG_QUALITY = 95
-_SPREAD = sum(1 << 7 * label for label in range(len(schema.LABELS)))
-_FEET = 0x01010101
+_BIT_TO_BYTE = sum(1 << 7 * label for label in range(len(schema.LABELS)))
+_LOWEST_BITS = 0x01010101
 
 
 def examples(
@@ -29,31 +29,32 @@ def examples(
     size: tuple[int, int],
     exact: bool = False,
 ) -> list[bytes]:
-    """Packs images and their masks.
+    """Serializes images and their masks.
 
-    A JPEG of the records' size is kept as it is; any other file is decoded,
-    resized and written as JPEG of quality 95, which is smaller than PNG and
-    decodes faster.
+    A JPEG of the size of the records is kept as it is. Any other file is decoded,
+    resized and encoded as JPEG of quality 95, which is smaller than PNG and decodes
+    faster.
 
     Args:
-      named: each image's name and its file, as `images.find` gives it.
-      masks: of each image uint8[h, w] at `size`, bit c set where label c is, and the
-        same on the grid that predictions are judged on; None of one without labels.
-      size: height and width of the records' images.
-      exact: decode as the notebook does (see `pixels.decode`).
+      named: name and path of each image, from `image_files.find`.
+      masks: for each image uint8[h, w] at `size`, with bit c set in the mask of label
+        c, and the same at the size on which predictions are evaluated; None without
+        labels.
+      size: height and width of the images in the records.
+      exact: decode as the notebook does (see `preprocessing.decode`).
 
     Returns:
-      A serialized `tf.train.Example` of each.
+      A serialized `tf.train.Example` for each image.
 
     Raises:
-      InputError: a file is no image, or cut short.
+      InputError: a file cannot be read or decoded.
     """
-    files = [file for _, file in named]
+    paths = [path for _, path in named]
     try:
-        encoded, sizes = _encode_images(tf.constant(files), size, exact)
+        encoded, sizes = _encode_images(tf.constant(paths), size, exact)
     except tf.errors.OpError:
-        for file in files:
-            _encode_alone(file, size, exact)
+        for path in paths:
+            _encode_one(path, size, exact)
         raise
     return [
         _example(name, *fields)
@@ -65,23 +66,23 @@ def examples(
 
 def compress(plane: np.ndarray) -> bytes:
     """Compresses the masks of an image, uint8[h, w], with zlib."""
-    # Planes are painted down the columns: OpenCV turns them twice as fast as NumPy.
+    # Planes are column-major: OpenCV transposes them twice as fast as NumPy.
     rows = cv2.transpose(plane.T)
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
     return deflate.compress(rows) + deflate.flush()
 
 
 def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
-    """Unpacks a record, in a tf.data pipeline.
+    """Parses a record, in a tf.data pipeline.
 
     Args:
-      serialized: string[], what `example` returned.
-      manifest: of the records.
-      size: height and width wanted; the records' own if None.
+      serialized: string[], from `examples`.
+      manifest: manifest of the records.
+      size: height and width to resize to; None keeps the size of the records.
 
     Returns:
-      name string[], image uint8[h, w, 3], masks uint8[h, w, C] (resized by
-      nearest pixels), truth uint8[H, W, C] on the manifest's `truth_size`.
+      name string[], image uint8[h, w, 3], masks uint8[h, w, C] (nearest neighbour),
+      truth uint8[H, W, C] at the manifest's `truth_size`.
     """
     masks = _unpack(_fields(serialized, "masks")["masks"], manifest.size)
     if size and tuple(size) != tuple(manifest.size):
@@ -94,61 +95,61 @@ def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
 
 
 def parse_image(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
-    """Unpacks a record, with labels or without, to name and image as `parse` does."""
+    """Parses only the name and the image of a record, with or without labels."""
     fields = _fields(serialized, "name", "image")
     image, _ = preprocessing.decode(fields["image"], size or manifest.size)
     return {"name": fields["name"], "image": image}
 
 
 def parse_name(serialized: tf.Tensor) -> tf.Tensor:
-    """Unpacks the name alone of a record, string[]."""
+    """Parses only the name of a record, string[]."""
     return _fields(serialized, "name")["name"]
 
 
 def parse_truth(serialized: tf.Tensor, manifest: Manifest) -> tf.Tensor:
-    """Unpacks a record's masks for evaluation, uint8[H, W, C] on `truth_size`."""
+    """Parses only the masks for evaluation, uint8[H, W, C] at `truth_size`."""
     return _unpack(_fields(serialized, "truth")["truth"], manifest.truth_size)
 
 
-def faults(folder: str, manifest: Manifest, shard: Shard) -> Iterator[str]:
-    """Reads a shard and says what is wrong with it.
+def find_faults(folder: str, manifest: Manifest, shard: Shard) -> Iterator[str]:
+    """Reads a shard and describes what is wrong with it.
 
     Args:
-      folder: of the records.
-      manifest: theirs.
-      shard: one of the manifest's.
+      folder: folder of the records.
+      manifest: manifest of the records.
+      shard: a shard of the manifest.
 
     Yields:
-      A sentence a fault; none for a whole shard.
+      A sentence for each fault; nothing for an intact shard.
     """
     path = f"{folder}/{shard.name}"
     if not tf.io.gfile.exists(path):
-        yield f"{shard.name} is not there."
+        yield f"{shard.name} is missing."
         return
     if files.checksum(path) == shard.sha256:
         return
-    unpack = parse if manifest.labelled else parse_image
-    read = 0
+    parse_record = parse if manifest.labelled else parse_image
+    count = 0
     try:
         for serialized in tf.data.TFRecordDataset(path):
-            unpack(serialized, manifest)
-            read += 1
+            parse_record(serialized, manifest)
+            count += 1
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         reason = error.message.split("{{")[0].split("[Op")[0].strip()
-        yield f"{shard.name} is damaged after record {read} ({reason})."
+        yield f"{shard.name} is damaged after record {count} ({reason})."
     else:
         yield (
-            f"{shard.name} has {read} of {counted(shard.examples, 'record')} and "
-            "another checksum than when it was written."
+            f"{shard.name} has {count} of {counted(shard.examples, 'record')}, and its "
+            "checksum has changed."
         )
 
 
 @tf.function(reduce_retracing=True)
-def _encode_images(files: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]:
-    """To string[B] of JPEGs and int32[B, 2], heights and widths in the files."""
+def _encode_images(paths: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns JPEGs, string[B], and the sizes in the files, int32[B, 2]."""
 
-    def encode(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        contents = image_files.read(file)
+    def encode(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        contents = image_files.read(path)
         image, original_size = preprocessing.decode(contents, size, exact=exact)
         encoded = tf.cond(
             tf.io.is_jpeg(contents) & tf.reduce_all(original_size == size),
@@ -159,17 +160,17 @@ def _encode_images(files: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]
 
     return tf.map_fn(
         encode,
-        files,
+        paths,
         parallel_iterations=1,
         fn_output_signature=(tf.string, tf.int32),
     )
 
 
-def _encode_alone(file: str, size, exact) -> None:
+def _encode_one(path: str, size, exact) -> None:
     try:
-        _encode_images(tf.constant([file]), size, exact)
+        _encode_images(tf.constant([path]), size, exact)
     except tf.errors.OpError as error:
-        raise image_files.undecodable(file) from error
+        raise image_files.undecodable(path) from error
 
 
 def _example(name: str, image: bytes, original_size, masks: tuple) -> bytes:
@@ -183,8 +184,8 @@ def _example(name: str, image: bytes, original_size, masks: tuple) -> bytes:
     for field, plane in zip(("masks", "truth"), masks, strict=True):
         if plane is not None:
             features[field] = _bytes(compress(plane))
-    packed = tf.train.Example(features=tf.train.Features(feature=features))
-    return packed.SerializeToString(deterministic=True)
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
 
 
 def _fields(serialized: tf.Tensor, *names: str) -> dict:
@@ -195,9 +196,11 @@ def _fields(serialized: tf.Tensor, *names: str) -> dict:
 def _unpack(compressed: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     plane = tf.io.decode_raw(tf.io.decode_compressed(compressed, "ZLIB"), tf.uint8)
     plane = tf.cast(tf.reshape(plane, size), tf.uint32)
-    # The product has bit c of a pixel at the foot of its byte c: eight times as fast
-    # as testing each bit.
-    return tf.bitcast(tf.bitwise.bitwise_and(plane * _SPREAD, _FEET), tf.uint8)
+    # The product moves bit c of a pixel to the lowest bit of its byte c, eight times as
+    # fast as testing each bit.
+    return tf.bitcast(
+        tf.bitwise.bitwise_and(plane * _BIT_TO_BYTE, _LOWEST_BITS), tf.uint8
+    )
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

@@ -1,13 +1,12 @@
-"""Procedural scenes of shallow clouds with true masks: the embedded sample data.
+"""Procedural scenes of shallow clouds with true masks: the sample data.
 
-Images are uint8[H, W, 3], RGB; masks are bool[H, W, 4], one channel a label in
-the order of `schema.LABELS`. A mask is a union of one to three rectangles with
-the orbit gap cut out. Gap pixels are exactly (0, 0, 0), all others are 1 or more.
+Images are uint8[H, W, 3], RGB; masks are bool[H, W, 4], one channel per label in the
+order of `schema.LABELS`. A mask is a union of one to three rectangles without the
+orbit gap. Pixels of the gap are exactly (0, 0, 0), all others are 1 or more.
 
-Positions are shares of the image's height and width, lengths of textures are
-shares of its short side, so that a seed shows the same scene at every size of
-one aspect ratio. A field says how deep in cloud a place is: clear at 0 and
-below, fully cloudy from 1.
+Positions are fractions of the height and width, lengths of textures are fractions of
+the short side, so that a seed gives the same scene at every size of one aspect ratio.
+A field gives the depth of the clouds: clear at 0 and below, fully cloudy from 1.
 """
 
 from typing import NamedTuple
@@ -19,14 +18,14 @@ from clouds import schema
 from clouds.errors import InputError
 
 SMALLEST_SIDE = 32
-"""Least height and width of a scene in pixels."""
+"""Minimum height and width of a scene in pixels."""
 
 _CANVAS = 256
-"""Least short side on which textures are drawn, to be averaged down from there."""
+"""Minimum short side on which textures are drawn before they are averaged down."""
 _SKETCH = 256
-"""Short side on which skeletons and soft things are drawn, to be scaled from there."""
+"""Short side on which skeletons and soft shapes are drawn before they are scaled."""
 _COUNT_ODDS = (0.03, 0.22, 0.41, 0.28, 0.06)
-"""Chances that a scene has 0, 1, 2, 3 or 4 labels, near the competition's."""
+"""Probabilities of 0, 1, 2, 3 and 4 labels in a scene, close to the competition's."""
 
 _Rng = np.random.Generator
 _Shape = tuple[int, int]
@@ -50,8 +49,8 @@ def scene(
     """Draws the scene of a seed.
 
     Args:
-      seed: Which scene, from 0 up.
-      size: Height and width in pixels, each at least `SMALLEST_SIDE`.
+      seed: number of the scene, from 0.
+      size: height and width in pixels, each at least `SMALLEST_SIDE`.
 
     Returns:
       The image, uint8[H, W, 3] in RGB, and its masks, bool[H, W, 4]. The same
@@ -112,7 +111,7 @@ def _draw_gap(rng: _Rng) -> _Gap | None:
 
 
 def _draw_areas(rng: _Rng, gap: _Gap | None) -> list[list[_Box]]:
-    """Lists each label's boxes: hardly overlapping, no part of them too small."""
+    """Lists the boxes of each label: little overlap, no small remainders."""
     areas = [[] for _ in schema.LABELS]
     grid = schema.SUBMISSION_SIZE
     hidden = _wedge(gap, grid)
@@ -137,7 +136,7 @@ def _draw_boxes(rng: _Rng) -> list[_Box]:
     for share in rng.uniform(0.1, 0.36, count) / count**0.5:
         tall = 2 ** rng.uniform(-1, 1)
         height, width = min((share * tall) ** 0.5, 1), min((share / tall) ** 0.5, 1)
-        # Beyond the border and clipped, as many labelled areas end at it.
+        # Partly outside and clipped, since many labelled areas end at the border.
         top = np.clip(rng.uniform(-0.15, 1.15 - height), 0, 1 - height)
         left = np.clip(rng.uniform(-0.15, 1.15 - width), 0, 1 - width)
         boxes.append(_Box(top, left, top + height, left + width))
@@ -171,13 +170,13 @@ def _wedge(gap: _Gap | None, shape: _Shape) -> np.ndarray:
 
 
 def _positions(shape: _Shape) -> tuple[np.ndarray, np.ndarray]:
-    """Gives the centres of the pixels, float32[H, 1] and float32[1, W] in 0..1."""
+    """Returns the centres of the pixels, float32[H, 1] and float32[1, W] in 0..1."""
     y, x = ((np.arange(n, dtype=np.float32) + 0.5) / n for n in shape)
     return y[:, None], x[None]
 
 
 def _paint(rng: _Rng, areas: list[list[_Box]], shape: _Shape) -> np.ndarray:
-    """Paints everything but the gap and the grain, float32[H, W, 3] in 0..255."""
+    """Draws everything except gap and noise, float32[H, W, 3] in 0..255."""
     light, far, *streams = rng.spawn(2 + len(areas))
     inside = np.zeros(shape, np.float32)
     cover = np.zeros(shape, np.float32)
@@ -200,7 +199,7 @@ def _smooth(field: np.ndarray) -> np.ndarray:
 
 
 def _within(boxes: list[_Box], shape: _Shape) -> np.ndarray:
-    """Gives 1 inside of the boxes and 0 outside, with a narrow soft border."""
+    """Returns 1 inside the boxes and 0 outside, with a narrow soft border."""
     mask = _raster(boxes, _sketch_shape(shape)).astype(np.float32)
     return _scaled(cv2.GaussianBlur(mask, (0, 0), 0.01 * _SKETCH), shape)
 
@@ -214,7 +213,7 @@ def _scaled(values: np.ndarray, shape: _Shape) -> np.ndarray:
 
 
 def _noise(rng: _Rng, shape: _Shape, cell: float, octaves: int = 1) -> np.ndarray:
-    """Draws noise of mean 0 and deviation 1, whose largest grains are `cell` wide."""
+    """Draws noise of mean 0 and standard deviation 1, with grains up to `cell` wide."""
     total = np.zeros(shape, np.float32)
     for octave in range(octaves):
         grid = [max(2, round(n / min(shape) / cell * 2**octave)) for n in shape]
@@ -225,7 +224,7 @@ def _noise(rng: _Rng, shape: _Shape, cell: float, octaves: int = 1) -> np.ndarra
 
 
 def _distance(rng: _Rng, sketch: np.ndarray, shape: _Shape) -> np.ndarray:
-    """Gives each pixel's distance, in short sides, from a drawing, bent a little."""
+    """Returns the distance of each pixel from a drawing, slightly distorted."""
     blank = np.where(sketch, 0, 1).astype(np.uint8)
     distance = cv2.distanceTransform(blank, cv2.DIST_L2, 5) / _SKETCH
     y, x = np.mgrid[: sketch.shape[0], : sketch.shape[1]].astype(np.float32)
@@ -237,7 +236,7 @@ def _distance(rng: _Rng, sketch: np.ndarray, shape: _Shape) -> np.ndarray:
 
 
 def _dots(points: np.ndarray, shape: _Shape) -> np.ndarray:
-    """Draws points [N, 2] (y and x in short sides) on a sketch."""
+    """Draws points [N, 2] (y and x as fractions of the short side) on a sketch."""
     sketch = np.zeros(_sketch_shape(shape), np.uint8)
     y, x = np.floor(points * _SKETCH).astype(int).T
     kept = (y >= 0) & (y < sketch.shape[0]) & (x >= 0) & (x < sketch.shape[1])
@@ -246,7 +245,7 @@ def _dots(points: np.ndarray, shape: _Shape) -> np.ndarray:
 
 
 def _fish(rng: _Rng, shape: _Shape) -> tuple[np.ndarray, float]:
-    """Skeletons: long wavy spines with ribs, clear sky between them."""
+    """Fish: skeletons of long wavy spines with ribs, clear sky between them."""
     tall, wide = np.divide(shape, min(shape))
     period, tilt = rng.uniform(0.21, 0.26), rng.uniform(-0.25, 0.25)
     lean = rng.uniform(0.3, 1.0) * rng.choice([-1, 1])
@@ -266,7 +265,7 @@ def _fish(rng: _Rng, shape: _Shape) -> tuple[np.ndarray, float]:
 
 
 def _flower(rng: _Rng, shape: _Shape) -> tuple[np.ndarray, float]:
-    """Large stratiform cells with clear rings around them."""
+    """Flower: large stratiform cells with clear rings around them."""
     tall, wide = np.divide(shape, min(shape))
     period = rng.uniform(0.18, 0.23)
     y, x = np.mgrid[-period : tall + period : period, -period : wide + period : period]
@@ -279,7 +278,7 @@ def _flower(rng: _Rng, shape: _Shape) -> tuple[np.ndarray, float]:
 
 
 def _gravel(rng: _Rng, shape: _Shape) -> tuple[np.ndarray, float]:
-    """Grains lined up on wide arcs, as behind gust fronts."""
+    """Gravel: grains along wide arcs, as behind gust fronts."""
     middle = np.divide(shape, 2 * min(shape))
     heading, far = rng.uniform(0, 2 * np.pi), rng.uniform(1.0, 1.8)
     centre = middle + far * np.array([np.sin(heading), np.cos(heading)])
@@ -295,7 +294,7 @@ def _gravel(rng: _Rng, shape: _Shape) -> tuple[np.ndarray, float]:
 
 
 def _sugar(rng: _Rng, shape: _Shape) -> tuple[np.ndarray, float]:
-    """Fine puffs, evenly strewn."""
+    """Sugar: fine puffs, evenly distributed."""
     puffs = _noise(rng, shape, 0.012) + 0.3 * _noise(rng, shape, 0.1, 2)
     return (puffs - 0.55) / 1.5, 0.7
 
@@ -304,7 +303,7 @@ _PATTERNS = {"Fish": _fish, "Flower": _flower, "Gravel": _gravel, "Sugar": _suga
 
 
 def _stray(rng: _Rng, shape: _Shape) -> np.ndarray:
-    """Scattered clouds of no pattern."""
+    """Scattered clouds without a pattern."""
     lumps = 0.8 * _noise(rng, shape, 0.35, 2) + _noise(rng, shape, 0.07, 4)
     return (lumps - rng.uniform(1.2, 2.2)) / 1.6
 
@@ -325,7 +324,7 @@ def _cirrus(rng: _Rng, shape: _Shape) -> np.ndarray:
 
 
 def _lit(rng: _Rng, cover: np.ndarray, shape: _Shape) -> np.ndarray:
-    """Lays the clouds over a sea with glint, cirrus and haze towards its sides."""
+    """Composes clouds, sea with sun glint, cirrus, and haze towards the sides."""
     y, x = _positions(shape)
     sea = (rng.uniform(0.7, 1.2) * np.array([12, 18, 35])).astype(np.float32)
     cast = rng.uniform(0.96, 1.0, 3).astype(np.float32)

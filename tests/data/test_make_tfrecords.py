@@ -52,7 +52,7 @@ def test_every_image_is_on_one_side_of_the_split(sample, records):
 def test_the_output_does_not_depend_on_the_number_of_workers(
     sample, records, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_A_WORKER", 1)
+    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_PER_WORKER", 1)
     make_tfrecords_module.convert(settings(sample, tmp_path, workers=2))
     assert contents(tmp_path) == contents(records)
 
@@ -107,7 +107,7 @@ def test_an_interrupted_making_goes_on_with_the_missing_shards(
     with pytest.raises(InputError, match="cut off"):
         manifest.read(str(parts))
     monkeypatch.setattr(make_tfrecords_module, "_examples", examples)
-    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_A_WORKER", 64)
+    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_PER_WORKER", 64)
     first = (parts / "train-00000-of-00003.tfrecord").stat().st_mtime_ns
     make_tfrecords_module.convert(settings(sample, parts, shards=3))
     assert (parts / "train-00000-of-00003.tfrecord").stat().st_mtime_ns == first
@@ -189,7 +189,7 @@ def test_an_error_in_a_worker_is_the_same_error(
     copy_of_sample, tmp_path, capsys, monkeypatch
 ):
     forked.in_workers(monkeypatch)
-    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_A_WORKER", 1)
+    monkeypatch.setattr(make_tfrecords_module, "_IMAGES_PER_WORKER", 1)
     spoil(copy_of_sample, FIRST, b"")
     arguments = make_tfrecords(copy_of_sample, tmp_path / "out")
     arguments[arguments.index("--workers") + 1] = "2"
@@ -448,7 +448,7 @@ def examples(tasks):
 if __name__ == "__main__":
     convert = startup.load("clouds.data.make_tfrecords")
     pool = startup.load("clouds.runtime.pool")
-    convert._IMAGES_A_WORKER, pool._CHUNK = 1, 1
+    convert._IMAGES_PER_WORKER, pool._CHUNK = 1, 1
     convert._examples = examples
     sys.exit(main.main(sys.argv[2:]))
 Path(sys.argv[1], "born").touch()

@@ -132,7 +132,7 @@ def test_a_damaged_shard_is_named_when_it_is_read(split, records, tmp_path):
     read = manifest.read(str(copy))
     with (
         pytest.raises(InputError, match=f"{split}-00000-of-00001.tfrecord is damaged"),
-        pipeline.damage_named(str(copy), read),
+        pipeline.naming_damaged_shards(str(copy), read),
     ):
         take(pipeline.evaluation_batches(str(copy), read, split, 4).map(tuple_of), 9)
 
@@ -144,7 +144,7 @@ def tuple_of(batch):
 def test_an_error_that_is_not_the_records_stays_what_it_is(source):
     with (
         pytest.raises(tf.errors.AbortedError),
-        pipeline.damage_named(*source),
+        pipeline.naming_damaged_shards(*source),
     ):
         raise tf.errors.AbortedError(None, None, "other")
 

@@ -1,7 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from clouds.data import splits
+from clouds import schema
+from clouds.config.data import Records
+from clouds.data import annotations, splits
 from clouds.errors import InputError
 
 present = np.random.default_rng(0).random((1003, 4)) < [0.5, 0.4, 0.5, 0.7]
@@ -12,14 +16,14 @@ def test_a_fifth_of_the_images_is_held_out():
     assert splits.holdout(present, 0.2).sum() == round(0.2 * 1003)
 
 
-def test_each_set_of_labels_is_held_out_in_the_same_share():
+def test_the_same_fraction_of_each_set_of_labels_is_held_out():
     held = splits.holdout(present, 0.2)
     for label_set in range(16):
         of_set = label_sets == label_set
         assert abs(held[of_set].sum() - 0.2 * of_set.sum()) <= 1
 
 
-def test_folds_share_out_each_set_of_labels():
+def test_folds_share_each_set_of_labels_evenly():
     folds = splits.folds(present, 5)
     for label_set in range(16):
         counts = np.bincount(folds[label_sets == label_set], minlength=5)
@@ -33,23 +37,83 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another():
     assert (split != splits.holdout(present, 0.2, seed=4)).any()
 
 
-def test_two_images_are_one_and_one():
+def test_two_images_are_split_into_one_and_one():
     assert splits.holdout(present[:2], 0.01).sum() == 1
     assert splits.holdout(present[:2], 0.99).sum() == 1
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 2])
-def test_a_fraction_out_of_range_is_refused(fraction):
+def test_a_fraction_out_of_range_is_rejected(fraction):
     with pytest.raises(InputError, match="fraction"):
         splits.holdout(present, fraction)
 
 
 def test_one_image_cannot_be_split():
-    with pytest.raises(InputError, match="2 images"):
+    with pytest.raises(InputError, match="at least 2 images"):
         splits.holdout(present[:1], 0.2)
 
 
 @pytest.mark.parametrize("count", [1, 1004])
-def test_a_number_of_folds_out_of_range_is_refused(count):
+def test_a_number_of_folds_out_of_range_is_rejected(count):
     with pytest.raises(InputError, match="folds"):
         splits.folds(present, count)
+
+
+images = [f"{n:03}.jpg" for n in np.random.default_rng(0).permutation(50)]
+texts = np.where(np.random.default_rng(1).random((50, 4)) < 0.5, "1 1", "")
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("contents")
+    settings = Records(csv=str(path), images="i", out="o")
+    return settings, annotations.Table(images, texts.astype(object), texts, str(path))
+
+
+def test_every_image_has_one_place(source):
+    order, manifest = splits.plan_shards(*source)
+    assert sorted(np.concatenate(order)) == list(range(50))
+    assert [len(part) for part in order] == [s.examples for s in manifest.shards]
+    assert manifest.examples("val") == 10
+    assert not manifest.complete
+
+
+def test_the_plan_does_not_depend_on_the_order_of_the_csv(source):
+    settings, table = source
+    order, manifest = splits.plan_shards(settings, table)
+    reversed_table = annotations.Table(
+        images[::-1], table.texts[::-1], table.rows, table.path
+    )
+    again, same = splits.plan_shards(settings, reversed_table)
+    assert same == manifest
+    for part, of_reversed in zip(order, again, strict=True):
+        assert [images[i] for i in part] == [images[::-1][i] for i in of_reversed]
+
+
+def test_the_seed_changes_split_and_order(source):
+    settings, table = source
+    (train, val), _ = splits.plan_shards(settings, table)
+    other = dataclasses.replace(settings, seed=1)
+    (other_train, other_val), _ = splits.plan_shards(other, table)
+    assert set(val) != set(other_val)
+    assert list(train) != list(other_train)
+
+
+def test_shards_are_of_about_100_megabytes(source, monkeypatch):
+    settings, table = source
+    monkeypatch.setattr(splits, "_SHARD_BYTES", 320 * 480 * 0.5 * 15)
+    _, manifest = splits.plan_shards(settings, table)
+    names = [shard.name for shard in manifest.of_split("train")]
+    assert names == [f"train-{n:05}-of-00003.tfrecord" for n in range(3)]
+
+
+def test_the_manifest_names_the_source_of_the_records(source):
+    settings, table = source
+    folds = dataclasses.replace(settings, folds=5, decode="exact", size=(32, 48))
+    _, manifest = splits.plan_shards(folds, table)
+    assert manifest.labels == schema.LABELS
+    assert (manifest.size, manifest.decode, manifest.folds) == ((32, 48), "exact", 5)
+    assert manifest.val_fraction == 0
+    assert manifest.source["name"] == "train.csv"
+    assert {shard.split for shard in manifest.shards} == {f"fold{k}" for k in range(5)}
