@@ -1,8 +1,8 @@
-"""Replays requests, good and bad, against a server of an exported model.
+"""Sends good and bad requests to a server of an exported model.
 
-The server is TensorFlow Serving or `bin/serve`. Good requests must be answered as the
-export answers in Python, bad ones refused with a reason, and the server must go on.
-Prints a line a request; ends with 1 if one was not answered as it should be.
+The server is TensorFlow Serving or `bin/serve`. It must answer good requests as the
+export does in Python, refuse bad ones with a reason, and continue to work. Prints a
+line per request; exits with 1 if an answer is wrong.
 
 Example:
   python docker/replay.py http://localhost:8501 --model models/clouds
@@ -29,7 +29,7 @@ from clouds.text import counted
 
 
 class Request(NamedTuple):
-    """A request, and whether it is to be answered."""
+    """A request; a bad one must be refused."""
 
     name: str
     signature: str
@@ -37,15 +37,15 @@ class Request(NamedTuple):
     good: bool = True
 
 
-class Refused(Exception):  # noqa: N818
-    """What a server says of a request that it does not answer."""
+class RefusedError(Exception):
+    """The reason why a server refuses a request."""
 
 
 Answer = dict[str, np.ndarray]
 
 
 def requests() -> list[Request]:
-    """What is replayed."""
+    """Returns the requests to send."""
     image, _ = scenes.scene(0, (350, 525))
     small, _ = scenes.scene(1, (48, 72))
     jpeg, png, bmp = (encoded(image, ending) for ending in (".jpg", ".png", ".bmp"))
@@ -55,7 +55,7 @@ def requests() -> list[Request]:
         "JPEG": [jpeg],
         "PNG": [png],
         "BMP": [bmp],
-        "three at once": [jpeg, png, bmp],
+        "three images": [jpeg, png, bmp],
         "grey": [encoded(small[..., 1], ".jpg")],
         "alpha": [encoded(alpha, ".png")],
         "16 bits": [encoded(small * np.uint16(257), ".png")],
@@ -63,12 +63,12 @@ def requests() -> list[Request]:
     }
     bad = {
         "no bytes": [b""],
-        "text": [b"This is no image, and never was one."],
+        "text": [b"This is plain text, not an image at all."],
         "GIF": [b"GIF89a" + jpeg],
-        "cut short": [jpeg[: len(jpeg) // 2]],
+        "truncated": [jpeg[: len(jpeg) // 2]],
         "30000x30000 in a small file": [huge],
         "one bad among good": [jpeg, jpeg[:300], png],
-        "no image at all": [],
+        "no image": [],
     }
     default, pixels = "serving_default", small[None]
     return [
@@ -81,56 +81,59 @@ def requests() -> list[Request]:
         Request("floats out of range", "images", pixels * np.float32(9), good=False),
         Request("four channels", "images_uint8", alpha[None], good=False),
         Request("no such signature", "nothing", batch_of([jpeg]), good=False),
-        Request("JPEG, after all that", default, batch_of([jpeg])),
+        Request("JPEG again", default, batch_of([jpeg])),
     ]
 
 
 def encoded(image: np.ndarray, ending: str) -> bytes:
-    """An image, grey, in RGB or with alpha, as a file."""
+    """Encodes an image, grey, RGB or with alpha."""
     if image.ndim == 3:
         image = image[..., [2, 1, 0, *range(3, image.shape[-1])]]
     return cv2.imencode(ending, image)[1].tobytes()
 
 
 def batch_of(contents: list[bytes]) -> np.ndarray:
-    """Files as one batch."""
+    """Returns files as object[B]."""
     batch = np.empty(len(contents), object)
     batch[:] = contents
     return batch
 
 
 def over_rest(url: str, request: Request) -> Answer:
-    """Asks a server's REST interface."""
+    """Sends a request by REST."""
     if request.batch.dtype == object:
         rows = [{"b64": base64.b64encode(one).decode()} for one in request.batch]
     else:
         rows = request.batch.tolist()
     body = {"signature_name": request.signature, "instances": rows}
-    # By default bin/serve answers the good images of a request with a bad one.
-    headers = {"Content-Type": "application/json", "Prefer": "handling=strict"}
-    asked = urllib.request.Request(
-        f"{url}/v1/models/clouds:predict", json.dumps(body).encode(), headers
+    http_request = urllib.request.Request(
+        f"{url}/v1/models/clouds:predict",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(asked, timeout=60) as response:
+        with urllib.request.urlopen(http_request, timeout=60) as response:
             predictions = json.load(response)["predictions"]
     except urllib.error.HTTPError as error:
         if error.code >= 500:
             raise
-        raise Refused(f"{error.code} {json.load(error)['error']}") from error
-    (alone,) = {"probabilities": ["probabilities"], "masks_png": ["mask_bytes"]}.get(
-        request.signature, [None]
-    )
-    if alone and not isinstance(predictions[0], dict):
-        predictions = [{alone: prediction} for prediction in predictions]
+        raise RefusedError(f"{error.code} {json.load(error)['error']}") from error
+    for row in predictions:
+        # bin/serve refuses single images.
+        if isinstance(row, dict) and "error" in row:
+            raise RefusedError(f"{row['code']} {row['error']}")
+    # A single output has no name.
+    singles = {"probabilities": "probabilities", "masks_png": "mask_bytes"}
+    if name := singles.get(request.signature):
+        predictions = [{name: prediction} for prediction in predictions]
     return {
-        key: np.array([_plain(row[key]) for row in predictions])
+        key: np.array([_decode(row[key]) for row in predictions])
         for key in predictions[0]
     }
 
 
 def over_grpc(address: str, request: Request) -> Answer:
-    """Asks a server's gRPC interface, through TensorFlow Serving's own stubs."""
+    """Sends a request by gRPC, with TensorFlow Serving's own stubs."""
     import grpc
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -153,12 +156,12 @@ def over_grpc(address: str, request: Request) -> Answer:
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL):
                 raise
-            raise Refused(f"{error.code().name} {error.details()}") from error
+            raise RefusedError(f"{error.code().name} {error.details()}") from error
     return {key: tf.make_ndarray(outputs[key]) for key in outputs}
 
 
 def in_python(model: Path) -> Callable[[Request], Answer]:
-    """Answers by the newest version of a model, here."""
+    """Returns a function that answers with the newest version of a model."""
     tf = startup.load("tensorflow")
     newest = max(int(path.name) for path in model.iterdir() if path.name.isdecimal())
     loaded = tf.saved_model.load(str(model / str(newest)))
@@ -174,63 +177,67 @@ def in_python(model: Path) -> Callable[[Request], Answer]:
     return answer
 
 
-def fault(asked: Request, answer: Answer | Refused, expected: Answer | None) -> str:
-    """What is wrong with an answer; nothing if it is as it should be."""
-    if isinstance(answer, Refused):
-        return "should be answered" if asked.good else ""
-    if not asked.good:
+def fault(
+    request: Request, answer: Answer | RefusedError, expected: Answer | None
+) -> str:
+    """Returns what is wrong with an answer, or an empty string."""
+    if isinstance(answer, RefusedError):
+        return "should be answered" if request.good else ""
+    if not request.good:
         return "should be refused"
     lengths = {len(value) for value in answer.values()}
-    if lengths != {len(asked.batch)}:
-        return f"should have {len(asked.batch)} rows, has {lengths}"
+    if lengths != {len(request.batch)}:
+        return f"should have {len(request.batch)} rows, has {lengths}"
     for key, value in (expected or {}).items():
         if key not in answer or answer[key].shape != value.shape:
-            return f"{key} is missing, or of another shape"
+            return f"{key} is missing or has another shape"
         if value.dtype.kind == "f":
             same = np.allclose(answer[key], value, atol=1e-4)
         else:
             same = (answer[key].astype(value.dtype) == value).all()
         if not same:
-            return f"{key} is another than in Python"
+            return f"{key} differs from Python"
     return ""
 
 
 def replay(
     ask: Callable[[Request], Answer], model: Callable[[Request], Answer] | None
 ) -> int:
-    """Sends all requests; the number of faults."""
+    """Sends all requests; returns the number of faults."""
     faults = 0
     for request in requests():
         try:
             answer = ask(request)
-            told = ", ".join(f"{key} {value.shape}" for key, value in answer.items())
-        except Refused as refused:
-            answer, told = refused, " ".join(str(refused).split())[:90]
+            shown = ", ".join(f"{key} {value.shape}" for key, value in answer.items())
+        except RefusedError as refused:
+            answer, shown = refused, " ".join(str(refused).split())[:90]
         expected = model(request) if model and request.good else None
-        wrong = fault(request, answer, expected)
-        faults += bool(wrong)
-        print(f"{'FAULT: ' + wrong if wrong else 'ok'}  {request.name}: {told}")
+        message = fault(request, answer, expected)
+        faults += bool(message)
+        print(f"{'FAULT: ' + message if message else 'ok'}  {request.name}: {shown}")
     return faults
 
 
-def _plain(value):
-    """A value of JSON; TensorFlow Serving writes bytes as an object."""
+def _decode(value):
+    """Decodes a value of JSON; bytes are an object."""
     if isinstance(value, dict):
         return base64.b64decode(value["b64"])
     if isinstance(value, list):
-        return [_plain(part) for part in value]
+        return [_decode(part) for part in value]
     return value.encode() if isinstance(value, str) else value
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Replays all over REST, over gRPC, or over both."""
+    """Sends all requests by REST, by gRPC, or by both."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("url", nargs="?", help="of the REST interface")
-    parser.add_argument("--grpc", metavar="HOST:PORT", help="also ask over gRPC")
+    parser.add_argument("url", nargs="?", help="URL of the REST interface")
     parser.add_argument(
-        "--model", type=Path, help="folder that bin/export wrote, to hold answers to"
+        "--grpc", metavar="HOST:PORT", help="address of the gRPC interface"
+    )
+    parser.add_argument(
+        "--model", type=Path, help="folder from bin/export to compare answers with"
     )
     options = parser.parse_args(arguments)
     model = in_python(options.model) if options.model else None
@@ -240,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
         faults += replay(lambda request: over_rest(url, request), model)
     if options.grpc:
         faults += replay(lambda request: over_grpc(options.grpc, request), model)
-    print(counted(faults, "fault") if faults else "All was answered as it should be.")
+    print(counted(faults, "fault") if faults else "All answers are right.")
     return int(faults > 0)
 
 

@@ -1,31 +1,32 @@
-"""Requests gathered into batches, which a model takes at less cost an image.
+"""Dynamic batching: items of several requests run together, which is faster per item.
 
-One thread works on one batch at a time; meanwhile the next one gathers. Where all is
-quiet, the first item waits a little for others.
+One thread runs one batch, while the next one gathers. If it is idle, the first item
+waits a little for others.
 """
 
 import asyncio
-import concurrent.futures
+import contextlib
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 Function = Callable[[list], Sequence]
-"""Of a batch of items, to their results."""
+"""A function from a batch of items to their results."""
 
-_FADING = 0.2
+_SMOOTHING = 0.2
 
 
-class Full(Exception):
-    """No room for more items.
+class QueueFullError(Exception):
+    """The queue has no space for more items.
 
     Attributes:
-      seconds: after which there should be.
+      seconds: estimated seconds until it has.
     """
 
     def __init__(self, seconds: int):
-        super().__init__(f"No room for {seconds} s.")
+        super().__init__(f"The queue is full for {seconds} s.")
         self.seconds = seconds
 
 
@@ -38,79 +39,80 @@ class _Item(NamedTuple):
 
 
 class Batcher:
-    """Runs functions of batches on items that come one by one.
+    """Runs functions of batches on items that arrive one by one.
 
     Args:
-      size: items of a batch at most.
-      wait: seconds in which a batch is gathered.
-      room: items that wait at most.
-      done: called after each batch with its items and seconds.
+      max_size: maximum number of items per batch.
+      max_wait: seconds to wait for a batch to fill.
+      max_queue: maximum number of items that wait.
+      report: called after each batch with its size and seconds.
     """
 
     def __init__(
         self,
         *,
-        size: int,
-        wait: float,
-        room: int,
-        done: Callable[[int, float], None] = lambda items, seconds: None,
+        max_size: int,
+        max_wait: float,
+        max_queue: int,
+        report: Callable[[int, float], None] = lambda size, seconds: None,
     ):
-        self._size = size
-        self._wait = wait
-        self._room = room
-        self._done = done
-        self._pace = 0.1
-        self._waiting: list[_Item] = []
-        self._came = asyncio.Event()
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, "batches")
+        self._max_size = max_size
+        self._max_wait = max_wait
+        self._max_queue = max_queue
+        self._report = report
+        self._seconds_per_item = 0.1
+        self._queue: list[_Item] = []
+        self._arrival = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "batches")
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._queue)
 
     async def run(
         self, function: Function, items: Sequence, kind: Hashable = None
     ) -> list:
-        """Has items worked on, together with those of other calls.
+        """Runs a function on items, together with those of other calls.
 
         Args:
-          function: of a list of items, to a result for each.
-          items: any number of them.
-          kind: items of one kind and one function may share a batch.
+          function: function from a list of items to a result for each.
+          items: any number of items.
+          kind: items share a batch only with items of the same kind and function.
 
         Returns:
-          The results in the order of the items. Where the function raised something
-          for an item alone, that is its result.
+          The results, in the order of the items. An exception that the function
+          raises for an item alone is its result.
 
         Raises:
-          Full: there is no room for so many.
+          QueueFullError: the queue has no space for all of them.
         """
-        self._waiting = [item for item in self._waiting if not item.result.done()]
-        ahead = len(self._waiting) + len(items)
-        if ahead > self._room:
-            raise Full(math.ceil(len(self._waiting) * self._pace) or 1)
+        self._drop_cancelled()
+        if len(self._queue) + len(items) > self._max_queue:
+            seconds = math.ceil(len(self._queue) * self._seconds_per_item)
+            raise QueueFullError(seconds or 1)
         loop, now = asyncio.get_running_loop(), time.monotonic()
         results = [loop.create_future() for _ in items]
-        self._waiting += [
+        self._queue += [
             _Item((function, kind), function, item, result, now)
             for item, result in zip(items, results, strict=True)
         ]
-        self._came.set()
+        self._arrival.set()
         return await asyncio.gather(*results)
 
     async def work(self) -> None:
-        """Works until it is cancelled."""
+        """Runs batches until cancelled."""
         loop = asyncio.get_running_loop()
         try:
             while True:
                 batch = await self._next()
-                started = time.monotonic()
+                start = time.monotonic()
                 contents = [item.content for item in batch]
                 results = await loop.run_in_executor(
-                    self._thread, _each_or_some, batch[0].function, contents
+                    self._thread, _run_or_halve, batch[0].function, contents
                 )
-                seconds = time.monotonic() - started
-                self._pace += _FADING * (seconds / len(batch) - self._pace)
-                self._done(len(batch), seconds)
+                seconds = time.monotonic() - start
+                difference = seconds / len(batch) - self._seconds_per_item
+                self._seconds_per_item += _SMOOTHING * difference
+                self._report(len(batch), seconds)
                 for item, result in zip(batch, results, strict=True):
                     if not item.result.done():
                         item.result.set_result(result)
@@ -118,36 +120,34 @@ class Batcher:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _next(self) -> list[_Item]:
+        """Waits for the next batch, of the kind that has waited longest."""
         while True:
-            # What was given up while it waited is not worked on.
-            self._waiting = [item for item in self._waiting if not item.result.done()]
-            batch = self._first()
+            self._drop_cancelled()
+            kind = self._queue[0].kind if self._queue else None
+            batch = [item for item in self._queue if item.kind == kind]
+            batch, seconds = batch[: self._max_size], None
             if batch:
-                left = batch[0].since + self._wait - time.monotonic()
-                if len(batch) == self._size or left <= 0:
+                seconds = batch[0].since + self._max_wait - time.monotonic()
+                if len(batch) == self._max_size or seconds <= 0:
                     taken = set(map(id, batch))
-                    self._waiting = [i for i in self._waiting if id(i) not in taken]
+                    self._queue = [i for i in self._queue if id(i) not in taken]
                     return batch
-            self._came.clear()
-            try:
-                async with asyncio.timeout(left if batch else None):
-                    await self._came.wait()
-            except TimeoutError:
-                pass
+            self._arrival.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._arrival.wait()
 
-    def _first(self) -> list[_Item]:
-        """As many as fit a batch of the kind that has waited longest."""
-        same = [item for item in self._waiting if item.kind == self._waiting[0].kind]
-        return same[: self._size]
+    def _drop_cancelled(self) -> None:
+        self._queue = [item for item in self._queue if not item.result.done()]
 
 
-def _each_or_some(function: Function, contents: list) -> Sequence:
-    """What goes wrong with a batch goes wrong with some of it: its halves are tried."""
+def _run_or_halve(function: Function, contents: list) -> Sequence:
+    """Runs a batch; if it fails runs its halves, to find the items at fault."""
     try:
         return function(contents)
-    except Exception as fault:
+    except Exception as error:
         if len(contents) == 1:
-            return [fault]
+            return [error]
     half = len(contents) // 2
     halves = contents[:half], contents[half:]
-    return [result for each in halves for result in _each_or_some(function, each)]
+    return [result for each in halves for result in _run_or_halve(function, each)]

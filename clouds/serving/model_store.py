@@ -1,13 +1,12 @@
-"""An exported model: its highest version is served, also one that comes later.
+"""Versions of an exported model: the highest one is served, newer ones as they appear.
 
-A model's folder has a folder for each version, whose name is its number, as
-`bin/export` and TensorFlow Serving have it.
+A model's folder has a folder for each version, named by its number, as `bin/export`
+and TensorFlow Serving have it.
 """
 
 import itertools
 import json
 import logging
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,55 +18,49 @@ from tensorflow.core.protobuf import saved_model_pb2
 from clouds.config.rule import Rule
 from clouds.errors import InputError
 from clouds.serving import protocol
-from clouds.serving.protocol import Refusal, Spec
+from clouds.serving.protocol import Refusal, Row, Spec
 
-FILE = "saved_model.pb"
 FILES = "image_bytes"
-RULE = Path("assets.extra", "postprocess.json")
+"""Name of an input that takes image files."""
 
-Row = dict[str, np.ndarray]
-"""The inputs or outputs of a signature for one image, by name."""
-
-LATEST = "latest"
-"""The label of the version that is served, as bin/export's models.config has it."""
+_GRAPH = "saved_model.pb"
+_RULE = Path("assets.extra", "postprocess.json")
+_LATEST = "latest"
+"""Label of the version that is served, as in bin/export's models.config."""
 
 _OUTPUTS = "rle", "score", "area", "label"
 _LOG = logging.getLogger(__name__)
-_A_PIXEL = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
+_PIXEL = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
 
 
 class Signature:
-    """A function of a loaded model, of rows.
+    """A function of a loaded model.
 
     Attributes:
-      inputs: by name.
-      outputs: their names.
-      takes_files: whether these are image files.
+      inputs: type of each input.
+      outputs: names of the outputs.
+      takes_files: whether the only input is image files.
     """
 
     def __init__(self, function, loaded):
         self._function = function
-        # Which holds the function's variables; the function does not.
+        # Keeps the function's variables alive.
         self._loaded = loaded
-        specs = function.structured_input_signature[1]
         self.inputs = {
             name: Spec(_dtype(spec), (None, *spec.shape[1:]))
-            for name, spec in specs.items()
+            for name, spec in function.structured_input_signature[1].items()
         }
         self.outputs = set(function.structured_outputs)
         self.takes_files = list(self.inputs) == [FILES]
 
     def __call__(self, rows: Sequence[Row]) -> list[Row]:
-        """Calls it.
+        """Returns the outputs of each row.
 
         Args:
-          rows: of one shape.
-
-        Returns:
-          The outputs for each.
+          rows: inputs, of one shape.
 
         Raises:
-          Refusal: it cannot take them.
+          Refusal: the model cannot take them.
         """
         batch = {
             name: tf.constant(np.stack([row[name] for row in rows]))
@@ -75,213 +68,208 @@ class Signature:
         }
         try:
             outputs = self._function(**batch)
-        except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as fault:
-            # Its text names nodes of the graph, and is not to be shown.
-            _LOG.info("refused by the model: %s", fault.message)
-            raise Refusal(400, self._expected(rows[0])) from fault
-        outputs = {name: value.numpy() for name, value in outputs.items()}
-        return [
-            {name: protocol.take(value, k) for name, value in outputs.items()}
-            for k in range(len(rows))
-        ]
+        except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
+            # Clients do not get the message, which names nodes of the graph.
+            _LOG.info("Refused by the model: %s", error.message)
+            raise Refusal(400, self._expected(rows[0])) from error
+        return protocol.split({name: value.numpy() for name, value in outputs.items()})
 
     def _expected(self, row: Row) -> str:
         if self.takes_files:
-            length = len(row[FILES].item())
             return (
-                f"Image must be a whole JPEG, PNG or BMP. Received: {length} bytes, "
-                "which cannot be decoded."
+                "Image must be a complete JPEG, PNG or BMP. Received: "
+                f"{len(row[FILES].item())} bytes that cannot be decoded."
             )
-        wanted = ", ".join(f"{name} {spec}" for name, spec in self.inputs.items())
+        expected = ", ".join(f"{name} {spec}" for name, spec in self.inputs.items())
         shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in row.items())
         return (
-            f"Inputs must be such as the model takes: {wanted}, of pixels from 0 to "
-            f"255. Received: {shapes}, which it does not take."
+            f"Inputs must be {expected}, with pixels from 0 to 255. Received: "
+            f"{shapes}, which the model does not accept."
         )
 
 
 class Version:
     """A loaded version.
 
+    Args:
+      folder: folder of the version.
+
     Attributes:
-      number: of it.
-      signatures: by name.
+      number: its number.
+      signatures: functions by name.
       metadata: the `SignatureDef`s as JSON.
-      rule: by which its masks are drawn; None if it does not tell.
+      rule: post-processing rule of its masks, or None if unknown.
     """
 
     def __init__(self, folder: Path):
-        """Loads a version from its folder."""
         self.number = int(folder.name)
         loaded = tf.saved_model.load(str(folder))
         self.signatures = {
             name: Signature(function, loaded)
             for name, function in loaded.signatures.items()
-            if _in_batches(function)
+            if _is_batched(function)
         }
-        self.metadata = _metadata(folder)
-        told = folder / RULE
-        self.rule = Rule(**json.loads(told.read_text())) if told.is_file() else None
+        self.metadata = _metadata(folder / _GRAPH)
+        rule = folder / _RULE
+        self.rule = Rule(**json.loads(rule.read_text())) if rule.is_file() else None
+        default = self.signatures.get(protocol.DEFAULT)
+        fits = default and default.takes_files and default.outputs.issuperset(_OUTPUTS)
+        if not fits or "probabilities" not in self.signatures:
+            raise ValueError(
+                f"it must have signatures {protocol.DEFAULT}, of {FILES} to "
+                f"{', '.join(_OUTPUTS)}, and probabilities"
+            )
 
     def warm_up(self, sizes: Sequence[int]) -> None:
-        """Makes the first requests as fast as the others.
+        """Makes the first requests as fast as later ones.
 
         Args:
-          sizes: of batches.
+          sizes: batch sizes.
         """
         for signature, size in itertools.product(self.signatures.values(), sizes):
             if signature.takes_files:
-                signature([{FILES: np.array(_A_PIXEL, object)}] * size)
+                signature([{FILES: np.array(_PIXEL, object)}] * size)
 
 
 class Model:
-    """A model's folder, and the version that is served.
+    """The versions of a model.
 
     Args:
-      folder: of the versions.
-      name: of the model.
-      warm: sizes of batches to warm up with.
+      folder: folder of the versions.
+      name: name of the model.
+      warm: batch sizes to warm up with.
 
     Attributes:
-      name: of the model.
-      version: that is served.
-      failed: the versions that could not be loaded.
+      name: name of the model.
+      version: version that is served.
+      failed: numbers of the versions that cannot be loaded.
+
+    Raises:
+      InputError: there is no version, or the highest cannot be loaded.
     """
 
     def __init__(self, folder: str, name: str, warm: Sequence[int] = ()):
-        """Loads the highest version.
-
-        Raises:
-          InputError: there is none, or it cannot be loaded.
-        """
         self.name = name
         self.failed: set[int] = set()
         self._folder = Path(folder)
         self._warm = warm
-        self._loading = threading.Lock()
         number = self._highest()
-        if number is None and (self._folder / FILE).is_file():
+        if number is None and (self._folder / _GRAPH).is_file():
             raise InputError(
-                "--model must be the folder above a version's, which holds them all. "
-                f"Received: '{folder}', a version. Give '{self._folder.parent}'."
+                "--model must be the folder of all versions of a model. Received: "
+                f"'{folder}', which is a version. Give '{self._folder.parent}'."
             )
         if number is None:
             raise InputError(
-                "--model must be a folder of versions, such as 1/, as bin/export "
-                f"--out writes them. Received: '{folder}', which holds none. Give "
-                "another, or export a run to a new one."
+                "--model must be a folder of versions, such as 1/, as written by "
+                f"bin/export. Received: '{folder}', which holds none. Give another, or "
+                "export a run first."
             )
         try:
             self.version = self._load(number)
-        except Exception as fault:
+        except Exception as error:
             raise InputError(
-                "A version must be a SavedModel that TensorFlow "
-                f"{tf.__version__} can load. Received: '{self._folder / str(number)}' "
-                f"({str(fault).splitlines()[0]}). Export it again."
-            ) from fault
+                f"TensorFlow {tf.__version__} cannot load the model "
+                f"'{self._folder / str(number)}': {str(error).splitlines()[0]}. Export "
+                "it again."
+            ) from error
 
     def refresh(self) -> bool:
-        """Loads the highest version, if that is another than the one served.
+        """Loads the highest version unless it is served already.
 
-        One that cannot be loaded is left alone, and the old one stays.
+        The old version stays if the new one cannot be loaded.
 
         Returns:
-          Whether another is served from now on.
+          Whether the version has changed.
         """
-        with self._loading:
-            number = self._highest()
-            if number is None or number == self.version.number:
-                return False
-            try:
-                self.version = self._load(number)
-            except Exception:
-                _LOG.exception("version %d cannot be loaded", number)
-                self.failed.add(number)
-                return False
-            return True
+        number = self._highest()
+        if number is None or number == self.version.number:
+            return False
+        try:
+            self.version = self._load(number)
+        except Exception:
+            _LOG.exception("Version %d cannot be loaded", number)
+            self.failed.add(number)
+            return False
+        return True
 
-    def status(self, number: int | None = None) -> dict:
-        """The state of the versions, as TensorFlow Serving tells it.
+    def find(
+        self, name: str | None = None, version: str | None = None, label: str = _LATEST
+    ) -> Version:
+        """Returns the version that a URL names, if it is the one that is served.
 
         Args:
-          number: of the only one wanted.
+          name: name of the model.
+          version: number of the version.
+          label: label of the version.
 
         Raises:
-          Refusal: there is no such version; 404.
+          Refusal: it is another model or version; 404.
         """
-        states = {failed: _state(failed, loaded=False) for failed in self.failed}
-        states[self.version.number] = _state(self.version.number, loaded=True)
-        if number is not None:
-            if number not in states:
-                raise self.absent(number)
-            states = {number: states[number]}
-        return {"model_version_status": [states[k] for k in sorted(states)[::-1]]}
-
-    def served(self, number: int | None) -> Version:
-        """The version that is served.
-
-        Args:
-          number: that is asked for, if any.
-
-        Raises:
-          Refusal: it is another; 404.
-        """
-        version = self.version
-        if number not in (None, version.number):
-            raise self.absent(number)
-        return version
-
-    def check_label(self, label: str) -> None:
-        """Refuses a label that the version that is served does not have.
-
-        Raises:
-          Refusal: it is another; 404.
-        """
-        if label != LATEST:
+        served = self.version
+        self._check_name(name)
+        if version not in (None, str(served.number)):
+            raise self._no_version(version)
+        if label != _LATEST:
             raise Refusal(
                 404,
-                f"Version label must be one that is there: {LATEST}, version "
-                f"{self.version.number}. Received: {label[:40]!r}.",
+                f"Version label must be {_LATEST}, which is version {served.number}. "
+                f"Received: {label[:40]!r}.",
             )
+        return served
 
-    def absent(self, number: int) -> Refusal:
-        """The refusal of a version that is not there."""
+    def status(
+        self, name: str | None = None, version: str | None = None, label: str = ""
+    ) -> dict:
+        """Returns the state of the versions, in the form of TensorFlow Serving.
+
+        Args:
+          name: name of the model.
+          version: number of the only version to return.
+          label: label of the only version to return.
+
+        Raises:
+          Refusal: there is no such model or version; 404.
+        """
+        self._check_name(name)
+        if label:
+            version = str(self.find(label=label).number)
+        loaded = {**dict.fromkeys(self.failed, False), self.version.number: True}
+        chosen = [k for k in sorted(loaded)[::-1] if version in (None, str(k))]
+        if not chosen:
+            raise self._no_version(version)
+        return {"model_version_status": [_state(k, loaded=loaded[k]) for k in chosen]}
+
+    def _check_name(self, name: str | None) -> None:
+        if name not in (None, self.name):
+            raise Refusal(404, "Servable not found: no model has this name.")
+
+    def _no_version(self, version: str) -> Refusal:
         return Refusal(
             404,
-            f"Version must be the one that is served, {self.version.number}, or be "
-            f"left out. Received: {number}.",
+            f"Version must be {self.version.number}, the one that is served, or be "
+            f"left out. Received: {version[:40]!r}.",
         )
 
     def _highest(self) -> int | None:
         numbers = (
             int(path.parent.name)
-            for path in self._folder.glob(f"*/{FILE}")
+            for path in self._folder.glob(f"*/{_GRAPH}")
             if path.parent.name.isdecimal()
         )
         return max((k for k in numbers if k not in self.failed), default=None)
 
     def _load(self, number: int) -> Version:
         version = Version(self._folder / str(number))
-        _check_kind(version)
         version.warm_up(self._warm)
         return version
-
-
-def _check_kind(version: Version) -> None:
-    default = version.signatures.get(protocol.DEFAULT)
-    fits = default and default.takes_files and default.outputs.issuperset(_OUTPUTS)
-    if not fits or "probabilities" not in version.signatures:
-        raise ValueError(
-            f"it must have signatures {protocol.DEFAULT}, of {FILES} to "
-            f"{', '.join(_OUTPUTS)}, and probabilities"
-        )
 
 
 def _dtype(spec: tf.TensorSpec) -> np.dtype:
     return np.dtype(object if spec.dtype == tf.string else spec.dtype.as_numpy_dtype)
 
 
-def _in_batches(function) -> bool:
+def _is_batched(function) -> bool:
     specs = [
         *function.structured_input_signature[1].values(),
         *function.structured_outputs.values(),
@@ -289,25 +277,24 @@ def _in_batches(function) -> bool:
     return all(spec.shape.rank and spec.shape[0] is None for spec in specs)
 
 
-def _metadata(folder: Path) -> dict:
-    saved = saved_model_pb2.SavedModel.FromString((folder / FILE).read_bytes())
-    definitions = saved.meta_graphs[0].signature_def
+def _metadata(graph: Path) -> dict:
+    saved = saved_model_pb2.SavedModel.FromString(graph.read_bytes())
     return {
         name: json_format.MessageToDict(
             definition,
             preserving_proto_field_name=True,
             always_print_fields_with_no_presence=True,
         )
-        for name, definition in definitions.items()
+        for name, definition in saved.meta_graphs[0].signature_def.items()
         if not name.startswith("__")
     }
 
 
 def _state(number: int, *, loaded: bool) -> dict:
-    fault = {"error_code": "UNKNOWN", "error_message": "It cannot be loaded."}
-    fine = {"error_code": "OK", "error_message": ""}
+    error = {"error_code": "UNKNOWN", "error_message": "It cannot be loaded."}
+    ok = {"error_code": "OK", "error_message": ""}
     return {
         "version": str(number),
         "state": "AVAILABLE" if loaded else "END",
-        "status": fine if loaded else fault,
+        "status": ok if loaded else error,
     }

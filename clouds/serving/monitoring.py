@@ -1,7 +1,7 @@
-"""What a server counts and times, for Prometheus."""
+"""Metrics of the server, for Prometheus."""
 
-from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import (
+    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -10,55 +10,48 @@ from prometheus_client import (
     generate_latest,
 )
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+"""Content type of `Metrics.text`."""
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """The figures of one server.
+    """The metrics of one server.
 
     Attributes:
-      requests: counted by route and status.
-      seconds: of a request by route, from its headers to its answer.
-      images: counted by outcome, answered or refused.
-      batches: images of each batch.
-      batch_seconds: that the model took for each.
-      waiting: images that wait.
+      requests: requests by route and status.
+      seconds: time from the headers of a request to its response, by route.
+      images: images by outcome, answered or refused.
+      waiting: images in the queue.
       held: bytes of the requests in memory.
-      version: that is served.
+      version: version that is served.
     """
 
     def __init__(self):
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         options = {"namespace": "clouds", "registry": registry}
-        labels = ["route", "status"]
-        self.requests = Counter("requests", "Requests.", labels, **options)
+        times = {"buckets": _SECONDS, **options}
+        self.requests = Counter("requests", "Requests.", ["route", "status"], **options)
         self.seconds = Histogram(
-            "request_seconds",
-            "From a request's headers to its answer.",
-            ["route"],
-            buckets=_SECONDS,
-            **options,
+            "request_seconds", "Time from headers to response.", ["route"], **times
         )
-        self.images = Counter("images", "Images asked about.", ["outcome"], **options)
-        self.batches = Histogram(
-            "batch_images", "Images of a batch.", buckets=_IMAGES, **options
+        self.images = Counter("images", "Images in requests.", ["outcome"], **options)
+        self._batches = Histogram(
+            "batch_images", "Images per batch.", buckets=_IMAGES, **options
         )
-        self.batch_seconds = Histogram(
-            "batch_seconds", "Time of a batch.", buckets=_SECONDS, **options
-        )
-        self.waiting = Gauge("waiting_images", "Images that wait.", **options)
-        self.held = Gauge("held_bytes", "Of requests in memory.", **options)
-        self.version = Gauge("model_version", "That is served.", **options)
+        self._batch_seconds = Histogram("batch_seconds", "Time per batch.", **times)
+        self.waiting = Gauge("waiting_images", "Images in the queue.", **options)
+        self.held = Gauge("held_bytes", "Bytes of open requests.", **options)
+        self.version = Gauge("model_version", "Version that is served.", **options)
 
-    def batch_done(self, images: int, seconds: float) -> None:
+    def add_batch(self, images: int, seconds: float) -> None:
         """Counts a batch."""
-        self.batches.observe(images)
-        self.batch_seconds.observe(seconds)
+        self._batches.observe(images)
+        self._batch_seconds.observe(seconds)
 
     def text(self) -> bytes:
-        """All figures, in Prometheus's text format."""
+        """Returns all metrics in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -1,14 +1,13 @@
-"""TensorFlow Serving's JSON: requests to tensors, tensors to answers, refusals.
+"""TensorFlow Serving's JSON: requests to tensors, tensors to responses, errors.
 
 A request holds its values by row, `{"instances": […]}`, or by column,
-`{"inputs": …}`, and `signature_name` if not `serving_default`. Bytes are
-`{"b64": "…"}`. Rows are answered with `{"predictions": […]}`, one for each, and
-columns with `{"outputs": …}`; where a signature has one output its name is left
-out. Outputs whose names end in `_bytes` come as `{"b64": "…"}`, other strings as
-text. What goes wrong is `{"error": "…"}`, with the status that fits.
+`{"inputs": …}`, and `signature_name` unless it is `serving_default`. Bytes are
+`{"b64": "…"}`. Rows are answered with `{"predictions": […]}`, one per row, and columns
+with `{"outputs": …}`; a single output has no name. Outputs whose names end in `_bytes`
+are `{"b64": "…"}`, other strings are text. Errors are `{"error": "…"}`.
 
-One thing more than there: where some rows of a request are bad, the others are
-answered, and `{"error": "…", "code": 400}` stands in place of the bad ones.
+Unlike there, a bad row does not fail the others: its prediction is
+`{"error": "…", "code": 400}`.
 """
 
 import base64
@@ -16,25 +15,29 @@ import binascii
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 
 DEFAULT = "serving_default"
 
-# Requests are large, and their answers are not to repeat them.
+Row = dict[str, np.ndarray]
+"""The inputs or outputs of a signature for one image, by name."""
+
+# Requests are large, and errors quote them.
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 _SHORT.maxlevel = 3
 
 
 class Refusal(Exception):
-    """Why a request, or one image of it, is not answered as asked.
+    """The reason why a request, or one image of it, is not answered.
 
     Attributes:
-      status: of HTTP.
-      reason: one sentence or more; names nothing of the host.
-      retry_after: seconds after which it may succeed, if it may.
+      status: HTTP status.
+      reason: one or more sentences; they name nothing of the host.
+      retry_after: seconds after which it may succeed, or None.
     """
 
     def __init__(self, status: int, reason: str, retry_after: int | None = None):
@@ -46,102 +49,97 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Spec:
-    """What an input must be.
+    """The type of an input.
 
     Attributes:
-      dtype: of its values; `object` stands for strings, as bytes.
-      shape: its sides, None where any will do.
+      dtype: type of its values; `object` stands for strings, as bytes.
+      shape: its sizes, None for any.
     """
 
     dtype: np.dtype
     shape: tuple[int | None, ...]
 
     def __str__(self) -> str:
-        sides = ", ".join("?" if side is None else str(side) for side in self.shape)
-        return f"{_named(self.dtype)}[{sides}]"
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        kind = "string" if self.dtype.kind == "O" else self.dtype.name
+        return f"{kind}[{sizes}]"
 
 
-@dataclass(frozen=True)
-class Query:
-    """What is asked of a model.
+class Query(NamedTuple):
+    """A request to a model.
 
     Attributes:
-      signature: its name.
-      by_row: how the answer is to be written.
-      inputs: by name.
+      signature: name of the signature.
+      by_row: whether the response is written by row.
+      rows: inputs of each row, without the batch dimension.
     """
 
     signature: str
     by_row: bool
-    inputs: dict[str, np.ndarray]
+    rows: list[Row]
 
 
 def parse(body: bytes, signatures: Mapping[str, Mapping[str, Spec]]) -> Query:
     """Reads a request.
 
     Args:
-      body: of it.
-      signatures: the inputs of each.
+      body: body of the request.
+      signatures: inputs of each signature.
 
     Returns:
-      The query, each input of its signature's dtype and shape.
+      The query; its rows have the dtypes and shapes of the signature.
 
     Raises:
-      Refusal: it is no such request; 400.
+      Refusal: the request is invalid; 400.
     """
-    request = _object(body)
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _bad(f"A request's body must be JSON ({error})", body) from None
+    if not isinstance(request, dict):
+        raise _bad("A request's body must be a JSON object", request)
     name = request.get("signature_name", "")
     if not isinstance(name, str):
         raise _bad("signature_name must be text", name)
     name = name or DEFAULT
     if name not in signatures:
-        known = ", ".join(signatures)
-        raise _bad(f"Serving signature name must be one of {known}", name)
-    wanted = signatures[name]
+        names = ", ".join(signatures)
+        raise _bad(f"Serving signature name must be one of {names}", name)
+    specs = signatures[name]
     forms = [form for form in ("instances", "inputs") if form in request]
     if len(forms) != 1:
         raise _bad("A request must have either 'instances' or 'inputs'", forms)
     by_row = forms == ["instances"]
-    gather = _of_rows if by_row else _of_columns
-    values = gather(request[forms[0]], wanted)
-    return Query(
-        name,
-        by_row,
-        {each: _tensor(values[each], spec, each) for each, spec in wanted.items()},
-    )
+    gather = _gather_rows if by_row else _gather_columns
+    values = gather(request[forms[0]], specs)
+    tensors = {key: _tensor(values[key], spec, key) for key, spec in specs.items()}
+    return Query(name, by_row, split(tensors))
 
 
-def answer(
-    rows: Sequence[Mapping[str, np.ndarray] | Refusal],
-    *,
-    by_row: bool,
-    strict: bool = False,
-) -> bytes:
-    """Writes an answer.
+def answer(rows: Sequence[Row | Refusal], *, by_row: bool) -> bytes:
+    """Writes a response.
 
     Args:
-      rows: the outputs for each row, without the batch's dimension, or why there are
-        none.
-      by_row: as it was asked.
-      strict: whether one bad row refuses all.
+      rows: outputs of each row, without the batch dimension, or why there are none.
+      by_row: `Query.by_row` of the request.
 
     Returns:
       JSON.
 
     Raises:
-      Refusal: all rows are bad, or one is, and it is strict or not by row.
+      Refusal: all rows are bad, or one is and the response is by column.
     """
     bad = [k for k, row in enumerate(rows) if isinstance(row, Refusal)]
-    if bad and (strict or not by_row or len(bad) == len(rows)):
+    if bad and (not by_row or len(bad) == len(rows)):
         first = rows[bad[0]]
-        of_several = f"Row {bad[0]}: " if len(rows) > 1 else ""
-        raise Refusal(first.status, f"{of_several}{first.reason}", first.retry_after)
+        place = f"Row {bad[0]}: " if len(rows) > 1 else ""
+        raise Refusal(first.status, f"{place}{first.reason}", first.retry_after)
     if by_row:
         return dump({"predictions": [_row(row) for row in rows]})
     columns = {
         name: _values(np.stack([row[name] for row in rows]), name) for name in rows[0]
     }
-    return dump({"outputs": _bare(columns)})
+    return dump({"outputs": _unnamed(columns)})
 
 
 def error(refusal: Refusal) -> bytes:
@@ -149,56 +147,53 @@ def error(refusal: Refusal) -> bytes:
     return dump({"error": refusal.reason})
 
 
-def described(outputs: Mapping[str, np.ndarray]) -> dict:
-    """Brings outputs to what JSON can hold."""
+def serializable(outputs: Row) -> dict:
+    """Converts outputs to values that `dump` can write."""
     return {name: _values(value, name) for name, value in outputs.items()}
 
 
-def take(tensor: np.ndarray, number: int) -> np.ndarray:
-    """One row of a tensor; of strings too, which NumPy would make its own kind of."""
-    return tensor[number : number + 1].reshape(tensor.shape[1:])
+def split(batch: Mapping[str, np.ndarray]) -> list[Row]:
+    """Splits tensors into rows, as many as the shortest tensor has."""
+    count = min(map(len, batch.values()))
+    return [
+        {name: _take(value, k) for name, value in batch.items()} for k in range(count)
+    ]
 
 
 def dump(value) -> bytes:
-    """Writes JSON, of arrays too."""
-    # Numbers with a dtype are written as short as they come back the same.
+    """Writes JSON; arrays become lists."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _object(body: bytes) -> dict:
-    try:
-        request = orjson.loads(body)
-    except orjson.JSONDecodeError as fault:
-        raise _bad(f"A request's body must be JSON ({fault})", body) from None
-    if not isinstance(request, dict):
-        raise _bad("A request's body must be a JSON object", request)
-    return request
+def _take(tensor: np.ndarray, row: int) -> np.ndarray:
+    # tensor[row] of strings would be no array.
+    return tensor[row : row + 1].reshape(tensor.shape[1:])
 
 
-def _of_rows(rows, wanted: Mapping[str, Spec]) -> dict[str, list]:
+def _gather_rows(rows, specs: Mapping[str, Spec]) -> dict[str, list]:
     if not isinstance(rows, list) or not rows:
         raise _bad("'instances' must be a list of one row or more", rows)
     if not _is_named(rows[0]):
-        return {_only(wanted): rows}
+        return {_only(specs): rows}
     for number, row in enumerate(rows):
-        if not _is_named(row) or row.keys() != wanted.keys():
-            names = ", ".join(wanted)
+        if not _is_named(row) or row.keys() != specs.keys():
+            names = ", ".join(specs)
             raise _bad(f"Row {number} of 'instances' must have the keys {names}", row)
-    return {name: [row[name] for row in rows] for name in wanted}
+    return {name: [row[name] for row in rows] for name in specs}
 
 
-def _of_columns(columns, wanted: Mapping[str, Spec]) -> dict:
+def _gather_columns(columns, specs: Mapping[str, Spec]) -> dict:
     if not _is_named(columns):
-        return {_only(wanted): columns}
-    if missing := [name for name in wanted if name not in columns]:
+        return {_only(specs): columns}
+    if missing := [name for name in specs if name not in columns]:
         raise _bad(f"'inputs' must have {', '.join(missing)}", list(columns))
     return columns
 
 
-def _only(wanted: Mapping[str, Spec]) -> str:
-    if len(wanted) > 1:
-        raise Refusal(400, f"Inputs must be named: {', '.join(wanted)}.")
-    return next(iter(wanted))
+def _only(specs: Mapping[str, Spec]) -> str:
+    if len(specs) > 1:
+        raise Refusal(400, f"Inputs must be named: {', '.join(specs)}.")
+    return next(iter(specs))
 
 
 def _is_named(value) -> bool:
@@ -210,27 +205,27 @@ def _tensor(values, spec: Spec, name: str) -> np.ndarray:
         if not isinstance(values, list):
             raise _bad(f"{name} must be {spec}", values)
         tensor = np.empty(len(values), object)
-        tensor[:] = [_text(value, f"{name} {k}") for k, value in enumerate(values)]
+        tensor[:] = [_bytes(value, f"{name} {k}") for k, value in enumerate(values)]
     else:
         tensor = _numbers(values, spec, name)
-    sides = zip(tensor.shape, spec.shape, strict=False)
-    fits = len(tensor.shape) == len(spec.shape)
-    if not fits or any(known not in (None, side) for side, known in sides):
-        raise _bad(f"{name} must be {spec}", _Word(f"shape {list(tensor.shape)}"))
+    shape = _Unquoted(f"shape {list(tensor.shape)}")
+    pairs = zip(tensor.shape, spec.shape, strict=False)
+    if tensor.ndim != len(spec.shape) or any(b not in (None, a) for a, b in pairs):
+        raise _bad(f"{name} must be {spec}", shape)
     if not tensor.size:
-        raise _bad(f"{name} must not be empty", _Word(f"shape {list(tensor.shape)}"))
+        raise _bad(f"{name} must not be empty", shape)
     return tensor
 
 
-def _text(value, where: str) -> bytes:
+def _bytes(value, place: str) -> bytes:
     if isinstance(value, str):
         return value.encode()
     if not isinstance(value, dict) or not isinstance(value.get("b64"), str):
-        raise _bad(f"{where} must be {{'b64': text}}, or text", value)
+        raise _bad(f"{place} must be {{'b64': text}}, or text", value)
     try:
         return base64.b64decode(value["b64"], validate=True)
-    except (binascii.Error, ValueError) as fault:
-        raise _bad(f"{where} must be in base64 ({fault})", value["b64"]) from None
+    except (binascii.Error, ValueError) as error:
+        raise _bad(f"{place} must be base64 ({error})", value["b64"]) from None
 
 
 def _numbers(values, spec: Spec, name: str) -> np.ndarray:
@@ -240,51 +235,46 @@ def _numbers(values, spec: Spec, name: str) -> np.ndarray:
         raise _bad(f"{name} must be {spec}, of lists of one length", values) from None
     kinds = {"f": "iuf", "b": "b"}.get(spec.dtype.kind, "iu")
     if numbers.size and numbers.dtype.kind not in kinds:
-        known = numbers.dtype.kind in "biuf"
-        received = numbers.dtype.name if known else "other values"
-        raise _bad(f"{name} must be {spec}", _Word(received))
+        numeric = numbers.dtype.kind in "biuf"
+        received = numbers.dtype.name if numeric else "other values"
+        raise _bad(f"{name} must be {spec}", _Unquoted(received))
     if spec.dtype.kind in "iu" and numbers.size:
-        limits = np.iinfo(spec.dtype)
-        if numbers.min() < limits.min or numbers.max() > limits.max:
-            raise _bad(
-                f"{name} must be {spec}, from {limits.min} to {limits.max}",
-                [numbers.min().item(), numbers.max().item()],
-            )
+        bounds = np.iinfo(spec.dtype)
+        low, high = numbers.min().item(), numbers.max().item()
+        if low < bounds.min or high > bounds.max:
+            expected = f"{name} must be {spec}, from {bounds.min} to {bounds.max}"
+            raise _bad(expected, [low, high])
     with np.errstate(over="ignore"):
         return numbers.astype(spec.dtype)
 
 
-def _row(row: Mapping[str, np.ndarray] | Refusal):
+def _row(row: Row | Refusal):
     if isinstance(row, Refusal):
         return {"error": row.reason, "code": row.status}
-    return _bare(described(row))
+    return _unnamed(serializable(row))
 
 
-def _bare(named: dict):
+def _unnamed(named: dict):
     return next(iter(named.values())) if len(named) == 1 else named
 
 
 def _values(values: np.ndarray, name: str):
-    """Nested lists, an array of numbers, or a number."""
+    """Returns nested lists, an array of numbers, or a number."""
     if values.dtype.kind != "O":
         return np.ascontiguousarray(values) if values.ndim else values[()]
     if values.ndim:
-        return [_values(take(values, k), name) for k in range(len(values))]
+        return [_values(_take(values, k), name) for k in range(len(values))]
     text = values.item()
     if name.endswith("_bytes"):
         return {"b64": base64.b64encode(text).decode()}
     return text.decode(errors="replace")
 
 
-class _Word(str):
-    """Text that is shown without quotes."""
+class _Unquoted(str):
+    """Text that `repr` shows without quotes."""
 
     def __repr__(self) -> str:
         return str(self)
-
-
-def _named(dtype: np.dtype) -> str:
-    return "string" if dtype.kind == "O" else dtype.name
 
 
 def _bad(expected: str, received) -> Refusal:

@@ -1,4 +1,4 @@
-"""Serves an exported model over HTTP, until it is told to stop."""
+"""Serves an exported model over HTTP until it is stopped."""
 
 import logging
 import signal
@@ -13,23 +13,23 @@ from clouds.serving.app import Service
 from clouds.serving.model_store import Model
 
 _KEEP_ALIVE = 30
+"""Seconds until an idle connection is closed."""
 
 
 def serve(settings: Serving) -> None:
-    """Loads the model, then answers requests until SIGTERM or Ctrl-C.
+    """Loads a model, then answers requests until SIGTERM or Ctrl-C.
 
-    Requests that have begun are then finished, within `settings.shutdown_timeout`.
+    Open requests may then finish within `settings.shutdown_timeout`.
 
     Args:
-      settings: the model, the address, the limits.
+      settings: model, address and limits.
 
     Raises:
-      InputError: the model cannot be loaded, or the address not be listened at.
+      InputError: the model cannot be loaded, or the address is not available.
     """
-    with _listening(settings.host, settings.port) as listener:
+    with _listen(settings.host, settings.port) as listener:
         startup.freeze_kernels()
-        warm = sorted({1, settings.max_batch})
-        model = Model(settings.model, settings.name, warm)
+        model = Model(settings.model, settings.name, sorted({1, settings.max_batch}))
         application = Service(settings, model).application()
         server = uvicorn.Server(
             uvicorn.Config(
@@ -41,29 +41,27 @@ def serve(settings: Serving) -> None:
                 log_level=None if logging.root.handlers else "error",
                 access_log=False,
                 server_header=False,
-                # uvicorn counts the connection that asks, too.
+                # uvicorn counts the new connection, too.
                 limit_concurrency=settings.connections + 1,
                 timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=settings.shutdown_timeout,
             )
         )
         host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        print(
-            f"{settings.name}, version {model.version.number}: http://{shown}:{port}/",
-            flush=True,
-        )
-        # uvicorn raises the signal that ended it once more.
+        host = f"[{host}]" if ":" in host else host
+        number = model.version.number
+        print(f"{settings.name}, version {number}: http://{host}:{port}/", flush=True)
+        # uvicorn raises the signal that stopped it again.
         signal.signal(signal.SIGTERM, lambda number, frame: None)
         server.run(sockets=[listener])
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as fault:
+    except OSError as error:
         raise InputError(
-            "--host and --port must be an address of this machine, and free. Received: "
-            f"{host} and {port} ({fault.strerror}). Choose others; --port 0 takes any."
-        ) from fault
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another "
+            "--host or --port; --port 0 picks a free one."
+        ) from error

@@ -1,23 +1,33 @@
-"""The web page of the server: one file, which loads nothing from elsewhere."""
+"""The web page of the server, one self-contained file, and what it asks for."""
 
 import base64
 import hashlib
 import json
+import math
 import re
 from importlib import resources
 from typing import NamedTuple
 
-from clouds import schema
+import numpy as np
+import orjson
 
-_FACTS = "{{facts}}"
+from clouds import schema
+from clouds.errors import InputError
+from clouds.prediction import geojson
+from clouds.prediction.journal import Entry
+from clouds.serving import protocol
+from clouds.serving.protocol import Refusal
+
+_MAX_RUNS = 20_000
+"""Runs that become polygons within a second, whatever their shape."""
 
 
 class Page(NamedTuple):
-    """A page and how it is to be sent.
+    """A page.
 
     Attributes:
-      html: of it.
-      headers: that keep a browser from running anything else in it.
+      html: its source.
+      headers: its HTTP headers, with a Content-Security-Policy.
     """
 
     html: str
@@ -25,10 +35,10 @@ class Page(NamedTuple):
 
 
 def build() -> Page:
-    """Reads the page, and fills in the labels and their colours."""
+    """Reads the page and fills in the labels and their colours."""
     html = resources.files("clouds.serving").joinpath("page.html").read_text("utf-8")
     facts = {"labels": schema.LABELS, "colours": schema.COLOURS}
-    html = html.replace(_FACTS, json.dumps(facts))
+    html = html.replace("{{facts}}", json.dumps(facts))
     policy = {
         "default-src": "'none'",
         "connect-src": "'self'",
@@ -50,8 +60,55 @@ def build() -> Page:
     )
 
 
+def pack(probabilities: np.ndarray) -> dict:
+    """Converts float32[h, w, C] to JSON: `size` h, w and `b64` of uint8[C, h, w]."""
+    planes = np.rint(probabilities.transpose(2, 0, 1) * 255).astype(np.uint8)
+    encoded = base64.b64encode(planes.tobytes()).decode()
+    return {"size": planes.shape[1:], "b64": encoded}
+
+
+def polygons(body: bytes) -> bytes:
+    """Converts masks to GeoJSON.
+
+    Args:
+      body: JSON with `image`, its name, and `rle` and `score` per label.
+
+    Returns:
+      A FeatureCollection in pixels.
+
+    Raises:
+      Refusal: the masks are invalid (400) or have too many runs (413).
+    """
+    try:
+        masks = orjson.loads(body)
+        image = str(masks["image"])
+        texts, scores = list(map(str, masks["rle"])), list(map(float, masks["score"]))
+    except (KeyError, TypeError, ValueError):
+        texts = scores = []
+    finite = all(map(math.isfinite, scores))
+    if not finite or not len(texts) == len(scores) == len(schema.LABELS):
+        raise Refusal(
+            400,
+            "A request for polygons must be JSON with 'image', and 'rle' and 'score' "
+            f"of {len(schema.LABELS)} labels.",
+        )
+    runs = sum(len(text.split()) for text in texts) // 2
+    if runs > _MAX_RUNS:
+        raise Refusal(
+            413,
+            f"Masks must have {_MAX_RUNS:,} runs at most, together, to become polygons."
+            f" Received: {runs:,}. Remove small components first.",
+        )
+    try:
+        entry = Entry(image=image, plain=texts, cleaned=texts, scores=scores)
+        features = geojson.features(entry)
+    except InputError as error:
+        raise Refusal(400, str(error)) from error
+    return protocol.dump({**geojson.collection(), "features": features})
+
+
 def _hash(html: str, tag: str) -> str:
-    """What a Content-Security-Policy calls the one element of a tag by."""
+    """Returns the Content-Security-Policy hash of the only element with a tag."""
     (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

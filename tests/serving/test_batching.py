@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from clouds.serving.batching import Batcher, Full
+from clouds.serving.batching import Batcher, QueueFullError
 
 
 def run(scenario, **options):
@@ -12,8 +12,8 @@ def run(scenario, **options):
 
     async def whole():
         batcher = Batcher(
-            **{"size": 4, "wait": 0, "room": 100, **options},
-            done=lambda items, seconds: batches.append(items),
+            **{"max_size": 4, "max_wait": 0, "max_queue": 100, **options},
+            report=lambda items, seconds: batches.append(items),
         )
         work = asyncio.create_task(batcher.work())
         try:
@@ -32,7 +32,7 @@ def test_items_of_several_calls_share_a_batch():
     async def scenario(batcher):
         return await asyncio.gather(*(batcher.run(squares, [k]) for k in range(4)))
 
-    results, batches = run(scenario, wait=10)
+    results, batches = run(scenario, max_wait=10)
     assert results == [[0], [1], [4], [9]]
     assert batches == [4]
 
@@ -43,12 +43,12 @@ def test_many_items_of_one_call_make_several_batches():
     assert batches == [4, 4, 2]
 
 
-def test_a_lone_item_is_not_kept_longer_than_the_wait():
-    results, batches = run(lambda batcher: batcher.run(squares, [3]), wait=0.01)
+def test_a_single_item_waits_no_longer_than_the_maximum():
+    results, batches = run(lambda batcher: batcher.run(squares, [3]), max_wait=0.01)
     assert (results, batches) == ([9], [1])
 
 
-def test_items_of_different_kinds_or_functions_share_none():
+def test_items_of_different_kinds_or_functions_share_no_batch():
     async def scenario(batcher):
         calls = [(squares, "a"), (squares, "b"), (sorted, "a"), (squares, "a")]
         return await asyncio.gather(
@@ -58,16 +58,16 @@ def test_items_of_different_kinds_or_functions_share_none():
             )
         )
 
-    results, batches = run(scenario, wait=0.05)
+    results, batches = run(scenario, max_wait=0.05)
     assert results == [[0], [1], [2], [9]]
     assert batches == [2, 1, 1]
 
 
-def test_no_items_have_no_results():
+def test_no_items_give_no_results():
     assert run(lambda batcher: batcher.run(squares, []))[0] == []
 
 
-def test_what_spoils_a_batch_is_told_of_its_own_items_only():
+def test_an_error_concerns_the_items_at_fault_only():
     tried = []
 
     def picky(items):
@@ -76,14 +76,14 @@ def test_what_spoils_a_batch_is_told_of_its_own_items_only():
             raise ValueError("3")
         return items
 
-    results, _ = run(lambda batcher: batcher.run(picky, range(8)), size=8)
+    results, _ = run(lambda batcher: batcher.run(picky, range(8)), max_size=8)
     assert results[:3] + results[4:] == [0, 1, 2, 4, 5, 6, 7]
     assert isinstance(results[3], ValueError)
     assert tried == [8, 4, 2, 2, 1, 1, 4]
 
 
 def held_up():
-    """A function that goes on when it is let, and tells when it has begun."""
+    """Returns a function that blocks, and events: it has started, it may finish."""
     begun, go = threading.Event(), threading.Event()
 
     def function(items):
@@ -94,7 +94,7 @@ def held_up():
     return function, begun, go
 
 
-def test_what_does_not_fit_is_refused_with_the_time_to_come_back():
+def test_a_full_queue_raises_with_the_time_to_retry():
     async def scenario(batcher):
         function, begun, go = held_up()
         working = asyncio.create_task(batcher.run(function, [0]))
@@ -102,16 +102,16 @@ def test_what_does_not_fit_is_refused_with_the_time_to_come_back():
         waiting = asyncio.create_task(batcher.run(function, [1, 2]))
         await asyncio.sleep(0)
         assert len(batcher) == 2
-        with pytest.raises(Full) as full:
+        with pytest.raises(QueueFullError) as full:
             await batcher.run(function, [3])
         assert full.value.seconds >= 1
         go.set()
         return await asyncio.gather(working, waiting)
 
-    assert run(scenario, room=2)[0] == [[0], [1, 2]]
+    assert run(scenario, max_queue=2)[0] == [[0], [1, 2]]
 
 
-def test_what_is_given_up_makes_room_and_is_not_worked_on():
+def test_cancelled_items_leave_the_queue_and_are_not_run():
     async def scenario(batcher):
         function, begun, go = held_up()
         working = asyncio.create_task(batcher.run(function, [0]))
@@ -125,6 +125,6 @@ def test_what_is_given_up_makes_room_and_is_not_worked_on():
         go.set()
         return await asyncio.gather(working, last)
 
-    results, batches = run(scenario, room=2)
+    results, batches = run(scenario, max_queue=2)
     assert results == [[0], [9, 16]]
     assert batches == [1, 2]

@@ -23,7 +23,7 @@ def row(contents):
     return {"image_bytes": np.array(contents, object)}
 
 
-def test_a_signature_answers_each_row_as_the_graph_does(model):
+def test_a_signature_answers_each_row_like_the_graph(model):
     signature = model.version.signatures["serving_default"]
     assert signature.inputs == {"image_bytes": Spec(np.dtype(object), (None,))}
     assert signature.takes_files
@@ -42,16 +42,16 @@ def test_a_signature_answers_each_row_as_the_graph_does(model):
     assert np.abs(answers[1]["area"] - areas).max() < 100
 
 
-def test_pixels_are_answered_too(model):
+def test_pixels_are_accepted_too(model):
     signature = model.version.signatures["images_uint8"]
     assert not signature.takes_files
     (answer,) = signature([{"images": tiny_export.picture()}])
     assert answer["area"].shape == (4,)
 
 
-def test_what_the_graph_cannot_decode_is_refused_without_naming_its_nodes(model):
+def test_a_refusal_of_the_graph_does_not_name_its_nodes(model):
     cut = tiny_export.encoded()[:700]
-    with pytest.raises(Refusal, match="Received: 700 bytes, which cannot") as refusal:
+    with pytest.raises(Refusal, match="Received: 700 bytes that cannot") as refusal:
         model.version.signatures["serving_default"]([row(cut)])
     assert refusal.value.status == 400
     assert "node" not in refusal.value.reason
@@ -71,18 +71,21 @@ def test_damaged_files_of_every_kind_are_answered_or_refused(
 def test_status_and_metadata_are_those_of_tensorflow_serving(model):
     told = {"error_code": "OK", "error_message": ""}
     one = {"version": "1", "state": "AVAILABLE", "status": told}
-    assert model.status() == model.status(1) == {"model_version_status": [one]}
+    assert (
+        model.status() == model.status(version="1") == {"model_version_status": [one]}
+    )
     inputs = model.version.metadata["serving_default"]["inputs"]
     assert inputs["image_bytes"]["dtype"] == "DT_STRING"
     assert inputs["image_bytes"]["tensor_shape"]["dim"] == [{"size": "-1", "name": ""}]
     assert set(model.version.metadata) == set(model.version.signatures)
-    for ask in (model.status, model.served):
-        with pytest.raises(Refusal, match="the one that is served, 1") as refusal:
-            ask(2)
-        assert refusal.value.status == 404
+    for ask in (model.status, model.find):
+        for path in ({"version": "2"}, {"name": "other"}, {"label": "previous"}):
+            with pytest.raises(Refusal) as refusal:
+                ask(**path)
+            assert refusal.value.status == 404
 
 
-def test_a_newer_version_takes_over_and_a_broken_one_does_not(tiny_model, tmp_path):
+def test_a_newer_version_takes_over_unless_it_is_broken(tiny_model, tmp_path):
     shutil.copytree(tiny_model / "1", tmp_path / "9")
     model = Model(str(tmp_path), "clouds")
     assert not model.refresh()
@@ -99,7 +102,7 @@ def test_a_newer_version_takes_over_and_a_broken_one_does_not(tiny_model, tmp_pa
     (tmp_path / "part-12").mkdir()
     assert not model.refresh()
     assert not model.refresh()
-    assert model.served(None).number == 10
+    assert model.find().number == 10
     states = model.status()["model_version_status"]
     assert [(each["version"], each["state"]) for each in states] == [
         ("11", "END"),
@@ -108,21 +111,21 @@ def test_a_newer_version_takes_over_and_a_broken_one_does_not(tiny_model, tmp_pa
     assert str(tmp_path) not in json.dumps(states)
 
 
-def test_a_version_in_place_of_its_model_is_refused(tiny_model):
+def test_the_folder_of_a_version_is_an_error(tiny_model):
     with pytest.raises(InputError, match=f"Give '{tiny_model}'"):
         Model(str(tiny_model / "1"), "clouds")
 
 
-def test_a_folder_without_versions_or_with_a_broken_one_is_refused(tmp_path):
+def test_a_folder_without_versions_or_with_a_broken_one_is_an_error(tmp_path):
     with pytest.raises(InputError, match="folder of versions.*which holds none"):
         Model(str(tmp_path), "clouds")
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"torn")
-    with pytest.raises(InputError, match="SavedModel.*Export it again"):
+    with pytest.raises(InputError, match="cannot load the model.*Export it again"):
         Model(str(tmp_path), "clouds")
 
 
-def test_another_kind_of_model_is_refused(tmp_path):
+def test_another_kind_of_model_is_an_error(tmp_path):
     class Other(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
         def double(self, x):

@@ -3,11 +3,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from clouds.serving.monitoring import Metrics
 
 
-def test_the_figures_are_prometheus_text():
+def test_metrics_are_prometheus_text():
     metrics = Metrics()
     metrics.requests.labels("/", 200).inc()
     metrics.waiting.set_function(lambda: 7)
-    metrics.batch_done(3, 0.2)
+    metrics.add_batch(3, 0.2)
     families = text_string_to_metric_families(metrics.text().decode())
     samples = {
         (sample.name, tuple(sample.labels.values())): sample.value
@@ -21,7 +21,7 @@ def test_the_figures_are_prometheus_text():
     assert samples["process_resident_memory_bytes", ()] > 0
 
 
-def test_two_servers_count_apart():
+def test_two_servers_count_separately():
     first, second = Metrics(), Metrics()
     first.images.labels("answered").inc()
     assert b'outcome="answered"' not in second.text()

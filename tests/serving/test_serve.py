@@ -41,7 +41,7 @@ def answered(server, contents=GOOD):
 
 
 def refused(server, response, status):
-    """It has the code and a reason and nothing of the host; the server goes on."""
+    """Returns the reason, which names nothing of the host; the server still works."""
     assert response.status_code == status, response.text
     reason = response.json()["error"]
     assert reason.endswith(".")
@@ -73,12 +73,14 @@ def bomb():
     ("contents", "reason"),
     [
         pytest.param(b"", "0 bytes", id="empty"),
-        pytest.param(b"%PDF-1.7 " * 99, "begin as none", id="not an image"),
+        pytest.param(b"%PDF-1.7 " * 99, "of another kind", id="not an image"),
         pytest.param(GOOD[: len(GOOD) // 2], "cannot be decoded", id="truncated JPEG"),
         pytest.param(
             tiny_export.encoded(".png")[:300], "cannot be decoded", id="truncated PNG"
         ),
-        pytest.param(b"\xff\xd8\xff" + bytes(500), "end before", id="JPEG of zeros"),
+        pytest.param(
+            b"\xff\xd8\xff" + bytes(500), "without its size", id="JPEG of zeros"
+        ),
         pytest.param(bomb(), "30000 x 30000", id="bomb"),
         pytest.param(png(5, 0, b""), "5 x 0", id="no rows"),
         pytest.param(png(9, 9, b""), "cannot be decoded", id="no pixels"),
@@ -93,10 +95,6 @@ def test_a_bad_image_is_refused_with_a_reason(server, contents, reason):
     before, bad, after = response.json()["predictions"]
     assert before == after and before["area"][0] > 10_000
     assert bad["code"] == 400 and reason in bad["error"]
-    response = httpx.post(
-        f"{server}{PREDICT}", json=asked, headers={"prefer": "handling=strict"}
-    )
-    assert refused(server, response, 400).startswith("Row 1: ")
 
 
 def picture_in(kind):
@@ -178,7 +176,7 @@ def test_a_body_of_200_mb_is_refused(server, told):
         "/page.html",
     ],
 )
-def test_paths_lead_nowhere_else(server, path):
+def test_paths_do_not_leave_the_api(server, path):
     with socket.create_connection(_address(server)) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -193,7 +191,7 @@ def _address(server):
     return parts.hostname, parts.port
 
 
-def test_what_is_no_http_is_refused(server):
+def test_malformed_http_is_refused(server):
     for nonsense in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", bytes(1000)):
         with socket.create_connection(_address(server)) as connection:
             connection.sendall(nonsense + b"\r\n\r\n")
@@ -232,7 +230,7 @@ def test_too_many_connections_get_503_until_some_end(tiny_model, tmp_path):
         idle.pop().close()
 
 
-def test_many_clients_at_a_time_are_answered_by_batches(server):
+def test_concurrent_clients_share_batches(server):
     batches = "clouds_batch_images_count"
     before = _figures(server)[batches]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -264,9 +262,7 @@ def test_damaged_files_are_answered_or_refused(server, data):
     assert response.status_code in (200, 400), response.text
 
 
-def test_a_new_version_is_picked_up_and_told_and_requests_end_before_the_server(
-    tiny_model, tmp_path
-):
+def test_a_new_version_is_picked_up_and_open_requests_finish(tiny_model, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(tiny_model / "1", model / "1")
     with serving(model, tmp_path / "log", "--poll", "0.1") as (url, process):
@@ -289,18 +285,17 @@ def test_a_new_version_is_picked_up_and_told_and_requests_end_before_the_server(
             connection.settimeout(10)
             assert b" 200 " in connection.recv(65536)
         assert process.wait(20) == 0
-    told = "clouds, version 2: served from now on\n"
-    assert (tmp_path / "log").read_text() == told
+    assert (tmp_path / "log").read_text() == "clouds: now serving version 2\n"
 
 
-def test_a_folder_without_a_model_or_a_port_in_use_is_refused(
+def test_a_folder_without_a_model_or_a_used_port_is_an_error(
     tmp_path, capsys, server, monkeypatch
 ):
     # Else it would hold for this process, which trains too.
     monkeypatch.setenv("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "0")
     serve = ["serve", "--model", str(tmp_path)]
     assert main.main([*serve, "--port", str(_address(server)[1])]) == 2
-    assert "must be an address of this machine, and free" in capsys.readouterr().err
+    assert "Cannot listen on 127.0.0.1, port" in capsys.readouterr().err
     assert main.main([*serve, "--port", "0"]) == 2
     assert "which holds none" in capsys.readouterr().err
 
@@ -308,7 +303,7 @@ def test_a_folder_without_a_model_or_a_port_in_use_is_refused(
 @pytest.mark.parametrize(
     ("command", "package"), [("serve", "uvicorn"), ("request", "httpx")]
 )
-def test_without_its_packages_it_says_how_to_get_them(command, package):
+def test_missing_packages_are_reported_with_how_to_install_them(command, package):
     arguments = [command, "--out", "x", "--images", "x"]
     if command == "serve":
         arguments = [command, "--model", "x"]
@@ -318,7 +313,8 @@ def test_without_its_packages_it_says_how_to_get_them(command, package):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
     )
     assert ended.returncode == 2
-    assert f"no {package}. Run bin/setup serving." in ended.stderr
+    assert f"{package} is not installed, which bin/{command} needs." in ended.stderr
+    assert "Run bin/setup serving." in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -331,6 +327,6 @@ def test_without_its_packages_it_says_how_to_get_them(command, package):
         (["--max-memory", "1"], "--max-body must not exceed --max-memory"),
     ],
 )
-def test_settings_out_of_range_are_refused(flags, message, capsys):
+def test_settings_out_of_range_are_errors(flags, message, capsys):
     assert main.main(["serve", "--model", "x", *flags]) == 2
     assert message in capsys.readouterr().err

@@ -37,7 +37,7 @@ def test_the_page_loads_nothing_from_elsewhere():
     assert not re.search(r"https?://|@import|url\(", HTML)
 
 
-def test_its_policy_lets_its_own_script_run_and_nothing_else():
+def test_its_policy_allows_its_own_script_and_nothing_else():
     policy = HEADERS["content-security-policy"]
     for tag in ("script", "style"):
         (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", HTML, re.DOTALL)
@@ -114,13 +114,13 @@ def saved(path):
     return path.read_text()
 
 
-def test_an_image_is_shown_with_its_masks_and_their_numbers(opened):
+def test_an_image_is_shown_with_masks_and_numbers(opened):
     browser, _ = opened
     assert status(browser) == "my, shot.jpg: Fish, Flower found."
     fish, flower, gravel, sugar = numbers(browser)
-    assert fish.startswith("13.") and fish.endswith(" px · 1 piece")
+    assert fish.startswith("13.") and fish.endswith(" px · 1 component")
     assert gravel == sugar == "none"
-    assert numbers(browser, "sure")[::2] == ["91 % sure", "24 % sure"]
+    assert numbers(browser, "score")[::2] == ["score 0.91", "score 0.24"]
     tags = [each.text for each in browser.find_elements("class name", "tag")]
     assert tags == ["Fish", "Flower"]
     masks = browser.find_element("id", "masks")
@@ -128,7 +128,7 @@ def test_an_image_is_shown_with_its_masks_and_their_numbers(opened):
     assert browser.get_log("browser") == []
 
 
-def test_sliders_draw_anew_and_go_back(opened):
+def test_sliders_redraw_and_reset(opened):
     browser, _ = opened
     before = numbers(browser)
     colour = "return document.getElementById('masks').getContext('2d')"
@@ -145,7 +145,7 @@ def test_sliders_draw_anew_and_go_back(opened):
     assert numbers(browser) == before
 
 
-def test_what_is_shown_is_what_is_downloaded(opened):
+def test_downloads_hold_what_is_shown(opened):
     browser, folder = opened
     browser.find_element("id", "csv").click()
     lines = saved(folder / "my, shot_masks.csv").splitlines()
@@ -162,26 +162,26 @@ def test_what_is_shown_is_what_is_downloaded(opened):
     assert fish["properties"]["image"] == "my, shot.jpg"
 
 
-def test_the_sliders_masks_are_those_of_the_model_at_its_threshold(opened):
+def test_the_browsers_mask_is_the_models_at_its_threshold(opened):
     browser, _ = opened
-    own = browser.execute_script("return found.drawn[0].area")
+    own = browser.execute_script("return result.masks[0].area")
     move(browser, "threshold-0", 0.5)
-    drawn = browser.execute_script("return found.drawn[0].area")
+    drawn = browser.execute_script("return result.masks[0].area")
     # Probabilities come in steps of 1/255.
     assert abs(drawn - own) < 0.02 * own
 
 
-def test_what_is_no_image_is_told_and_the_next_one_is_shown(opened):
+def test_a_bad_file_is_reported_and_the_next_image_is_shown(opened):
     browser, folder = opened
     choose(browser, folder / "notes.png", b"no image")
-    until(lambda: "begin as none" in status(browser))
-    assert status(browser).endswith("still the masks of my, shot.jpg.")
-    assert "wrong" in browser.find_element("id", "status").get_attribute("class")
+    until(lambda: "of another kind" in status(browser))
+    assert status(browser).endswith("still those of my, shot.jpg.")
+    assert "error" in browser.find_element("id", "status").get_attribute("class")
     choose(browser, folder / "next.png", tiny_export.encoded(".png"))
     until(lambda: status(browser) == "next.png: Fish, Flower found.")
 
 
-def test_a_file_that_is_gone_is_told_so(opened):
+def test_a_removed_file_is_reported(opened):
     browser, folder = opened
     browser.execute_script(
         "document.getElementById('file').addEventListener("
@@ -190,27 +190,28 @@ def test_a_file_that_is_gone_is_told_so(opened):
     choose(browser, folder / "gone.jpg", tiny_export.encoded())
     until(lambda: status(browser).startswith("gone.jpg: Fish"))
     (folder / "gone.jpg").unlink()
-    browser.execute_script("take(kept)")
+    browser.execute_script("analyse(kept)")
     until(lambda: "cannot be read" in status(browser))
 
 
-def test_an_image_whose_answer_comes_late_does_not_replace_the_next_one(opened):
+def test_a_late_answer_does_not_replace_the_next_one(opened):
     browser, folder = opened
     browser.execute_script(
-        "const own = unpacked;"
-        "unpacked = async (text) => {"
-        "  unpacked = own;"
-        "  await new Promise((go) => { window.go = go; });"
-        "  return own(text);"
+        "const original = ask;"
+        "ask = async (...given) => {"
+        "  ask = original;"
+        "  const answer = await original(...given);"
+        "  await new Promise((resolve) => { window.resume = resolve; });"
+        "  return answer;"
         "};"
     )
     choose(browser, folder / "first.jpg", tiny_export.encoded())
-    until(lambda: browser.execute_script("return window.go !== undefined"))
+    until(lambda: browser.execute_script("return window.resume !== undefined"))
     choose(browser, folder / "second.jpg", tiny_export.encoded())
     until(lambda: status(browser).startswith("second.jpg: Fish"))
-    browser.execute_async_script("go(); setTimeout(arguments[0], 500);")
+    browser.execute_async_script("resume(); setTimeout(arguments[0], 500);")
     assert status(browser).startswith("second.jpg: Fish")
-    assert browser.execute_script("return found.name") == "second.jpg"
+    assert browser.execute_script("return result.name") == "second.jpg"
 
 
 def drop(browser, count, text=""):
@@ -226,21 +227,21 @@ def drop(browser, count, text=""):
     return status(browser)
 
 
-def test_what_is_dropped_and_is_not_one_file_is_told_so(opened):
+def test_dropping_anything_but_one_file_is_reported(opened):
     browser, _ = opened
-    assert drop(browser, 2).startswith("One image file at a time. Received: 2.")
-    assert drop(browser, 0, "words").startswith("One image file at a time. Received: 0")
+    assert drop(browser, 2).startswith("Drop one image file. Received: 2.")
+    assert drop(browser, 0, "words").startswith("Drop one image file. Received: 0")
     drop(browser, 1)
     until(lambda: status(browser).startswith("0.jpg: Image must be"))
 
 
-def test_what_only_the_browser_unpacks_is_asked_about_too(opened):
+def test_formats_that_only_the_browser_decodes_are_accepted(opened):
     browser, folder = opened
     choose(browser, folder / "shot.webp", tiny_export.encoded(".webp"))
     until(lambda: status(browser) == "shot.webp: Fish, Flower found.")
 
 
-def test_it_fits_a_phone_and_is_used_by_keyboard(opened):
+def test_it_fits_a_phone_and_works_by_keyboard(opened):
     browser, _ = opened
     size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
