@@ -71,7 +71,7 @@ def test_setup_that_is_interrupted_says_that_it_goes_on(package):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert run.returncode == 130
-    assert run.stderr.decode() == "setup: interrupted. The same command goes on.\n"
+    assert run.stderr.decode() == "setup: interrupted. Run the same command again to resume.\n"
 
 
 def test_setup_installs_without_a_last_word_where_it_is_to_be_quiet(package):

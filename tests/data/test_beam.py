@@ -51,7 +51,7 @@ def test_records_made_on_beam_are_the_same(workers, sample, whole, tmp_path, cap
     assert main.main(arguments) == 0
     assert contents(tmp_path) == contents(whole)
     shown = capfd.readouterr().out
-    assert "4 shards to write with DirectRunner" in shown
+    assert "writing 4 shards with DirectRunner" in shown
     assert "train 16, val 4" in shown
 
 
@@ -84,7 +84,7 @@ def test_bad_input_found_by_a_worker_is_one_line_and_leaves_nothing(
 ):
     (copy_of_sample / "train_images" / FIRST).write_bytes(b"")
     arguments = on_beam(copy_of_sample, tmp_path / "out", "--shards", "3")
-    refused(capsys, arguments, f"{FIRST}, 0 bytes, which cannot be decoded")
+    refused(capsys, arguments, f"{FIRST} (0 bytes) cannot be decoded")
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -97,7 +97,7 @@ def test_a_runner_that_fails_keeps_what_is_finished(
     examples = make_tfrecords_module._examples
 
     def examples_but_of_the_last(tasks):
-        if any(row.images == [last] for _, row, _ in tasks):
+        if any(task.table.images == [last] for task in tasks):
             raise RuntimeError("the worker is lost")
         return examples(tasks)
 
@@ -138,9 +138,9 @@ def test_without_beam_its_extra_is_named(sample, tmp_path, capsys, monkeypatch):
 
 def test_dataflow_with_local_paths_is_refused(sample, tmp_path, capsys):
     arguments = make_tfrecords(sample, tmp_path, "--runner", "DataflowRunner")
-    refused(capsys, arguments, "where Dataflow's workers see them. Received: '/")
+    refused(capsys, arguments, "visible to Dataflow's workers. Received: '/")
 
 
 def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path):
-    with pytest.raises(InputError, match="a folder that every worker sees"):
+    with pytest.raises(InputError, match="a worker does not see"):
         beam._write_shard("train-0", str(tmp_path / "elsewhere"), None)

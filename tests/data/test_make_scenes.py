@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -34,7 +35,7 @@ def test_test_scenes_are_others_and_stand_in_the_sample_submission(sample):
 def test_what_was_drawn_is_told(tmp_path, capsys):
     flags = ["--out", str(tmp_path), "--train", "1", "--test", "0", "--size", "48x64"]
     assert main.main(["make_scenes", *flags]) == 0
-    told = f"{tmp_path}: 1 labelled scene and 0 scenes without labels; the first"
+    told = f"{tmp_path}: 1 labelled scene and 0 scenes without labels; "
     assert capsys.readouterr().out.startswith(told)
 
 
@@ -55,7 +56,7 @@ def test_a_whole_sample_is_left_alone_and_one_that_lacks_something_is_drawn_agai
     before = contents(tmp_path)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert draw(tmp_path) == 0
-    assert "drawn already, 3 labelled scenes and 1 scene" in capsys.readouterr().out
+    assert "already drawn, 3 labelled scenes and 1 scene" in capsys.readouterr().out
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     (tmp_path / "train_images/0000001.jpg").unlink()
     assert draw(tmp_path) == 0
@@ -78,7 +79,7 @@ def test_the_same_command_goes_on_where_a_drawing_was_cut_off(
     if images < 4:
         monkeypatch.setattr(scenes, "scene", scene_until_interrupted)
     else:
-        monkeypatch.setattr(Path, "replace", interrupt_at("train.csv"))
+        monkeypatch.setattr(os, "replace", interrupt_at("train.csv"))
     assert draw(tmp_path / "out") == 130
     monkeypatch.undo()
     assert draw(tmp_path / "out") == 0
@@ -87,7 +88,7 @@ def test_the_same_command_goes_on_where_a_drawing_was_cut_off(
 
 
 def interrupt_at(name):
-    replace = Path.replace
+    replace = os.replace
 
     def replace_or_interrupt(path, target):
         if Path(target).name == name:
@@ -106,7 +107,7 @@ def test_files_that_are_no_samples_are_refused_and_stay(name, tmp_path, capsys):
     theirs.write_text("precious")
     assert draw(tmp_path) == 2
     refusal = capsys.readouterr().err
-    assert f"whose {name.split('/')[0]} is of something else" in refusal
+    assert f"holds another {name.split('/')[0]}" in refusal
     assert refusal.count("\n") == 1
     assert contents(tmp_path) == {name: b"precious"}
     assert draw(tmp_path, "--overwrite") == 0
@@ -118,7 +119,7 @@ def test_a_csv_that_was_edited_is_not_replaced(tmp_path, capsys):
     assert draw(tmp_path) == 0
     (tmp_path / "train.csv").write_text("mine")
     assert draw(tmp_path) == 2
-    assert "whose train.csv is of something else" in capsys.readouterr().err
+    assert "holds another train.csv" in capsys.readouterr().err
     assert (tmp_path / "train.csv").read_text() == "mine"
 
 
@@ -127,7 +128,7 @@ def test_a_sample_of_other_settings_is_refused_or_gives_way(tmp_path, capsys):
     (tmp_path / "train_images/mine.jpg").write_text("precious")
     before = contents(tmp_path)
     assert draw(tmp_path, "--train", "2", "--size", "32x48") == 2
-    told = "with --train 3 there, 2; --size 48x64 there, 32x48 here"
+    told = "holds a sample with --train 3, not 2 and --size 48x64, not 32x48"
     assert told in capsys.readouterr().err
     assert contents(tmp_path) == before
     assert draw(tmp_path, "--train", "2", "--overwrite") == 0

@@ -20,7 +20,7 @@ from clouds.config.data import Records
 from clouds.data import annotations, manifest, pipeline
 from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.errors import InputError
-from clouds.runtime import files, startup
+from clouds.runtime import files, pool
 
 
 def contents(folder):
@@ -100,11 +100,11 @@ def test_an_interrupted_making_goes_on_with_the_missing_shards(
         made.extend(tasks)
         return examples(tasks)
 
-    monkeypatch.setattr(startup, "_CHUNK", 1)
+    monkeypatch.setattr(pool, "_CHUNK", 1)
     monkeypatch.setattr(make_tfrecords_module, "_examples", examples_until_killed)
     with pytest.raises(Killed):
         make_tfrecords_module.convert(settings(sample, parts, shards=3))
-    with pytest.raises(InputError, match="cut off"):
+    with pytest.raises(InputError, match="are incomplete"):
         manifest.read(str(parts))
     monkeypatch.setattr(make_tfrecords_module, "_examples", examples)
     monkeypatch.setattr(make_tfrecords_module, "_IMAGES_PER_WORKER", 64)
@@ -144,23 +144,26 @@ def edit(sample, old, new):
 
 
 SPOILINGS = {
-    "a missing csv": (lambda s: (s / "train.csv").unlink(), "must be a file"),
+    "a missing csv": (lambda s: (s / "train.csv").unlink(), "does not exist"),
     "wrong columns": (lambda s: edit(s, "EncodedPixels", "Mask"), "columns"),
     "an unknown label": (lambda s: edit(s, "_Fish", "_Fisch"), "'Fisch'"),
-    "a duplicate row": (lambda s: edit(s, f"{FIRST}_Flower", f"{FIRST}_Fish"), "twice"),
+    "a duplicate row": (
+        lambda s: edit(s, f"{FIRST}_Flower", f"{FIRST}_Fish"),
+        "duplicate of row",
+    ),
     "an absent image": (
         lambda s: (s / "train_images" / FIRST).unlink(),
-        f"1 of 20, the first {FIRST}",
+        "1 of 20 images in",
     ),
     "a truncated JPEG": (
         lambda s: spoil(s, FIRST, (s / "train_images" / FIRST).read_bytes()[:1500]),
-        f"{FIRST}, 1500 bytes",
+        f"{FIRST} (1500 bytes)",
     ),
-    "an image of zero bytes": (lambda s: spoil(s, FIRST, b""), f"{FIRST}, 0 bytes"),
+    "an image of zero bytes": (lambda s: spoil(s, FIRST, b""), f"{FIRST} (0 bytes)"),
     "a corrupt RLE": (lambda s: edit(s, ",", ",5 1 1 1"), "row 2"),
     "an empty folder": (
         lambda s: (shutil.rmtree(s / "train_images"), (s / "train_images").mkdir()),
-        "which holds none",
+        "holds no images",
     ),
     "no folder": (
         lambda s: shutil.rmtree(s / "train_images"),
@@ -193,7 +196,7 @@ def test_an_error_in_a_worker_is_the_same_error(
     spoil(copy_of_sample, FIRST, b"")
     arguments = make_tfrecords(copy_of_sample, tmp_path / "out")
     arguments[arguments.index("--workers") + 1] = "2"
-    refused(capsys, arguments, f"{FIRST}, 0 bytes")
+    refused(capsys, arguments, f"{FIRST} (0 bytes)")
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -213,7 +216,7 @@ def test_a_folder_of_other_records_is_refused_and_stays(
 ):
     before = contents(records)
     arguments = make_tfrecords(sample, records, "--seed", "5", "--size", "32x32")
-    refused(capsys, arguments, "made with another size, seed")
+    refused(capsys, arguments, "holds records with another size, seed")
     assert contents(records) == before
     (tmp_path / "theirs.tfrecord").write_bytes(b"precious")
     refused(capsys, make_tfrecords(sample, tmp_path), "theirs.tfrecord")
@@ -230,7 +233,7 @@ def test_overwrite_replaces_other_records(sample, tmp_path):
 def test_a_folder_that_cannot_be_written_is_refused(sample, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     arguments = make_tfrecords(sample, tmp_path / "file" / "out")
-    refused(capsys, arguments, "can be written")
+    refused(capsys, arguments, "cannot be written")
 
 
 def test_records_in_folds_hold_each_image_once(sample, tmp_path):
@@ -259,7 +262,7 @@ def test_a_fold_that_is_not_there_is_refused(fold, sample, tmp_path):
 
 
 def test_records_without_folds_have_none(records):
-    with pytest.raises(InputError, match="no folds"):
+    with pytest.raises(InputError, match="cannot be used"):
         manifest.read(str(records), fold=0)
 
 
@@ -304,7 +307,7 @@ def test_exact_decoding_is_the_notebooks(sample, tmp_path):
 def test_verifying_whole_records_succeeds(records, capsys):
     assert main.main(["make_tfrecords", "--verify", str(records)]) == 0
     shown = capsys.readouterr().out
-    assert "train 16, val 4; all were read, and are as they were written" in shown
+    assert "train 16, val 4; all shards were read and are intact" in shown
 
 
 def test_what_was_made_before_is_told(sample, tmp_path, capsys):
@@ -314,13 +317,13 @@ def test_what_was_made_before_is_told(sample, tmp_path, capsys):
     assert "Made before" not in first.out
     assert "warning: --size should be height x width. Received: 48x32" in first.err
     assert main.main(flags) == 0
-    left = "Made before: 3 of 3 shards, left as they are; --overwrite makes them again."
+    left = "Already complete: 3 of 3 shards; --overwrite makes them again."
     assert left in capsys.readouterr().out
     made = manifest.read(str(tmp_path))
     cut = (*made.shards[:2], made.shards[2]._replace(sha256=None, size=None))
     manifest.save(str(tmp_path), made._replace(shards=cut))
     assert main.main(flags) == 0
-    assert "Made before: 2 of 3 shards.\n" in capsys.readouterr().out
+    assert "Already complete: 2 of 3 shards.\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -329,7 +332,7 @@ def test_what_was_made_before_is_told(sample, tmp_path, capsys):
         (lambda b: b[:9999] + bytes([b[9999] ^ 1]) + b[10000:], "damaged after record"),
         (lambda b: b[:-100], "damaged after record 15"),
         (lambda b: b + b, "has 32 of 16 records"),
-        (None, "is not there"),
+        (None, "is missing"),
     ],
 )
 def test_verifying_names_the_shard_and_what_is_wrong(
@@ -346,7 +349,7 @@ def test_verifying_names_the_shard_and_what_is_wrong(
     shown = capsys.readouterr()
     assert f"{shard.name} " in shown.out
     assert fault in shown.out
-    assert "1 fault in" in shown.err
+    assert "has 1 fault" in shown.err
 
 
 def test_a_grid_that_the_runs_speak_against_is_warned_of(
@@ -365,7 +368,7 @@ def test_a_grid_that_the_runs_speak_against_is_warned_of(
     (copy_of_sample / "train.csv").write_text(header + "".join(small))
     flags = make_tfrecords(copy_of_sample, tmp_path / "wrong")
     assert main.main(flags) == 0
-    warned = "make_tfrecords: warning: --grid must be the one that the runs count on"
+    warned = "train.csv: most runs start about"
     assert warned in capsys.readouterr().err
     flags = make_tfrecords(copy_of_sample, tmp_path / "mended", "--grid", "700x1050")
     assert main.main(flags) == 0
@@ -378,7 +381,7 @@ def test_flags_must_name_what_to_convert_or_to_verify(capsys):
 
 def test_a_second_run_into_the_same_folder_is_refused(sample, tmp_path, capsys):
     with files.sole_writer(str(tmp_path), "--out"):
-        refused(capsys, make_tfrecords(sample, tmp_path), "another run is writing")
+        refused(capsys, make_tfrecords(sample, tmp_path), "another process is writing")
     assert not list(tmp_path.iterdir())
     assert main.main(make_tfrecords(sample, tmp_path)) == 0
 
@@ -402,7 +405,7 @@ def test_a_full_disk_keeps_what_is_finished(sample, tmp_path, monkeypatch, capsy
             raise tf.errors.ResourceExhaustedError(None, None, "No space left")
         return examples(tasks)
 
-    monkeypatch.setattr(startup, "_CHUNK", 1)
+    monkeypatch.setattr(pool, "_CHUNK", 1)
     monkeypatch.setattr(make_tfrecords_module, "_examples", examples_until_full)
     arguments = make_tfrecords(sample, tmp_path, "--shards", "3")
     refused(capsys, arguments, "No space left")
@@ -483,7 +486,7 @@ def test_interrupts_as_a_terminal_sends_them_end_a_making_that_then_goes_on(
         making.stderr.close()
         making.wait()
     assert making.returncode == 130, shown
-    last = "make_tfrecords: interrupted. The same command goes on.\n"
+    last = "make_tfrecords: interrupted. Run the same command again to resume.\n"
     assert shown in (last, ""), shown
     assert main.main(flags[:-2]) == 0
     assert main.main(["make_tfrecords", "--verify", str(out)]) == 0
@@ -494,7 +497,7 @@ def test_verifying_records_whose_making_was_cut_off_says_so(records, tmp_path, c
     read = manifest.read(str(records))
     cut_off = tuple(shard._replace(sha256=None, size=None) for shard in read.shards)
     manifest.save(str(copy), read._replace(shards=cut_off))
-    message = "whose making was cut off. Run the same bin/make_tfrecords again"
+    message = "are incomplete. Run the same bin/make_tfrecords again"
     refused(capsys, ["make_tfrecords", "--verify", str(copy)], message)
 
 
@@ -518,7 +521,7 @@ def test_a_folder_alone_becomes_records_without_masks(sample, tmp_path, capsys):
     assert "images: test 3" in capsys.readouterr().out
     other = ["--images", str(sample / "train_images")]
     assert main.main([*unlabelled(tmp_path), *other]) == 2
-    assert "made with another csv" in capsys.readouterr().err
+    assert "holds records with another csv" in capsys.readouterr().err
 
 
 def test_training_refuses_records_without_masks(sample, tmp_path, capsys):
@@ -526,7 +529,7 @@ def test_training_refuses_records_without_masks(sample, tmp_path, capsys):
     assert main.main([*unlabelled(tmp_path), *source]) == 0
     run = str(tmp_path / "run")
     assert main.main(["train", "--records", str(tmp_path), "--run", run]) == 2
-    assert "Records must hold masks" in capsys.readouterr().err
+    assert "have no masks" in capsys.readouterr().err
 
 
 def unlabelled(out):
@@ -540,7 +543,7 @@ def test_a_folder_of_other_things_is_refused_unless_it_shall_be_overwritten(
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / name).write_bytes(b"mine")
     assert main.main(make_tfrecords(sample, tmp_path)) == 2
-    assert f"holds {name} and no manifest. Give another" in capsys.readouterr().err
+    assert f"holds {name}, but no manifest of records. Give" in capsys.readouterr().err
     assert (tmp_path / name).read_bytes() == b"mine"
     assert main.main(make_tfrecords(sample, tmp_path, "--overwrite")) == 0
     assert (tmp_path / "notes.txt").read_text() == "mine"

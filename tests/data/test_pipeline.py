@@ -107,7 +107,7 @@ def test_a_cache_shows_the_same_images_in_a_new_order(cache, source, tmp_path):
 def test_a_cache_that_does_not_fit_is_refused(source, monkeypatch):
     memory = types.SimpleNamespace(available=10_000)
     monkeypatch.setattr(pipeline.psutil, "virtual_memory", lambda: memory)
-    with pytest.raises(InputError, match=r"memory, with 0.0 GB free, for 0.0 GB"):
+    with pytest.raises(InputError, match=r"memory has 0.0 GB free, and 0.0 GB"):
         pipeline.train_batches(*source, 16, cache="memory")
 
 

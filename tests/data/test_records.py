@@ -77,5 +77,5 @@ def test_the_same_input_gives_the_same_bytes():
 
 @pytest.mark.parametrize("contents", [b"", b"GIF", jpeg()[:-400]])
 def test_a_file_that_is_no_whole_image_is_refused_by_name(contents):
-    with pytest.raises(InputError, match=rf"a.jpg, {len(contents)} bytes"):
+    with pytest.raises(InputError, match=rf"a.jpg \({len(contents)} bytes\)"):
         example(contents)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from clouds.cli import main
-from clouds.runtime import startup
+from clouds.runtime import pool, startup
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
@@ -74,7 +74,7 @@ class Command:
 
 def in_workers(monkeypatch):
     """Has the program fork its workers too."""
-    monkeypatch.setattr(startup.multiprocessing, "get_context", lambda method: _FORKS)
+    monkeypatch.setattr(pool.multiprocessing, "get_context", lambda method: _FORKS)
 
 
 @functools.cache

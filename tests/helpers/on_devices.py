@@ -26,7 +26,7 @@ def train(records, run, *flags):
     from clouds.runtime import startup
 
     startup.load("clouds.models.unet").build = small.build
-    startup.load("clouds.plots.common")._save = lambda figure, path: cv2.imwrite(
+    startup.load("clouds.plots.common").save = lambda figure, path: cv2.imwrite(
         str(path), np.zeros((2, 2, 3), "uint8")
     )
     flags = [*FLAGS, *flags]

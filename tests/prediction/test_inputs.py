@@ -194,5 +194,5 @@ def test_records_give_their_images(images, tmp_path):
 
 def test_records_with_masks_are_refused(sample, tmp_path):
     assert main.main(make_tfrecords(sample, tmp_path)) == 0
-    with pytest.raises(InputError, match="Records must be without masks"):
+    with pytest.raises(InputError, match="needs records with no masks"):
         of_records(str(tmp_path))

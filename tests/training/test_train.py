@@ -127,7 +127,7 @@ def test_what_does_not_fit_the_records_is_refused(records, run, tmp_path, capsys
     fresh = ("--run", tmp_path / "fresh")
     refused(capsys, "must not exceed the records'", *source, *fresh, "--size", "128x96")
     refused(capsys, "must not exceed the training images", *source, *fresh)
-    refused(capsys, "has none", "--records", tmp_path, *fresh)
+    refused(capsys, "has no manifest", "--records", tmp_path, *fresh)
     assert not (tmp_path / "fresh").exists()
 
 
