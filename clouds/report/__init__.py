@@ -1,5 +1,5 @@
-"""Pages to look at: of one run, of several, and of the labels of a csv.
+"""Web pages about one run or several, and statistics of a csv.
 
-Modules, in reading order: `report`, `compare` and `describe` (the commands), `gallery`,
-`html`, `charts` and `series`.
+Modules, in reading order: `report`, `compare` and `describe` (the commands), `areas`
+(of masks), `gallery` (images), `sources` (files that pages show), `html` (templates).
 """

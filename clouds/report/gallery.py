@@ -1,6 +1,7 @@
-"""A few images of an evaluation, with what is true and what was predicted, outlined."""
+"""Images of an evaluation with the outlines of their true and predicted masks."""
 
 import base64
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -8,37 +9,36 @@ import numpy as np
 
 from clouds import schema
 from clouds.config.rule import Rule
-from clouds.evaluation.held_out import Batch, Trial
+from clouds.evaluation.held_out import Batch, Predictions
 from clouds.evaluation.results import Evaluation
 from clouds.postprocess import apply
 from clouds.prediction import polygons
 
 KINDS = {
-    "best": "of the highest Dice, of equal ones those with the largest masks",
-    "worst": "of the lowest Dice",
-    "most uncertain": "whose scores lie nearest to 0.5, on average of the labels",
+    "best": "with the highest Dice; among equals, with the largest masks",
+    "worst": "with the lowest Dice",
+    "most uncertain": "whose scores are closest to 0.5, on average over labels",
     "random": "drawn from the others",
 }
-"""What images are shown, and how each kind is chosen."""
+"""Kinds of images, and how each is chosen."""
 
 _JPEG_QUALITY = 80
-_LEAST_DEPTH = 8
-_NAME = 80, 19
-_STEPS = (0, 1, -1, 2, -2, 3, -3)
+_MIN_DEPTH = 8
+_NAME_SIZE = 80, 19
+_NAME_STEPS = (0, 1, -1, 2, -2, 3, -3)
 
 
 class Picture(NamedTuple):
-    """An image and its masks, on the grid of a submission.
+    """An image and its masks, on the submission's grid.
 
     Attributes:
-      name: of the image.
-      data: the image as a data URI.
+      name: name of the image.
+      data: image as a data URI.
       size: height and width of the grid.
-      outlines: of truth, raw and post the outline of each label as SVG path data,
-        empty where there is no mask.
-      places: the same, where the middle of the label's name is to stand, (x, y), if it
-        is named.
-      dice: of each label, the post-processed mask's.
+      outlines: for truth, raw (thresholded only) and post, SVG path data per label;
+        empty without a mask.
+      places: the same for the middle of the label's name, (x, y), or None.
+      dice: Dice of the post-processed mask of each label.
     """
 
     name: str
@@ -50,36 +50,35 @@ class Picture(NamedTuple):
 
     @property
     def described(self) -> str:
-        """A sentence for those who do not see it."""
+        """Description for screen readers."""
 
-        def named(kind):
+        def names(kind):
             pairs = zip(schema.LABELS, self.outlines[kind], strict=True)
             return ", ".join(name for name, outline in pairs if outline) or "nothing"
 
-        return f"{self.name}: true {named('truth')}; predicted {named('post')}."
+        return f"{self.name}: true {names('truth')}; predicted {names('post')}."
 
 
 def choose(evaluation: Evaluation, count: int, *, seed: int = 0) -> dict[str, list]:
     """Chooses images of each kind, none twice.
 
     Args:
-      evaluation: of N images.
-      count: how many of each kind at most.
-      seed: of those that are drawn.
+      evaluation: evaluation of N images.
+      count: maximum number of images of each kind.
+      seed: seed of the random ones.
 
     Returns:
-      Names by the kinds of `KINDS`, fewer where there are no more images.
+      Names by the keys of `KINDS`.
     """
     images = evaluation.images
     names, dice = np.array(images.names), evaluation.dice.to_numpy().mean(axis=1)
-    unsure = np.abs(images.score - 0.5).mean(axis=1)
-    drawn = np.random.default_rng(seed).permutation(len(names))
-    largest = images.truth.sum(axis=1)
+    uncertainty = np.abs(images.score - 0.5).mean(axis=1)
+    area = images.truth.sum(axis=1)
     orders = {
-        "best": np.lexsort([-largest, -dice]),
-        "worst": np.lexsort([-largest, dice]),
-        "most uncertain": np.argsort(unsure, kind="stable"),
-        "random": drawn,
+        "best": np.lexsort([-area, -dice]),
+        "worst": np.lexsort([-area, dice]),
+        "most uncertain": np.argsort(uncertainty, kind="stable"),
+        "random": np.random.default_rng(seed).permutation(len(names)),
     }
     taken, chosen = set(), {}
     for kind in KINDS:
@@ -90,14 +89,14 @@ def choose(evaluation: Evaluation, count: int, *, seed: int = 0) -> dict[str, li
 
 
 def pictures(
-    trial: Trial, evaluation: Evaluation, names: list[str]
+    predictions: Predictions, evaluation: Evaluation, names: list[str]
 ) -> dict[str, Picture]:
     """Predicts images as the evaluation did, and outlines their masks.
 
     Args:
-      trial: what was evaluated.
-      evaluation: that came of it.
-      names: of the images.
+      predictions: predictions that were evaluated.
+      evaluation: their evaluation.
+      names: names of the images.
 
     Returns:
       Pictures by name.
@@ -106,16 +105,20 @@ def pictures(
       InputError: a run or a shard cannot be read.
     """
     rule = Rule(**evaluation.facts["rule"])
-    found = {}
-    for batch in trial.pick(names):
-        for picture in _outlined(batch, rule, trial.truth_size, evaluation):
-            found[picture.name] = picture
-    return found
+    return {
+        picture.name: picture
+        for batch in predictions.pick(names)
+        for picture in _outlined(batch, rule, predictions.truth_size, evaluation)
+    }
 
 
-def _outlined(batch: Batch, rule: Rule, size, evaluation: Evaluation):
-    raw, post = apply.draw(batch.probabilities, rule, batch.images, size)
-    masks = {"truth": batch.truth, "raw": raw.numpy(), "post": post.numpy()}
+def _outlined(
+    batch: Batch, rule: Rule, size: tuple[int, int], evaluation: Evaluation
+) -> Iterator[Picture]:
+    wanted = ("raw_masks", "masks")
+    masks = apply(batch.probabilities, rule, batch.images, size, outputs=wanted)
+    raw, post = (planes.numpy() for planes in masks.values())
+    masks = {"truth": batch.truth, "raw": raw, "post": post}
     for k, name in enumerate(batch.names):
         planes = {
             kind: np.moveaxis(drawn[k], -1, 0).astype(bool)
@@ -125,25 +128,26 @@ def _outlined(batch: Batch, rule: Rule, size, evaluation: Evaluation):
             kind: [outline(polygons.trace(plane)) for plane in some]
             for kind, some in planes.items()
         }
-        # Where the post-process leaves something, its name is enough.
+        # A post-processed mask is named instead of the raw one.
         pairs = zip(planes["raw"], planes["post"], strict=True)
-        planes["raw"] = [plane & ~left.any() for plane, left in pairs]
+        planes["raw"] = [raw & ~post.any() for raw, post in pairs]
         places = _places(planes, size)
         dice = evaluation.dice.loc[name].tolist()
-        yield Picture(name, _as_uri(batch.images[k]), size, outlines, places, dice)
+        yield Picture(name, _data_uri(batch.images[k]), size, outlines, places, dice)
 
 
-def outline(traced: list[list[np.ndarray]]) -> str:
-    """Writes polygons as SVG path data.
+def outline(polygons: list[list[np.ndarray]]) -> str:
+    """Formats polygons as SVG path data.
 
     Args:
-      traced: from `polygons.trace`, whose edges are level or upright in turn.
+      polygons: result of `polygons.trace`, whose edges are alternately horizontal and
+        vertical.
 
     Returns:
-      Path data; holes are left open by either fill rule.
+      Path data that leaves holes open by either fill rule.
     """
     parts = []
-    for ring in (ring for rings in traced for ring in rings):
+    for ring in (ring for rings in polygons for ring in rings):
         steps = np.diff(ring, axis=0)[:-1]
         moves = (f"h{x}" if x else f"v{y}" for x, y in steps.tolist())
         parts.append(f"M{ring[0][0]} {ring[0][1]}{''.join(moves)}z")
@@ -151,35 +155,37 @@ def outline(traced: list[list[np.ndarray]]) -> str:
 
 
 def _places(planes: dict, size) -> dict[str, list[tuple[int, int] | None]]:
-    """Where names stand: within their masks, and off each other."""
-    taken, places = [], {}
-    for kind, some in planes.items():
-        places[kind] = [_place(plane, size, taken) for plane in some]
-    return places
+    """Places names within their masks, without overlaps."""
+    taken = []
+    return {
+        kind: [_place(plane, size, taken) for plane in some]
+        for kind, some in planes.items()
+    }
 
 
 def _place(mask: np.ndarray, size, taken: list) -> tuple[int, int] | None:
-    """The pixel deepest within a mask, or one above or below; None of a mere speck."""
-    inside = np.pad(mask.astype(np.uint8), 1)
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    if depth.max() < _LEAST_DEPTH:
+    """Returns the deepest pixel of a mask, or one above or below; None for specks."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    if depth.max() < _MIN_DEPTH:
         return None
     y, x = np.unravel_index(depth.argmax(), depth.shape)
-    width, height = _NAME
+    width, height = _NAME_SIZE
     x = int(np.clip(x, width / 2, size[1] - width / 2))
-    for step in _STEPS:
+    for step in _NAME_STEPS:
         place = x, int(np.clip(y + step * height, height, size[0] - height / 2))
-        if not any(_meet(place, other) for other in taken):
+        if not any(_overlap(place, other) for other in taken):
             break
     taken.append(place)
     return place
 
 
-def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    return all(abs(a - b) < s for a, b, s in zip(one, other, _NAME, strict=True))
+def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    pairs = zip(one, other, _NAME_SIZE, strict=True)
+    return all(abs(a - b) < size for a, b, size in pairs)
 
 
-def _as_uri(image: np.ndarray) -> str:
+def _data_uri(image: np.ndarray) -> str:
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     contents = cv2.imencode(".jpg", image[..., ::-1], options)[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(contents).decode()}"

@@ -1,64 +1,70 @@
-"""Web pages of one file: templates filled in, with all that they show within.
+"""Web pages of one file, from templates.
 
 A page loads nothing from elsewhere and runs no script. All text is escaped.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
+import markupsafe
+import pandas as pd
 
 from clouds import schema
 from clouds.errors import InputError
-from clouds.report import charts
+from clouds.plots import common
+from clouds.runtime import files
 from clouds.text import counted, decimal
 
 LARGEST = 15_000_000
-"""Bytes of a page, so that it can be sent by mail and opened on a phone."""
+"""Maximum size of a page in bytes: small enough to be mailed and opened on a phone."""
 
-FIGURES = {
-    "dice_post": "Competition's Dice, post-processed",
-    "dice_plain": "Competition's Dice, network",
-    "dice_non_empty_post": "Dice, non-empty",
-    "empty_found_post": "Empty found",
-    "empty_right_post": "Empty right",
-    "iou_post": "IoU",
-    "precision_post": "Precision",
-    "recall_post": "Recall",
-    "average_precision": "AP of presence",
+METRICS = {
+    "dice_post": (
+        "Competition's Dice, post-processed",
+        "twice the area that truth and prediction share, divided by the sum of their "
+        "areas; 1 where both are empty; mean over images",
+    ),
+    "dice_plain": (
+        "Competition's Dice, thresholded only",
+        "the same before the other steps of post-processing",
+    ),
+    "dice_non_empty_post": (
+        "Dice, non-empty",
+        "mean over the images with the label only",
+    ),
+    "empty_found_post": (
+        "True-negative rate",
+        "share of empty masks among images without the label",
+    ),
+    "empty_right_post": (
+        "Precision of empty predictions",
+        "share of images without the label among those with an empty mask",
+    ),
+    "iou_post": (
+        "IoU",
+        "intersection over union of truth and prediction, all images pooled",
+    ),
+    "precision_post": ("Precision", "share of predicted pixels that have the label"),
+    "recall_post": ("Recall", "share of the label's pixels that are predicted"),
+    "average_precision": (
+        "AP of presence",
+        "average precision of finding images with the label by their score: the area "
+        "under the precision-recall curve",
+    ),
 }
-"""Of the figures of an evaluation those that pages show, and their names there."""
-
-MEANINGS = {
-    "dice_post": "of each image twice the area that truth and prediction share, by the "
-    "sum of their areas, 1 where both are empty; the mean of images",
-    "dice_plain": "the same of all above the rule's thresholds, before post-processing",
-    "dice_non_empty_post": "the same as the first, without the images whose truth is "
-    "empty",
-    "empty_found_post": "of the images without the label, the share where no mask is "
-    "drawn",
-    "empty_right_post": "of the images where no mask is drawn, the share without the "
-    "label",
-    "iou_post": "the area that truth and prediction share, by that of either or both, "
-    "of all images together",
-    "precision_post": "of all pixels predicted, the share that is of the label",
-    "recall_post": "of all pixels of the label, the share that is predicted",
-    "average_precision": "average precision: how well scores put images with the label "
-    "before those without, the area below the curve of precision over recall",
-}
-"""What each of them is."""
+"""Names and definitions of the metrics that pages show."""
 
 _HEAD = 1000
-"""Bytes of a page in which it says what made it."""
+"""Bytes at the start of a page that contain its generator."""
 
 
 def check(template: str, path: Path) -> None:
-    """Refuses to replace what is not an earlier page of the same template.
+    """Checks that a page replaces nothing but an earlier page of the same template.
 
     Args:
-      template: its name in clouds/report/templates.
-      path: that the page is to have.
+      template: name of the template.
+      path: page to write.
 
     Raises:
       InputError: something else is there.
@@ -70,25 +76,24 @@ def check(template: str, path: Path) -> None:
             if f'content="{_generator(template)}"'.encode() in file.read(_HEAD):
                 return
     raise InputError(
-        "A page must have a name of its own, or that of an earlier one, which it "
-        f"replaces. Received: '{path}', which {_generator(template)} did not write. "
-        "Give another as --out, or move that away."
+        f"'{path}' exists, and {_generator(template)} did not write it. Give another "
+        "--out, or move it away."
     )
 
 
 def write(template: str, path: Path, **fields) -> int:
-    """Fills in a template and writes the page.
+    """Renders a template to a file.
 
     Args:
-      template: its name in clouds/report/templates.
-      path: of the page.
-      **fields: what the template shows.
+      template: name of the template in clouds/report/templates.
+      path: page to write.
+      **fields: variables of the template.
 
     Returns:
-      The page's size in bytes.
+      The size of the page in bytes.
 
     Raises:
-      InputError: the page would be larger than 15 MB.
+      InputError: the page would exceed 15 MB.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clouds.report"),
@@ -97,61 +102,62 @@ def write(template: str, path: Path, **fields) -> int:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (shown, number, signed, interval, percent, counted)
+    filters = (cell, number, signed, interval, percent, counted, svg)
     environment.filters |= {f.__name__: f for f in filters}
     environment.globals |= {
         "generator": _generator(template),
         "labels": schema.LABELS,
         "names": [*schema.LABELS, "mean"],
         "colours": schema.COLOURS,
-        "canvas": charts,
-        "named": FIGURES.items(),
-        "meanings": MEANINGS,
+        "metrics": METRICS,
     }
     page = environment.get_template(template).render(fields).encode()
     if len(page) > LARGEST:
         raise InputError(
-            f"A page must be at most {LARGEST / 1e6:g} MB. Received: "
-            f"{len(page) / 1e6:.1f} MB, for {path}. Show fewer images (--gallery)."
+            f"{path} would have {len(page) / 1e6:.1f} MB, more than the "
+            f"{LARGEST / 1e6:g} MB allowed. Show fewer images (--gallery)."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(page)
-    part.replace(path)
+    files.write(path, page)
     return len(page)
 
 
+def svg(panel: common.Panel) -> markupsafe.Markup:
+    """Renders a panel."""
+    return markupsafe.Markup(common.svg(panel))
+
+
 def number(value: float | None) -> str:
-    """A figure with three digits behind the point; a dash for None and NaN."""
-    return "–" if _none(value) else decimal(value, 3)
+    """Formats a metric with three digits, and NaN or None as a dash."""
+    return "–" if pd.isna(value) else decimal(value, 3)
 
 
 def signed(value: float | None) -> str:
-    """A difference with its sign and three digits; a dash for None and NaN."""
-    return "–" if _none(value) else decimal(value, 3, "+")
+    """Formats a difference with its sign."""
+    return "–" if pd.isna(value) else decimal(value, 3, "+")
 
 
-def interval(found: Mapping[str, float | None], sign: str = "") -> str:
-    """The ends of a figure's interval with three digits; nothing where it has none.
+def interval(metric: Mapping[str, float | None], sign: str = "") -> str:
+    """Formats the ends of an interval; empty if there is none.
 
     Args:
-      found: with `low` and `high`.
-      sign: "+" for that of a difference.
+      metric: mapping with `low` and `high`.
+      sign: "+" for a difference.
     """
-    low, high = found["low"], found["high"]
-    if _none(low) or _none(high):
+    low, high = metric["low"], metric["high"]
+    if pd.isna(low) or pd.isna(high):
         return ""
     return f"{decimal(low, 3, sign)} to {decimal(high, 3, sign)}"
 
 
 def percent(value: float | None) -> str:
-    """A share in percent; a dash for None and NaN."""
-    return "–" if _none(value) else f"{value:.0%}"
+    """Formats a share in percent."""
+    return "–" if pd.isna(value) else f"{value:.0%}"
 
 
-def shown(value) -> str:
-    """What a table holds: whole numbers with commas, shares in percent, text."""
-    if _none(value):
+def cell(value) -> str:
+    """Formats a cell of a table: an integer, a share as float, or text."""
+    if pd.isna(value):
         return "–"
     if isinstance(value, float):
         return f"{value:.1%}"
@@ -160,7 +166,3 @@ def shown(value) -> str:
 
 def _generator(template: str) -> str:
     return f"clouds {Path(template).stem}"
-
-
-def _none(value) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -16,7 +16,8 @@ import pandas as pd
 import tensorflow as tf
 
 from clouds import schema
-from clouds.plots import common
+from clouds.plots.overlays import draw_overlays
+from clouds.plots.training import draw_history
 from clouds.runs.checkpoints import Progress
 from clouds.runtime import files
 from clouds.runtime import progress as progress_module
@@ -74,7 +75,7 @@ class KeepHistory(keras.callbacks.Callback):
         self.progress.history.append({"epoch": epoch, **logs})
         table = pd.DataFrame(self.progress.history)
         files.write(self.folder / "history.csv", table.to_csv(index=False))
-        common.history(table, self.folder / "history.png")
+        draw_history(table, self.folder / "history.png")
 
 
 class Panel(keras.callbacks.Callback):
@@ -102,7 +103,7 @@ class Panel(keras.callbacks.Callback):
         predicted = keras.ops.convert_to_numpy(logits) > 0
         # Logits above 0 are probabilities above 0.5.
         rows = {"truth": self.masks > 0, _PREDICTED: predicted}
-        common.overlays(
+        draw_overlays(
             [*self.images] * len(rows),
             [mask for masks in rows.values() for mask in masks],
             self.path,

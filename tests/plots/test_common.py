@@ -1,94 +1,81 @@
+import re
+from html.parser import HTMLParser
+
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
-from helpers.figures import legends_beside_their_panels
 
 from clouds import schema
-from clouds.data import scenes
 from clouds.plots import common
 
 
-def test_the_history_becomes_a_picture(tmp_path):
-    columns = ("loss", "val_loss", "dice_coef", "val_dice_coef")
-    columns += ("mean_dice", "val_mean_dice")
-    epochs = pd.DataFrame({"epoch": [0, 1], **{c: [0.2, 0.4] for c in columns}})
-    common.history(epochs, tmp_path / "history.png")
-    assert [path.name for path in tmp_path.iterdir()] == ["history.png"]
-    picture = cv2.imread(str(tmp_path / "history.png"))
-    assert picture.shape == (900, 1000, 3)
-    assert len(set(map(tuple, picture.reshape(-1, 3)))) > 10
+def panel(ax, name="a line", y=(0, 2)):
+    ax.plot(range(len(y)), y, label=name, color=common.INK)
+    ax.bar([0], [1], color=common.PAPER, edgecolor=schema.COLOURS[0])
+    ax.set(title="A title", xlabel="x", ylabel="y")
+    common.legend(ax)
 
 
-@pytest.mark.parametrize("count", [1, 60])
-def test_the_legends_of_a_history_lie_beside_its_curves(tmp_path, monkeypatch, count):
-    columns = [p + c for c in ("loss", "dice_coef", "mean_dice") for p in ("", "val_")]
-    epochs = pd.DataFrame(np.random.default_rng(0).random((count, 6)), columns=columns)
-    drawn = []
-    monkeypatch.setattr(common, "save", lambda figure, path: drawn.append(figure))
-    common.history(epochs.rename_axis("epoch").reset_index(), tmp_path / "history.png")
-    assert legends_beside_their_panels(drawn[0]) == 3
+def test_panels_are_arranged_row_by_row_and_saved(tmp_path):
+    figure = common.arrange([panel] * 6, columns=3, size=(2, 3), title="all")
+    common.save(figure, tmp_path / "panels.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["panels.png"]
+    assert cv2.imread(str(tmp_path / "panels.png")).shape == (600, 600, 3)
 
 
-def test_one_epoch_is_enough(tmp_path):
-    columns = ("loss", "val_loss", "dice_coef", "val_dice_coef")
-    columns += ("mean_dice", "val_mean_dice")
-    epochs = pd.DataFrame({"epoch": [0], **{c: [0.2] for c in columns}})
-    common.history(epochs, tmp_path / "history.png")
-    assert (tmp_path / "history.png").exists()
+def test_an_svg_takes_the_colours_of_its_page():
+    svg = common.svg(panel)
+    assert "currentColor" in svg and "var(--back)" in svg and schema.COLOURS[0] in svg
+    for colour in (common.INK, common.PAPER, common.GREY, "#000000", "#ffffff"):
+        assert colour not in svg
 
 
-def test_masks_are_outlined_in_the_colours_of_their_labels(tmp_path):
-    drawn = [scenes.scene(seed, (96, 144)) for seed in range(5)]
-    images, masks = zip(*drawn, strict=True)
-    common.overlays(images, masks, tmp_path / "scenes.png")
-    picture = cv2.imread(str(tmp_path / "scenes.png"))[..., ::-1]
-    colours = set(map(tuple, picture.reshape(-1, 3).tolist()))
-    for label, colour in enumerate(schema.COLOURS):
-        wanted = tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
-        assert any(mask[..., label].any() for mask in masks)
-        assert wanted in colours
+def test_an_svg_loads_nothing_and_styles_nothing_else_of_its_page():
+    svg = common.svg(panel)
+    assert not re.search(r"https?:|@import|url\((?!#)|<script|<style", svg)
+    assert svg.startswith("<svg viewBox=") and "width=" not in svg.partition(">")[0]
 
 
-def described(images=3):
-    """What a csv of a few images, with a mask each of Fish, could come to."""
-    numbers = [images, 0, 0, 0]
-    columns = {"index": schema.LABELS, "columns": schema.LABELS}
-    masks = {"label": ["Fish"] * images, "share": [0.3] * images}
-    return {
-        "tables": {
-            "labels": pd.DataFrame({"masks": numbers}, index=schema.LABELS),
-            "labels_per_image": pd.DataFrame({"images": [0, images, 0, 0, 0]}),
-            "sets": pd.DataFrame({"images": [images]}, index=["Fish"]),
-        },
-        "both": pd.DataFrame(np.diag(numbers), **columns),
-        "masks": pd.DataFrame(masks),
-        "components": pd.DataFrame(masks),
-        "speck": 1e-3,
-        "title": "train.csv",
-    }
+def test_ids_differ_between_panels_and_not_between_calls():
+    def ids(name):
+        svg = common.svg(lambda ax: panel(ax, name))
+        own = re.findall(r' id="([^"]+)"', svg)
+        assert len(own) == len(set(own)) > 2
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) <= set(own)
+        return set(own)
+
+    assert ids("one") == ids("one")
+    assert not ids("one") & ids("another")
 
 
-def test_statistics_become_a_picture_in_the_colours_of_the_labels(tmp_path):
-    common.statistics(**described(), path=tmp_path / "statistics.png")
-    assert [path.name for path in tmp_path.iterdir()] == ["statistics.png"]
-    picture = cv2.imread(str(tmp_path / "statistics.png"))[..., ::-1]
-    assert picture.shape == (900, 1500, 3)
-    fish = [int(schema.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)]
-    assert (picture == fish).all(-1).sum() > 1000
+def test_a_panel_is_described_for_screen_readers():
+    svg = common.svg(lambda ax: panel(ax, y=(0.5, 3, 2)))
+    described = 'aria-label="A title: y over x. a line: from 0.5 to 2, highest 3."'
+    assert 'role="img"' in svg and described in svg
+    assert "a line: empty" in common.svg(lambda ax: panel(ax, y=()))
+    assert "a line: empty" in common.svg(lambda ax: panel(ax, y=(np.nan,)))
 
 
-def test_statistics_of_no_mask_become_a_picture(tmp_path):
-    common.statistics(**described(0), path=tmp_path / "statistics.png")
-    assert (tmp_path / "statistics.png").exists()
+@pytest.mark.parametrize("name", ["_runs/a", "$x$", "<b>&", "a_{1}$"])
+def test_any_name_is_shown_as_it_is(name):
+    class Text(HTMLParser):
+        shown = ""
+
+        def handle_data(self, data):
+            self.shown += data
+
+    page = Text()
+    page.feed(common.svg(lambda ax: panel(ax, name)))
+    assert name in page.shown
 
 
-def test_images_may_have_titles(tmp_path):
-    drawn = [scenes.scene(seed, (96, 144)) for seed in range(2)]
-    images, masks = zip(*drawn, strict=True)
-    heights = []
-    for titles in ((), ("truth", "predicted")):
-        common.overlays(images, masks, tmp_path / "scenes.png", titles=titles)
-        heights.append(cv2.imread(str(tmp_path / "scenes.png")).shape[0])
-    assert heights[1] > heights[0]
-    assert (cv2.imread(str(tmp_path / "scenes.png"))[:5] == 255).all()
+def test_the_ends_of_long_names_are_shown():
+    svg = common.svg(lambda ax: panel(ax, "/home/someone" * 20 + "/runs/first"))
+    assert "/runs/first</text>" in svg and "/home/someone" * 4 + "</text>" not in svg
+
+
+def test_lines_of_one_colour_differ_by_their_dashes():
+    styles = [common.style(k)["linestyle"] for k in range(len(common.DASHES) + 1)]
+    assert len(set(styles)) == len(common.DASHES)
+    assert styles[-1] == styles[0]
+    assert common.style(0, 2)["color"] == schema.COLOURS[2]

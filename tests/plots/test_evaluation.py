@@ -1,3 +1,5 @@
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -5,30 +7,58 @@ from helpers.figures import legends_beside_their_panels
 
 from clouds import schema
 from clouds.config.rule import NOTHING, Rule
-from clouds.plots import evaluation
+from clouds.plots import common, evaluation
+from clouds.plots.evaluation import Line
 
-_NAMES = ("dice", "dice_non_empty", "empty_found", "empty_right", "iou", "precision")
-
-
-def found(value=0.6):
-    names = [f"{n}_{k}" for n in (*_NAMES, "recall") for k in ("plain", "post")]
-    names += ["dice_all_empty", "dice_all_full", "dice_best_constant"]
-    names += ["average_precision", "present"]
-    return {name: np.tile([value, value - 0.1, value + 0.1], (5, 1)) for name in names}
+_OF_MASKS = ("dice", "dice_non_empty", "empty_found", "empty_right", "iou")
+_OF_MASKS += ("precision", "recall")
+_OTHERS = ("dice_all_empty", "dice_all_full", "dice_best_constant", "present")
+_OTHERS += ("average_precision", "ece_pixels", "ece_presence")
 
 
-def evaluated(value=0.6, curve=True):
+def measured(value=0.6):
+    """Contents of metrics.json; without a value, nothing is defined."""
+    names = [f"{name}_{kind}" for name in _OF_MASKS for kind in ("plain", "post")]
+    interval = dict.fromkeys(("value", "low", "high"))
+    if value is not None:
+        interval = {"value": value, "low": value - 0.1, "high": value + 0.1}
+    rows = dict.fromkeys((*schema.LABELS, "mean"), interval)
+    figures = dict.fromkeys((*names, *_OTHERS), rows)
+    # These are always defined.
+    certain = {"value": 0.1, "low": None, "high": None}
+    for name in ("present", "ece_pixels", "ece_presence"):
+        figures[name] = dict.fromkeys((*schema.LABELS, "mean"), certain)
     steps = np.linspace(0.1, 0.9, 9)
-    of_labels = np.tile(steps, (4, 1))
-    bins = of_labels, of_labels**2, np.full(4, 0.1)
-    if not curve:
-        bins = tuple(np.full_like(part, np.nan) for part in bins)
+    curve = {"precision": (1 - steps).tolist(), "recall": steps.tolist()}
+    bins = {"probability": steps.tolist(), "frequency": (steps**2).tolist()}
+    shares = np.eye(5).tolist()
+    if value is None:
+        curve, shares = None, [[None] * 5] * 5
+        bins = {"probability": [None] * 9, "frequency": [None] * 9}
+    of_labels = dict.fromkeys(schema.LABELS, bins)
     return {
-        "figures": found(value),
-        "curves": [(1 - steps, steps) if curve else None] * 4,
-        "reliability": {"pixels": bins, "presence": bins},
-        "confusion": np.eye(5) * bool(curve) * 1e6,
+        "figures": figures,
+        "precision_recall": dict.fromkeys(schema.LABELS, curve),
+        "calibration": {"pixels": of_labels, "presence": of_labels},
+        "confusion": {"labels": [*schema.LABELS, "none"], "shares": shares},
     }
+
+
+def tuned(rule, dice=None):
+    """Contents of tuning.json."""
+    dice = np.random.default_rng(0).random((31, 31)) if dice is None else dice
+    return {
+        "rule": dataclasses.asdict(rule),
+        "maps": {
+            "thresholds": (np.arange(1, 32) / 32).tolist(),
+            "min_sizes": list(range(0, 31000, 1000)),
+            "dice": dict.fromkeys(schema.LABELS, dice.tolist()),
+        },
+    }
+
+
+def axes_of(panels):
+    return common.arrange(list(panels), columns=1, size=(5, 4)).axes
 
 
 def colours_of(path):
@@ -41,84 +71,112 @@ def rgb(colour):
 
 
 def test_an_evaluation_becomes_a_picture_in_the_colours_of_the_labels(tmp_path):
-    evaluation.evaluation(**evaluated(), path=tmp_path / "metrics.png", title="val")
+    evaluation.draw_evaluation(measured(), tmp_path / "metrics.png", title="val")
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.png"]
     shape, colours = colours_of(tmp_path / "metrics.png")
     assert shape == (900, 1500, 3)
     assert {rgb(colour) for colour in schema.COLOURS} <= colours
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that would have become files."""
-    drawn = []
-    monkeypatch.setattr(
-        evaluation.common, "save", lambda figure, path: drawn.append(figure)
-    )
-    return drawn
+def test_legends_do_not_cover_panels():
+    panels = [*evaluation.panels(measured()).values()]
+    figure = common.arrange(panels, columns=len(panels), size=(5, 4.5))
+    assert legends_beside_their_panels(figure) == 5
 
 
-def test_no_legend_lies_in_a_panel(drawn, tmp_path):
-    evaluation.evaluation(**evaluated(), path=tmp_path / "metrics.png", title="val")
-    assert legends_beside_their_panels(drawn[0]) == 4
-
-
-@pytest.mark.parametrize("value", [np.nan, 0.0])
-def test_figures_that_are_not_defined_leave_gaps(value, tmp_path):
-    fields = evaluated(value, curve=False)
-    evaluation.evaluation(**fields, path=tmp_path / "metrics.png", title="val")
+@pytest.mark.parametrize("value", [None, 0.0])
+def test_metrics_that_are_not_defined_leave_gaps(value, tmp_path):
+    evaluation.draw_evaluation(measured(value), tmp_path / "metrics.png", title="val")
     assert (tmp_path / "metrics.png").exists()
 
 
-def test_an_interval_beside_its_value_is_no_mistake(tmp_path):
-    fields = evaluated()
-    fields["figures"]["dice_post"][:, 1] = 0.65
-    evaluation.evaluation(**fields, path=tmp_path / "metrics.png", title="val")
+def test_an_interval_without_its_value_is_drawn(tmp_path):
+    metrics = measured()
+    metrics["figures"]["dice_post"]["Fish"] |= {"low": 0.65}
+    evaluation.draw_evaluation(metrics, tmp_path / "metrics.png", title="val")
 
 
-def test_a_tuning_becomes_a_heat_map_a_label(tmp_path):
-    thresholds, sizes = np.arange(1, 32) / 32, range(0, 31000, 1000)
-    grid = np.random.default_rng(0).random((4, 31, 31))
-    chosen = Rule(
+def test_bars_show_the_dice_and_marks_the_baselines():
+    metrics = measured()
+    metrics["figures"]["dice_post"] = {
+        row: {"value": k / 10, "low": 0, "high": 1}
+        for k, row in enumerate((*schema.LABELS, "mean"))
+    }
+    (ax,) = axes_of([evaluation.panels(metrics)["dice"]])
+    heights = [bar.get_height() for bar in ax.patches]
+    assert heights == [0.6] * 5 + [0, 0.1, 0.2, 0.3, 0.4]
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names[:2] == ["thresholded only", "post-processed"]
+    assert names[2:] == ["all empty", "best constant", "all full"]
+
+
+def test_precision_holds_until_the_next_image():
+    curve = {"precision": [1, 0.5, 0.6], "recall": [0.3, 0.3, 1]}
+    metrics = measured()
+    metrics["precision_recall"] |= {"Fish": curve, "Sugar": None}
+    lines = [Line("a", metrics, 0, 0), Line("b", metrics, 3, 1)]
+    (ax,) = axes_of([evaluation.precision_recall("Presence", lines)])
+    curves = [line for line in ax.lines if line.get_label() in "ab"]
+    assert list(curves[0].get_xdata()) == [0, 0.3, 0.3, 1]
+    assert list(curves[0].get_ydata()) == [1, 1, 0.5, 0.6]
+    assert curves[0].get_drawstyle() == "steps-pre"
+    assert len(curves[1].get_xdata()) == 0
+    colours = [line.get_color() for line in curves]
+    assert colours == [schema.COLOURS[0], schema.COLOURS[3]]
+
+
+def test_empty_bins_are_left_out_of_a_calibration():
+    metrics = measured()
+    bins = {"probability": [0.1, None, 0.9], "frequency": [0, None, 1]}
+    metrics["calibration"]["pixels"] = {"Fish": bins}
+    line = Line("a", metrics, 0, 0)
+    (ax,) = axes_of([evaluation.calibration("Calibration", "pixels", [line])])
+    assert list(ax.lines[1].get_xdata()) == [0.1, 0.9]
+    assert list(ax.lines[1].get_ydata()) == [0, 1]
+
+
+def test_points_at_the_edge_are_not_cut():
+    axes = axes_of(evaluation.panels(measured(1.0)).values())
+    lines = [line for ax in axes for line in ax.lines if line.get_marker() == "o"]
+    points = [line for line in lines if 1 in line.get_xdata()]
+    assert points
+    assert not any(line.get_clip_on() for line in points)
+
+
+def test_a_tuning_becomes_a_map_per_label(tmp_path):
+    rule = Rule(
         thresholds=(0.3, 0.4, 0.5, 0.6),
         min_sizes=(5, 9, 90000, NOTHING),
         tops=(0, 0, 0.7, 0),
     )
-    path = tmp_path / "tuning.png"
-    evaluation.tuning(grid, thresholds, sizes, chosen, path)
+    evaluation.draw_tuning(tuned(rule), tmp_path / "tuning.png")
     assert [path.name for path in tmp_path.iterdir()] == ["tuning.png"]
-    shape, colours = colours_of(path)
-    assert shape[1] == 1500 and len(colours) > 200
-    assert {rgb(colour) for colour in schema.COLOURS} <= colours
+    shape, colours = colours_of(tmp_path / "tuning.png")
+    assert shape == (470, 1500, 3) and len(colours) > 200
+    titles = [ax.get_title() for ax in axes_of(evaluation.maps(tuned(rule)))[::2]]
+    for k, (title, label) in enumerate(zip(titles, schema.LABELS, strict=True)):
+        shown = f"{label} {rule.describe_label(k)}"
+        assert title.replace("\n", " ") == shown
 
 
-def test_an_arrow_and_the_area_tell_of_what_lies_beyond_the_axis(drawn, tmp_path):
-    sizes = (5, 30000, 90000, NOTHING)
-    grid = np.random.default_rng(0).random((4, 31, 31))
-    thresholds, shown = np.arange(1, 32) / 32, range(0, 31000, 1000)
-    chosen = Rule(min_sizes=sizes)
-    evaluation.tuning(grid, thresholds, shown, chosen, tmp_path / "tuning.png")
-    panels = drawn[0].axes[:4]
+def test_the_cells_of_a_map_are_centred_on_their_values():
+    ax = axes_of(evaluation.maps(tuned(Rule()))[:1])[0]
+    extent = ax.images[0].get_extent()
+    np.testing.assert_allclose(extent, [-500, 30500, 0.5 / 32, 31.5 / 32])
+    shown = ax.images[0].get_array()
+    assert ax.images[0].get_clim() == (shown.max() - 0.15, shown.max())
+
+
+def test_an_arrow_with_the_area_points_beyond_the_axis():
+    rule = Rule(min_sizes=(5, 30000, 90000, NOTHING))
+    panels = axes_of(evaluation.maps(tuned(rule)))[::2]
     marks = [[line.get_marker() for line in ax.lines] for ax in panels]
     assert marks == [["o", "*"], ["o", "*"], ["o", ">"], ["o", ">"]]
     texts = [[text.get_text() for text in ax.texts] for ax in panels]
     assert texts == [[], [], ["chosen: 90,000"], ["chosen: nothing drawn"]]
 
 
-def test_points_at_the_edge_are_whole(drawn, tmp_path):
-    evaluation.evaluation(**evaluated(1.0), path=tmp_path / "metrics.png", title="val")
-    points = [
-        line
-        for ax in drawn[0].axes
-        for line in ax.lines
-        if line.get_marker() == "o" and 1 in line.get_ydata()
-    ]
-    assert points
-    assert not any(line.get_clip_on() for line in points)
-
-
-def test_a_flat_map_is_drawn_as_well(tmp_path):
-    thresholds, sizes = np.arange(1, 32) / 32, range(0, 31000, 1000)
-    grid = np.ones((4, 31, 31))
-    evaluation.tuning(grid, thresholds, sizes, Rule(), tmp_path / "tuning.png")
+def test_a_flat_map_is_drawn(tmp_path):
+    fields = tuned(Rule(), np.ones((31, 31)))
+    evaluation.draw_tuning(fields, tmp_path / "tuning.png")
     assert (tmp_path / "tuning.png").exists()

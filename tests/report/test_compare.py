@@ -1,12 +1,14 @@
 import json
+import re
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from clouds import config, schema
+from clouds import schema
 from clouds.cli import main
+from clouds.config.presentation import Comparison
 from clouds.config.rule import NOTHING
 from clouds.evaluation import results
 from clouds.report import compare, html
@@ -25,9 +27,9 @@ def compared(runs, *names):
     return main.main(["compare", *folders, "--out", str(runs / "compare.html")])
 
 
-def test_differences_are_those_of_the_figures(runs, capsys):
+def test_differences_are_those_of_the_metrics(runs, capsys):
     folders = (str(runs / "a"), str(runs / "b"))
-    settings = config.Comparison(run=folders, out=str(runs / "compare.html"))
+    settings = Comparison(run=folders, out=str(runs / "compare.html"))
     table = compare.compare(settings)
     assert table.index.tolist() == [*schema.LABELS, "mean"]
     differences = table["difference"].str.split().str[0].astype(float)
@@ -56,42 +58,41 @@ def test_intervals_are_paired(runs):
     np.testing.assert_allclose(found, 0.01)
 
 
-def test_a_difference_is_sure_where_its_printed_ends_have_one_sign(
+def test_a_difference_is_significant_where_its_printed_ends_have_one_sign(
     runs, capsys, monkeypatch
 ):
     def headline(*numbers):
-        found = {name: np.tile(numbers, (5, 1)) for name in html.FIGURES}
-        monkeypatch.setattr(compare.scores, "intervals", lambda *_: found)
+        found = {name: np.tile(numbers, (5, 1)) for name in html.METRICS}
+        monkeypatch.setattr(compare.bootstrap, "intervals", lambda *_: found)
         assert compared(runs, "a", "b") == 0
         page = (runs / "compare.html").read_text()
         return page.partition('class="headline">')[2].partition("</p>")[0]
 
-    sure = headline(-0.002, -0.003, -0.0004)
-    assert "-0.003 to -0.0004)" in sure and "no difference" not in sure
+    text = headline(-0.002, -0.003, -0.0004)
+    assert "-0.003 to -0.0004)" in text
     assert "-0.0020 [-0.0030, -0.0004]" in capsys.readouterr().out
-    unsure = headline(-0.002, -0.003, -1e-17)
-    assert "-0.003 to 0.000: no difference that is sure)" in unsure
+    assert "-0.003 to 0.000: not significant)" in headline(-0.002, -0.003, -1e-17)
 
 
-def test_images_in_another_order_are_the_same(runs):
+def test_the_order_of_images_does_not_matter(runs):
     found = results.read(str(runs / "a")).images
     other = type(found)(found.names[::-1], *(part[::-1] for part in found[1:]))
     for values in compare._differences(found, other).values():
         assert not values[np.isfinite(values)].any()
 
 
-def test_a_rule_tuned_on_the_images_is_said_to_flatter_its_run(runs, capsys):
+def test_a_rule_tuned_on_the_images_is_warned_of(runs, capsys):
     path = runs / "b/metrics.json"
     tuned = {"tuned_on_these_images": True, "rule_source": "tuned"}
     path.write_text(json.dumps(json.loads(path.read_text()) | tuned))
     assert compared(runs, "a", "b") == 0
     shown = capsys.readouterr().out
-    assert f"The rule of {runs / 'b'} was tuned on these very images" in shown
+    assert f"The rule of {runs / 'b'} was tuned on these images, so its" in shown
     assert f"The rule of {runs / 'a'}" not in shown
     assert "tuned, on these images" in (runs / "compare.html").read_text()
 
 
-def test_a_run_of_other_records_is_said_to_have_perhaps_seen_the_images(runs, capsys):
+def test_a_run_of_other_records_is_warned_of(runs, capsys):
     path = runs / "b/run.json"
     known = json.loads(path.read_text())
     assert compared(runs, "a", "b") == 0
@@ -99,13 +100,13 @@ def test_a_run_of_other_records_is_said_to_have_perhaps_seen_the_images(runs, ca
     known["records"] = {"sha256": "0", "folder": "tfrecords/others"}
     path.write_text(json.dumps(known))
     assert compared(runs, "a", "b") == 0
-    said = f"{runs / 'b'} was trained on other records, tfrecords/others: these images"
+    said = f"{runs / 'b'} was trained on other records, tfrecords/others, which may"
     assert capsys.readouterr().out.count(said) == 1
     assert said in (runs / "compare.html").read_text()
 
 
-def test_a_run_whose_training_went_on_is_said_to_be_measured_before(runs, capsys):
-    said = f"{runs / 'b'} has other weights now than were measured"
+def test_a_run_whose_weights_have_changed_is_warned_of(runs, capsys):
+    said = f"The weights of {runs / 'b'} have changed since the evaluation."
     assert compared(runs, "a", "b") == 0
     assert said not in capsys.readouterr().out
     with (runs / "b" / WEIGHTS).open("ab") as file:
@@ -115,7 +116,7 @@ def test_a_run_whose_training_went_on_is_said_to_be_measured_before(runs, capsys
     assert said in (runs / "compare.html").read_text()
 
 
-def test_a_label_that_is_never_drawn_is_told_as_such(runs):
+def test_a_label_that_is_never_drawn_is_marked(runs):
     path = runs / "b/metrics.json"
     known = json.loads(path.read_text())
     known["rule"]["min_sizes"] = [1200, 5, NOTHING, 7]
@@ -125,13 +126,13 @@ def test_a_label_that_is_never_drawn_is_told_as_such(runs):
     assert "<td>1,200, 5, nothing drawn, 7</td>" in page
 
 
-def test_more_than_two_runs_are_each_set_against_the_first(runs, capsys):
+def test_more_than_two_runs_are_each_compared_with_the_first(runs, capsys):
     shutil.copytree(runs / "b", runs / "c")
     assert compared(runs, "a", "b", "c") == 0
     assert "difference 2" in capsys.readouterr().out
 
 
-def test_runs_are_named_only_where_figures_lie_elsewhere(runs):
+def test_runs_are_named_only_where_an_evaluation_is_elsewhere(runs):
     assert compared(runs, "a", "b") == 0
     column = '<th scope="col">runs</th>'
     assert column not in (runs / "compare.html").read_text()
@@ -143,7 +144,7 @@ def test_runs_are_named_only_where_figures_lie_elsewhere(runs):
     assert f"<td>{of_b[0]}</td>" in page
 
 
-def test_what_no_run_has_is_one_dash(runs):
+def test_a_metric_that_no_run_has_is_one_dash(runs):
     for name in "ab":
         path = runs / name / "metrics_images.csv"
         rows = pd.read_csv(path)
@@ -160,7 +161,7 @@ def test_what_no_run_has_is_one_dash(runs):
 def test_another_file_is_not_replaced_by_the_page(runs, capsys):
     (runs / "compare.html").write_text("<p>mine")
     assert compared(runs, "a", "b") == 2
-    assert "which clouds compare did not write" in capsys.readouterr().err
+    assert "clouds compare did not write it" in capsys.readouterr().err
     assert (runs / "compare.html").read_text() == "<p>mine"
 
 
@@ -168,15 +169,13 @@ def test_another_file_is_not_replaced_by_the_page(runs, capsys):
     ("change", "message"),
     [
         ({"split": "train"}, "the same split. Received: val .* and train"),
-        ({"sha256": "0"}, "the same records. .*of other contents"),
+        ({"sha256": "0"}, "the same records. .*with other contents"),
     ],
 )
 def test_runs_evaluated_on_something_else_are_refused(runs, capsys, change, message):
     path = runs / "b/metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert compared(runs, "a", "b") == 2
-    import re
-
     assert re.search(message, capsys.readouterr().err)
     assert not (runs / "compare.html").exists()
 
@@ -190,7 +189,7 @@ def test_runs_of_other_images_are_refused(runs, capsys):
     assert "on the same images" in capsys.readouterr().err
 
 
-def test_one_run_twice_or_without_figures_is_refused(runs, capsys):
+def test_one_run_twice_or_without_an_evaluation_is_refused(runs, capsys):
     assert compared(runs, "a") == 2
     assert "two runs or more. Received: 1" in capsys.readouterr().err
     assert compared(runs, "a", "a") == 2
@@ -199,4 +198,4 @@ def test_one_run_twice_or_without_figures_is_refused(runs, capsys):
     assert compared(runs, "a", "b") == 2
     assert "bin/evaluate --records DIR --run" in capsys.readouterr().err
     assert compared(runs, "a", "none") == 2
-    assert f"'{runs / 'none'}', which is none" in capsys.readouterr().err
+    assert f"'{runs / 'none'}' is not a folder" in capsys.readouterr().err

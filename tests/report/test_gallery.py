@@ -55,7 +55,7 @@ def evaluation():
     return Evaluation("", {}, images, pd.DataFrame(dice, names, schema.LABELS))
 
 
-def test_images_are_chosen_by_their_figures(evaluation):
+def test_images_are_chosen_by_their_metrics(evaluation):
     chosen = gallery.choose(evaluation, 2)
     assert list(chosen) == list(gallery.KINDS)
     assert chosen["best"] == ["11.jpg", "10.jpg"]
@@ -77,7 +77,7 @@ def mask():
     return mask
 
 
-def test_a_name_stands_within_its_mask_and_a_speck_has_none(mask):
+def test_a_name_is_within_its_mask_and_a_speck_has_none(mask):
     x, y = gallery._place(mask, mask.shape, [])
     assert mask[y, x]
     assert abs(x - 350) < 3
@@ -87,18 +87,18 @@ def test_a_name_stands_within_its_mask_and_a_speck_has_none(mask):
     assert gallery._place(mask, mask.shape, []) is None
 
 
-def test_names_do_not_lie_upon_each_other(mask):
+def test_names_do_not_overlap(mask):
     planes = {kind: [mask, mask] for kind in ("truth", "raw", "post")}
     places = gallery._places(planes, mask.shape)
     rows = sorted(y for some in places.values() for _, y in some)
-    assert min(np.diff(rows)) >= gallery._NAME[1]
+    assert min(np.diff(rows)) >= gallery._NAME_SIZE[1]
     assert all(abs(y - 150) < 60 for y in rows)
 
 
-def test_the_picture_within_is_the_image():
+def test_the_data_uri_is_the_image():
     image = np.zeros((64, 96, 3), np.uint8)
     image[:, 48:, 0] = 255
-    kind, data = gallery._as_uri(image).split(",")
+    kind, data = gallery._data_uri(image).split(",")
     assert kind == "data:image/jpeg;base64"
     contents = np.frombuffer(base64.b64decode(data), np.uint8)
     back = cv2.imdecode(contents, cv2.IMREAD_COLOR)[..., ::-1]

@@ -9,7 +9,7 @@ from helpers import small
 from clouds import schema
 from clouds.cli import main
 from clouds.config.rule import Rule
-from clouds.report import series
+from clouds.plots import training
 from clouds.runs.run_folder import WEIGHTS
 
 
@@ -36,7 +36,7 @@ def folder(evaluated, records, sample, tmp_path_factory):
     """A run with all that a report shows, in a folder of an awkward name."""
     folder = tmp_path_factory.mktemp("runs") / "<b>&first"
     shutil.copytree(evaluated / "a", folder)
-    columns = ["epoch", *(p + name for name in series.HISTORY for p in ("", "val_"))]
+    columns = ["epoch", *(p + name for name in training.METRICS for p in ("", "val_"))]
     columns += [f"val_dice_{label.lower()}" for label in schema.LABELS]
     rows = [",".join(columns), *(f"{k}{',0.5' * (len(columns) - 1)}" for k in (0, 1))]
     (folder / "history.csv").write_text("\n".join(rows))
@@ -57,7 +57,7 @@ def page(folder):
 
 def test_the_page_holds_every_part(page, folder):
     ids = {attributes.get("id") for _, attributes in page.found}
-    wanted = {"data", "training", "figures", "confusion", "tuning", "gallery", "series"}
+    wanted = {"data", "training", "metrics", "confusion", "tuning", "gallery", "masks"}
     assert wanted <= ids
     assert "bin/" not in page.text
     known = json.loads((folder / "metrics.json").read_text())
@@ -68,18 +68,19 @@ def test_the_page_holds_every_part(page, folder):
     assert f"{known['confusion']['shares'][4][4]:.0%}" in page.text
     tuned = json.loads((folder / "tuning.json").read_text())
     expected = tuned["dice"]["cross_fitted"]["mean"]["value"]
-    assert f"{expected:.3f} competition's Dice to expect of new images" in page.text
+    assert f"{expected:.3f} expected competition Dice on new images" in page.text
     for label in schema.LABELS:
         expected = tuned["dice"]["cross_fitted"][label]["value"]
         assert f"{label}{expected:.3f}" in page.text
     assert "20 images" in page.text
     for label in range(len(schema.LABELS)):
-        assert f"Chosen: {Rule(**tuned['rule']).of_label(label)}" in page.text
+        shown = f"{schema.LABELS[label]} {Rule(**tuned['rule']).describe_label(label)}"
+        assert any(shown in svg["aria-label"] for svg in page.of("svg") if len(svg) > 2)
 
 
-def test_it_loads_nothing_and_runs_nothing(page, folder):
+def test_the_page_loads_nothing_and_runs_no_script(page, folder):
     text = (folder / "report.html").read_text()
-    assert not re.search(r"https?:|@import|url\(|<script|javascript:", text)
+    assert not re.search(r"https?:|@import|url\((?!#)|<script|javascript:", text)
     for tag, attributes in page.found:
         assert tag not in ("script", "iframe", "object", "embed", "base"), tag
         for name in ("src", "href", "srcset", "action"):
@@ -94,7 +95,7 @@ def test_names_are_escaped(page, folder):
     assert not page.of("b&first")
 
 
-def test_all_ids_are_different_and_what_refers_to_them_finds_them(page):
+def test_ids_are_unique_and_references_to_them_resolve(page):
     ids = [a["id"] for _, a in page.found if "id" in a]
     assert len(ids) == len(set(ids))
     for _, attributes in page.found:
@@ -102,7 +103,7 @@ def test_all_ids_are_different_and_what_refers_to_them_finds_them(page):
             assert attributes["href"][1:] in ids
 
 
-def test_readers_who_do_not_see_it_are_told(page):
+def test_the_page_is_accessible_to_screen_readers(page):
     for attributes in page.of("svg"):
         hidden = attributes.get("aria-hidden") == "true"
         assert hidden or (attributes["role"] == "img" and attributes["aria-label"])
@@ -120,7 +121,7 @@ def test_colours_are_those_of_the_labels(folder):
         assert f"--k{k}: {colour};" in text
 
 
-def test_parts_that_are_not_there_say_how_they_are_made(evaluated, tmp_path, capsys):
+def test_for_missing_parts_the_commands_are_named(evaluated, tmp_path, capsys):
     folder = tmp_path / "bare"
     folder.mkdir()
     shutil.copy(evaluated / "a/config.json", folder)
@@ -133,7 +134,7 @@ def test_parts_that_are_not_there_say_how_they_are_made(evaluated, tmp_path, cap
     assert "--tune" in text
 
 
-def test_figures_of_weights_that_are_no_more_are_left_out(
+def test_an_evaluation_of_other_weights_is_left_out(
     folder, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("clouds.models.unet.build", small.build_smooth)
@@ -145,17 +146,15 @@ def test_figures_of_weights_that_are_no_more_are_left_out(
         file.write(b"more")
     assert main.main(["report", "--run", str(run)]) == 0
     shown = capsys.readouterr().out
-    assert f"{run} has other weights now than were measured" in shown
+    assert f"The weights of {run} have changed since the evaluation." in shown
     for part in ("evaluation", "tuning", "gallery"):
         assert f"without {part}: bin/evaluate --records" in shown
     text = Elements((run / "report.html").read_text()).text
-    assert "weights are others now than were measured" in text
-    assert "to expect of new images" not in text and "AP of presence" not in text
+    assert "The weights have changed since the evaluation." in text
+    assert "on new images" not in text and "AP of presence" not in text
 
 
-def test_without_records_there_is_no_gallery_but_the_figures(
-    evaluated, tmp_path, capsys
-):
+def test_without_records_there_are_metrics_and_no_gallery(evaluated, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(evaluated / "a", folder)
     path = folder / "metrics.json"
@@ -166,11 +165,11 @@ def test_without_records_there_is_no_gallery_but_the_figures(
     assert "AP of presence" in (folder / "report.html").read_text()
     path.write_text(json.dumps(known | {"sha256": "other"}))
     assert main.main(["report", "--run", str(folder)]) == 2
-    assert "those that the run was evaluated on" in capsys.readouterr().err
+    assert "was evaluated on other records" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["tuning.json", "statistics.json"])
-def test_what_is_damaged_or_of_another_version_is_told(
+def test_a_damaged_file_or_one_of_another_version_is_refused(
     evaluated, tmp_path, capsys, name
 ):
     folder = tmp_path / "run"
@@ -189,14 +188,14 @@ def test_another_file_is_not_replaced_by_the_page(evaluated, tmp_path, capsys):
     path = tmp_path / "notes.txt"
     path.write_text("mine")
     assert main.main(["report", "--run", str(tmp_path), "--out", str(path)]) == 2
-    assert "which clouds report did not write" in capsys.readouterr().err
+    assert "clouds report did not write it" in capsys.readouterr().err
     assert path.read_text() == "mine"
     path.unlink()
     for _ in range(2):
         assert main.main(["report", "--run", str(tmp_path), "--out", str(path)]) == 0
 
 
-def test_a_folder_that_is_no_run_is_told(tmp_path, capsys):
+def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     assert main.main(["report", "--run", str(tmp_path)]) == 2
     assert "must be a folder of bin/train" in capsys.readouterr().err
 
@@ -229,7 +228,7 @@ def test_the_switches_do_not_cover_what_follows_the_gallery(browser, folder):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.get(f"file://{folder}/report.html".replace("<", "%3C").replace(">", "%3E"))
     script = """
-      const [heading, [bar]] = [document.getElementById("series"),
+      const [heading, [bar]] = [document.getElementById("masks"),
         document.getElementsByClassName("switches")];
       heading.scrollIntoView({ behavior: "instant" });
       return [heading, bar].map((each) => each.getBoundingClientRect());"""

@@ -1,0 +1,30 @@
+import cv2
+
+from clouds import schema
+from clouds.data import scenes
+from clouds.plots.overlays import draw_overlays
+
+
+def drawn(count):
+    return zip(*(scenes.scene(seed, (96, 144)) for seed in range(count)), strict=True)
+
+
+def test_masks_are_outlined_in_the_colours_of_their_labels(tmp_path):
+    images, masks = drawn(5)
+    draw_overlays(images, masks, tmp_path / "scenes.png")
+    picture = cv2.imread(str(tmp_path / "scenes.png"))[..., ::-1]
+    colours = set(map(tuple, picture.reshape(-1, 3).tolist()))
+    for label, colour in enumerate(schema.COLOURS):
+        wanted = tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        assert any(mask[..., label].any() for mask in masks)
+        assert wanted in colours
+
+
+def test_images_may_have_titles(tmp_path):
+    images, masks = drawn(2)
+    heights = []
+    for titles in ((), ("truth", "predicted")):
+        draw_overlays(images, masks, tmp_path / "scenes.png", titles=titles)
+        heights.append(cv2.imread(str(tmp_path / "scenes.png")).shape[0])
+    assert heights[1] > heights[0]
+    assert (cv2.imread(str(tmp_path / "scenes.png"))[:5] == 255).all()
