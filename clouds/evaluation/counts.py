@@ -1,10 +1,9 @@
-"""What an evaluation counts, image by image (NumPy).
+"""Counts of an evaluation, image by image (NumPy).
 
-`Tally` adds up batches and keeps of each image a few numbers a label, and of all
-pixels together two histograms, so that its memory grows by these few numbers only.
-Probabilities are float[B, H, W, C] in 0..1 and masks {0, 1} [B, H, W, C], all on the
-truth's grid. Plain masks are what lies above the thresholds, post what the
-post-process leaves of them.
+`Tally` keeps a few numbers per image and label, and two histograms of all pixels, so
+that memory does not grow with the size of the images. Probabilities are float[B, H, W,
+C] in 0..1 and masks {0, 1} [B, H, W, C], all on the truth's grid. Plain masks are
+thresholded only, post masks are post-processed.
 """
 
 from collections.abc import Sequence
@@ -16,23 +15,23 @@ from clouds import schema
 from clouds.errors import InputError
 
 BINS = 20
-"""Equal parts of 0..1 that pixels are put in by their probability."""
+"""Number of equal bins of 0..1 for the probabilities of pixels."""
 
 _LABELS = len(schema.LABELS)
 _SETS = 1 << _LABELS
 
 
 class Images(NamedTuple):
-    """A few numbers of N images.
+    """Counts of N images. Shared pixels are also in the truth.
 
     Attributes:
-      names: of the images.
-      score: float64[N, C], how sure the label is in the image.
-      truth: int64[N, C], the pixels of the truth.
-      plain: int64[N, C], those of the plain mask.
-      plain_shared: int64[N, C], those of it that are in the truth.
-      post: int64[N, C], those of the post-processed mask.
-      post_shared: int64[N, C], those of it that are in the truth.
+      names: names of the images.
+      score: float64[N, C], confidence that the label is present.
+      truth: int64[N, C], pixels of the truth.
+      plain: int64[N, C], pixels of the plain mask.
+      plain_shared: int64[N, C], shared pixels of the plain mask.
+      post: int64[N, C], pixels of the post-processed mask.
+      post_shared: int64[N, C], shared pixels of the post-processed mask.
     """
 
     names: list[str]
@@ -45,12 +44,12 @@ class Images(NamedTuple):
 
 
 class Bins(NamedTuple):
-    """Pixels, or images, by probability, in equal parts of 0..1; the last has its end.
+    """Pixels, or images, in equal bins of probability; the last bin includes 1.
 
     Attributes:
-      count: int64[C, K], how many.
-      total: float64[C, K], the sum of their probabilities.
-      present: int64[C, K], how many are of the label.
+      count: int64[C, K], number of pixels or images.
+      total: float64[C, K], sum of their probabilities.
+      present: int64[C, K], number of those with the label.
     """
 
     count: np.ndarray
@@ -59,33 +58,30 @@ class Bins(NamedTuple):
 
 
 def bins(probabilities: np.ndarray, present: np.ndarray, count: int) -> Bins:
-    """Puts probabilities into equal parts of 0..1.
+    """Puts probabilities into equal bins of 0..1.
 
     Args:
       probabilities: float[..., C] in 0..1.
-      present: {0, 1} [..., C], what they should have told.
-      count: K, of the parts.
-
-    Returns:
-      The bins.
+      present: {0, 1} [..., C], the truth.
+      count: K, number of bins.
     """
     labels = probabilities.shape[-1]
     place = np.minimum((probabilities * count).astype(np.int64), count - 1)
     place += count * np.arange(labels)
-    number = labels * count
-    counts = np.bincount((2 * place + (present > 0)).reshape(-1), minlength=2 * number)
-    absent, there = counts.reshape(labels, count, 2).transpose(2, 0, 1)
-    total = np.bincount(place.reshape(-1), probabilities.reshape(-1), number)
-    return Bins(absent + there, total.reshape(labels, count), there)
+    size = labels * count
+    counts = np.bincount((2 * place + (present > 0)).reshape(-1), minlength=2 * size)
+    negative, positive = counts.reshape(labels, count, 2).transpose(2, 0, 1)
+    total = np.bincount(place.reshape(-1), probabilities.reshape(-1), size)
+    return Bins(negative + positive, total.reshape(labels, count), positive)
 
 
 class Tally:
     """Counts batch after batch.
 
     Attributes:
-      bins: of all pixels, by probability.
-      sets: `int64[2**C, 2**C]`, pixels by the labels that are true there (bit c is
-        label c), then by those of the post-processed masks.
+      bins: all pixels, by probability.
+      sets: `int64[2**C, 2**C]`, pixels by their set of true labels (bit c is label
+        c), then by that of the post-processed masks.
     """
 
     def __init__(self):
@@ -107,20 +103,19 @@ class Tally:
         """Counts a batch.
 
         Args:
-          names: of its images.
-          score: float[B, C], how sure the labels are in them.
+          names: names of its images.
+          score: float[B, C], confidence that the labels are present.
           probabilities: float[B, H, W, C].
           plain: {0, 1} [B, H, W, C].
           post: {0, 1} [B, H, W, C].
           truth: {0, 1} [B, H, W, C].
 
         Raises:
-          InputError: the arrays are not of one shape [B, H, W, C].
+          InputError: the arrays do not have the same shape [B, H, W, C].
         """
         _check(names, probabilities, plain, post, truth)
         added = bins(probabilities, truth, BINS)
-        pairs = zip(self.bins, added, strict=True)
-        self.bins = Bins(*(old + new for old, new in pairs))
+        self.bins = Bins(*map(np.add, self.bins, added))
         for name, row, *masks in zip(names, score, truth, plain, post, strict=True):
             sets = _sets(*masks)
             self.sets += sets.sum(axis=1)
@@ -129,24 +124,22 @@ class Tally:
 
     @property
     def images(self) -> Images:
-        """The numbers of the images so far."""
-        empty = np.zeros((0, 6, _LABELS))
-        numbers = np.array(self._numbers) if self._numbers else empty
+        """Counts of the images so far."""
+        numbers = np.array(self._numbers or np.zeros((0, 6, _LABELS)))
         score, *areas = numbers.transpose(1, 0, 2)
         return Images(self._names, score, *(area.astype(np.int64) for area in areas))
 
 
-def _sets(truth, plain, post):
+def _sets(*masks):
     """Counts an image's pixels by their sets of labels: int64[truth, plain, post]."""
-    codes = np.zeros(truth.shape[:2], np.int64)
-    for masks in (truth, plain, post):
-        for label in reversed(range(_LABELS)):
-            codes = 2 * codes + (masks[..., label] > 0)
-    counts = np.bincount(codes.reshape(-1), minlength=_SETS**3)
-    return counts.reshape(_SETS, _SETS, _SETS)
+    bits = 1 << np.arange(_LABELS, dtype=np.uint8)
+    shape = (_SETS,) * len(masks)
+    codes = np.ravel_multi_index([(mask > 0) @ bits for mask in masks], shape)
+    return np.bincount(codes.reshape(-1), minlength=_SETS**3).reshape(shape)
 
 
 def _areas(sets):
+    """Yields the areas of `Images`, from truth on, int64[C] each."""
     has = np.arange(_SETS)[:, None] >> np.arange(_LABELS) & 1
     with_plain, with_post = sets.sum(axis=2), sets.sum(axis=1)
     yield has.T @ with_plain.sum(axis=1)
@@ -156,12 +149,11 @@ def _areas(sets):
 
 
 def _check(names, probabilities, *masks):
-    shapes = {array.shape for array in (probabilities, *masks)}
+    shapes = [array.shape for array in (probabilities, *masks)]
     expected = len(names), *probabilities.shape[1:3], _LABELS
-    if probabilities.ndim != 4 or shapes != {expected}:
-        received = ", ".join(map(str, (probabilities.shape, *(m.shape for m in masks))))
+    if probabilities.ndim != 4 or set(shapes) != {expected}:
         raise InputError(
-            "Probabilities, masks and truth must be of one shape [B, H, W, "
-            f"{_LABELS}], B that of the names. Received: {received}, and {len(names)} "
-            "names, in tally.Tally.add. Give one image as image[None]."
+            f"Probabilities, masks and truth must have the same shape [B, H, W, "
+            f"{_LABELS}], with B names. Received: {', '.join(map(str, shapes))}, and "
+            f"{len(names)} names. Give one image as image[None]."
         )

@@ -1,7 +1,7 @@
-"""Measures runs on labelled records, beside predictions that need no network.
+"""Evaluates runs on labelled records, and compares them with trivial baselines.
 
-`clouds.evaluation.summary` says what it leaves in `--out`, or else in the (first) run's folder;
-with `--tune`, `clouds.evaluation.tuning.tune` what is there besides.
+`clouds.evaluation.results` lists the files written to `--out`, or to the folder of the
+(first) run; with `--tune`, `clouds.evaluation.tuning.tune` lists further ones.
 """
 
 import dataclasses
@@ -11,38 +11,39 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import config, metrics, schema
-from clouds.config import rule as rule_of
-from clouds.config.rule import Rule
+from clouds import metrics, schema
+from clouds.config.prediction import Evaluation
+from clouds.config.rule import Rule, describe_source
 from clouds.evaluation import held_out, results, scores, summary
 from clouds.evaluation.counts import Tally
-from clouds.evaluation.held_out import Trial
+from clouds.evaluation.held_out import Predictions
 from clouds.evaluation.tuning import tune
 from clouds.postprocess import apply, functional
 from clouds.runs import run_folder
 from clouds.text import counted
 
+_MASKS = ("raw_masks", "masks")
 _LEVELS = np.arange(0.05, 1, 0.05, dtype=np.float32)
 
 
-def evaluate(settings: config.Evaluation) -> pd.DataFrame:
-    """Measures, having tuned the rule first if asked to; prints and writes figures.
+def evaluate(settings: Evaluation) -> pd.DataFrame:
+    """Evaluates runs, after tuning the rule if requested; prints and writes metrics.
 
     Args:
-      settings: what to measure on, and with which post-process.
+      settings: images, runs and post-processing.
 
     Returns:
-      A row a label and one for their mean; columns network (thresholded),
-      post-processed, all empty, all full, best constant: the competition's Dice
-      of each. The best constant is the mask that, predicted for every image of
-      this same split, would score highest among empty, full, and the places where
-      the label is more frequent than a level.
+      The competition's Dice, a row per label and one for their mean. Columns: network
+      (thresholded only), post-processed, all empty, all full, best constant. The best
+      constant is the mask that scores highest if predicted for every image of this
+      split, among empty, full, and the pixels where the label is more frequent than a
+      level.
 
     Raises:
-      InputError: records or runs cannot be read or do not go together, or the split
-        is empty.
+      InputError: records or runs cannot be read or do not match, or the split is
+        empty.
     """
-    trial = held_out.of(
+    predictions = held_out.load(
         settings.run,
         settings.records,
         split=settings.split,
@@ -53,82 +54,87 @@ def evaluate(settings: config.Evaluation) -> pd.DataFrame:
     out.mkdir(parents=True, exist_ok=True)
     tuned = ""
     if settings.tune:
-        wanted = settings.rule(None)
-        tuned = tune.tune(trial, out, scope=wanted.scope, gap=wanted.gap).text + "\n"
+        rule = settings.rule(None)
+        tuned = tune.tune(predictions, out, scope=rule.scope, gap=rule.gap).text + "\n"
     rule = settings.rule(run_folder.rule(settings.run[0]))
-    totals, soft, frequency = _count(trial, rule)
-    found = summary.summarise(totals, _baselines(trial, frequency), soft)
-    facts = _facts(settings, trial, rule)
-    text = f"{_title(trial)}\n{summary.text(found)}\n{_note(settings, facts)}\n"
-    doubts = results.of_other_records(trial.runs, trial.facts["sha256"])
-    text += "".join(f"{doubt}\n" for doubt in doubts)
-    summary.write(found, facts, tuned + text, out)
+    tally, dice_coef, frequency = _count(predictions, rule)
+    found = summary.summarise(tally, _baselines(predictions, frequency), dice_coef)
+    facts = _facts(settings, predictions, rule)
+    text = f"{_title(predictions)}\n{summary.text(found)}\n{_note(settings, facts)}\n"
+    warnings = results.other_records_warnings(predictions.runs, facts["sha256"])
+    text += "".join(f"{warning}\n" for warning in warnings)
+    results.write(found, facts, tuned + text, out)
     print("\n" * bool(tuned) + text, end="", flush=True)
     return summary.table(found)
 
 
-def _count(trial: Trial, rule: Rule) -> tuple[Tally, np.ndarray, np.ndarray]:
-    """Counts, in one pass; the notebook's Dice; how often each pixel is labelled."""
+def _count(
+    predictions: Predictions, rule: Rule
+) -> tuple[Tally, np.ndarray, np.ndarray]:
+    """Counts in one pass; also returns the notebook's Dice and label frequencies."""
+    size = predictions.truth_size
 
     @tf.function(reduce_retracing=True)
-    def draw(probabilities, shown):
-        masks = apply.draw(probabilities, rule, shown, trial.truth_size)
-        resized = functional.resize(probabilities, trial.truth_size)
-        return functional.presence(resized), resized, *masks
+    def draw(probabilities, images):
+        masks = apply(probabilities, rule, images, size, outputs=_MASKS)
+        resized = functional.resize(probabilities, size)
+        return functional.presence(resized), resized, *masks.values()
 
-    totals, soft = Tally(), []
-    frequency = np.zeros((*trial.truth_size, len(schema.LABELS)), np.int64)
-    for batch in trial.batches("evaluate"):
-        # NumPy between them: the network may run on JAX.
+    tally, dice_coefs = Tally(), []
+    frequency = np.zeros((*size, len(schema.LABELS)), np.int64)
+    for batch in predictions.batches("evaluate"):
+        # As NumPy arrays, since the network may run on JAX.
         drawn = (part.numpy() for part in draw(batch.probabilities, batch.images))
-        totals.add(batch.names, *drawn, batch.truth)
+        tally.add(batch.names, *drawn, batch.truth)
         frequency += batch.truth.sum(0, np.int64)
-        whole = batch.masks, batch.probabilities
+        pair = batch.masks, batch.probabilities
         labels = range(len(schema.LABELS))
-        pairs = [*([x[..., k, None] for x in whole] for k in labels), whole]
-        soft.append([float(metrics.dice_coef(*pair)) for pair in pairs])
-    return totals, np.mean(soft, axis=0), frequency / trial.images
+        pairs = [*([part[..., k, None] for part in pair] for k in labels), pair]
+        dice_coefs.append([float(metrics.dice_coef(*each)) for each in pairs])
+    return tally, np.mean(dice_coefs, axis=0), frequency / predictions.images
 
 
-def _baselines(trial: Trial, frequency: np.ndarray) -> dict[str, np.ndarray]:
-    """Dice of each image and label: float64[N, C]."""
+def _baselines(
+    predictions: Predictions, frequency: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns the Dice of each image and label by baseline, float64[N, C]."""
     empty, full = np.zeros_like(frequency), np.ones_like(frequency)
     candidates = np.stack([empty, full, *(frequency > level for level in _LEVELS)])
     areas = candidates.sum(axis=(1, 2))[:, None]
     constants = tf.constant(candidates, tf.float32)
 
     @tf.function(reduce_retracing=True)
-    def judge(truth):
-        # [K, B, …]: every candidate against every image.
+    def overlap(truth):
+        # [K, B, C]: every candidate with every image.
         truth = tf.cast(truth, tf.float32)
         shared = tf.einsum("bhwc,khwc->kbc", truth, constants)
         # Summed over both axes at once, TensorFlow's CPU is several times slower.
         return shared, tf.reduce_sum(tf.reduce_sum(truth, axis=1), axis=1)
 
-    scored = []
-    for truth in trial.truths():
-        shared, area = (x.numpy().astype(np.float64) for x in judge(truth))
-        scored.append(scores.dice(area, areas, shared))
-    scored = np.concatenate(scored, axis=1)
-    best = scored.mean(axis=1).argmax(axis=0)
+    dice = []
+    for truth in predictions.truths():
+        shared, area = (x.numpy().astype(np.float64) for x in overlap(truth))
+        dice.append(scores.dice(area, areas, shared))
+    dice = np.concatenate(dice, axis=1)
+    best = dice.mean(axis=1).argmax(axis=0)
     return {
-        "dice_all_empty": scored[0],
-        "dice_all_full": scored[1],
-        "dice_best_constant": scored[best, :, np.arange(len(best))].T,
+        "dice_all_empty": dice[0],
+        "dice_all_full": dice[1],
+        "dice_best_constant": dice[best, :, np.arange(len(best))].T,
     }
 
 
-def _facts(settings: config.Evaluation, trial: Trial, rule: Rule) -> dict:
-    of_rule = run_folder.rule_facts(settings.run[0])
-    source = "tuned" if settings.tune else settings.rule_source(of_rule is not None)
-    here, there = trial.facts, (of_rule or {}).get("tuned_on")
+def _facts(settings: Evaluation, predictions: Predictions, rule: Rule) -> dict:
+    rule_facts = run_folder.rule_facts(settings.run[0])
+    source = "tuned" if settings.tune else settings.rule_source(rule_facts is not None)
+    facts, tuned_on = predictions.facts, (rule_facts or {}).get("tuned_on")
     same = (
-        there is not None
-        and all(there[name] == here[name] for name in ("sha256", "split"))
-        and bool(set(there["folds"]) & set(here["folds"]))
+        tuned_on is not None
+        and all(tuned_on[name] == facts[name] for name in ("sha256", "split"))
+        and bool(set(tuned_on["folds"]) & set(facts["folds"]))
     )
     return {
-        **here,
+        **facts,
         "rule": dataclasses.asdict(rule),
         "rule_source": source,
         "tuned_on_these_images": same,
@@ -136,23 +142,25 @@ def _facts(settings: config.Evaluation, trial: Trial, rule: Rule) -> dict:
     }
 
 
-def _title(trial: Trial) -> str:
-    what = f"{counted(trial.images, 'image')} of the {trial.split} split"
-    if len(trial.parts) > 1:
-        what += f", each predicted by runs of its fold ({len(trial.parts)} folds)"
+def _title(predictions: Predictions) -> str:
+    what = f"{counted(predictions.images, 'image')} of the {predictions.split} split"
+    if len(predictions.parts) > 1:
+        folds = len(predictions.parts)
+        what += f", each predicted by runs of its fold ({folds} folds)"
     return f"Competition's Dice on {what}:"
 
 
-def _note(settings: config.Evaluation, facts: dict) -> str:
-    """Says by which rule masks were drawn, and if it knew these images."""
+def _note(settings: Evaluation, facts: dict) -> str:
+    """Names the rule, and says whether it was tuned on these images."""
     folder, source = settings.run[0], facts["rule_source"]
-    text = rule_of.told(source, folder)
+    text = describe_source(source, folder)
     if not facts["tuned_on_these_images"]:
         return text
-    text += " It was tuned on these very images: they look better than others will."
-    of_rule = run_folder.rule_facts(folder)
-    if source != "tuned" or not results.alike(facts, of_rule["tuned_on"]):
+    text += " The rule was tuned on these images, so these scores are optimistic."
+    rule_facts = run_folder.rule_facts(folder)
+    if source != "tuned" or not results.predicted_alike(facts, rule_facts["tuned_on"]):
         return text
-    honest = of_rule["dice"]["cross_fitted"]["mean"]
-    expected = "{value:.4f} [{low:.4f}, {high:.4f}]".format(**honest)
-    return f"{text} Of these, expect the cross-fitted Dice: {expected}."
+    mean = "{value:.4f} [{low:.4f}, {high:.4f}]".format(
+        **rule_facts["dice"]["cross_fitted"]["mean"]
+    )
+    return f"{text} Estimated Dice on new images (cross-fitted): {mean}."

@@ -1,12 +1,11 @@
-"""Labelled images, and what runs predict of them: what is evaluated and tuned on.
+"""Held-out predictions: labelled images, and what runs predict for them.
 
 Runs of one fold are averaged. Runs of several folds each predict the fold that they
-were not trained on, so that every image is predicted by runs that have not seen it,
-and all are judged together.
+were not trained on, so that every image is predicted by runs that have not seen it.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,16 +17,15 @@ from clouds import schema
 from clouds.data import manifest, pipeline
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.runs import network as run_network
-from clouds.runs import run_folder
+from clouds.runs import network, run_folder
 from clouds.runtime import files, progress
 
 
 class Batch(NamedTuple):
-    """Some images of a trial.
+    """Images with their truth and their predictions.
 
     Attributes:
-      names: of the images.
+      names: names of the images.
       images: uint8[B, h, w, 3], at the network's size.
       masks: uint8[B, h, w, C], the truth at that size.
       truth: uint8[B, H, W, C], the truth on the submission's grid.
@@ -43,12 +41,12 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """Runs that are averaged, and what they predict.
+    """Runs that are averaged, and the images that they predict.
 
     Attributes:
-      runs: their folders.
-      fold: that they were not trained on; None where the records have no folds.
-      records: the manifest, that fold held out.
+      runs: folders of the runs.
+      fold: fold that they were not trained on; None if the records have no folds.
+      records: manifest, with that fold held out.
     """
 
     runs: tuple[str, ...]
@@ -57,15 +55,15 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Images of a split, and the runs that predict them.
+class Predictions:
+    """Images of a split, predicted on demand.
 
     Attributes:
-      folder: of the records.
+      folder: folder of the records.
       split: `train` or `val`.
-      parts: one, or one a fold.
-      batch_size: images a step.
-      flips: whether four views are averaged (see `ensemble.load`).
+      parts: one part, or one per fold.
+      batch_size: number of images per batch.
+      flips: whether four views are averaged (see `network.load`).
     """
 
     folder: str
@@ -76,12 +74,12 @@ class Trial:
 
     @property
     def images(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return sum(part.records.examples(self.split) for part in self.parts)
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """The folders of all runs."""
+        """Folders of all runs."""
         return tuple(folder for part in self.parts for folder in part.runs)
 
     @property
@@ -91,7 +89,7 @@ class Trial:
 
     @functools.cached_property
     def facts(self) -> dict:
-        """Which images these are, to be kept with what is found on them."""
+        """Identity of the images and runs, to be stored with results."""
         return {
             "records": self.folder,
             "sha256": files.checksum(f"{self.folder}/{manifest.FILE}"),
@@ -104,105 +102,87 @@ class Trial:
         }
 
     def batches(self, title: str) -> Iterator[Batch]:
-        """Predicts one batch after another, in the records' order.
+        """Predicts all images, in the records' order.
 
         Args:
-          title: of the progress bar.
+          title: title of the progress bar.
 
         Yields:
-          Batches, the last of each part maybe smaller.
+          Batches; the last one of each part may be smaller.
 
         Raises:
-          InputError: a run or a shard cannot be read, or a probability is no number
-            from 0 to 1.
+          InputError: a run or a shard cannot be read, or a probability is not from 0
+            to 1.
         """
         with progress.bar(desc=title, unit="image", total=self.images) as bar:
-            for part, network in zip(self.parts, self._networks, strict=True):
-                batches = pipeline.evaluation_batches(
-                    self.folder,
-                    part.records,
-                    self.split,
-                    self.batch_size,
-                    size=network.input_shape[1:3],
-                )
-                with pipeline.damage_named(self.folder, part.records):
-                    for fields in batches.as_numpy_iterator():
-                        yield _predicted(fields, network, part)
-                        bar.update(len(fields["name"]))
+            for batch in self._predict(pipeline.evaluation_batches):
+                yield batch
+                bar.update(len(batch.names))
 
     def pick(self, names: Sequence[str]) -> Iterator[Batch]:
-        """Predicts some images only.
+        """Predicts some images, in the records' order.
 
         Args:
-          names: of the images.
-
-        Yields:
-          Batches, in the records' order.
+          names: names of the images.
 
         Raises:
-          InputError: as `batches`.
+          InputError: as for `batches`.
         """
-        for part, network in zip(self.parts, self._networks, strict=True):
-            batches = pipeline.named_batches(
-                self.folder,
-                part.records,
-                self.split,
-                names,
-                self.batch_size,
-                size=network.input_shape[1:3],
-            )
-            with pipeline.damage_named(self.folder, part.records):
-                for fields in batches.as_numpy_iterator():
-                    yield _predicted(fields, network, part)
+        yield from self._predict(functools.partial(pipeline.named_batches, names=names))
 
     def truths(self) -> Iterator[tf.Tensor]:
-        """The truth alone, uint8[B, H, W, C], in the same batches."""
+        """Yields the truth alone, uint8[B, H, W, C], in the same batches."""
         for part in self.parts:
             yield from pipeline.truth_batches(
                 self.folder, part.records, self.split, self.batch_size
             )
 
+    def _predict(self, read: Callable[..., tf.data.Dataset]) -> Iterator[Batch]:
+        for part, model in zip(self.parts, self._models, strict=True):
+            options = {"batch_size": self.batch_size, "size": model.input_shape[1:3]}
+            batches = read(self.folder, part.records, self.split, **options)
+            with pipeline.naming_damaged_shards(self.folder, part.records):
+                for fields in batches.as_numpy_iterator():
+                    yield _predict_batch(fields, model, part)
+
     @functools.cached_property
-    def _networks(self) -> list[keras.Model]:
-        return [run_network.load(part.runs, flips=self.flips) for part in self.parts]
+    def _models(self) -> list[keras.Model]:
+        return [network.load(part.runs, flips=self.flips) for part in self.parts]
 
 
-def of(
+def load(
     runs: Sequence[str],
     records: str,
     *,
     split: str = "val",
     batch_size: int = 16,
     flips: bool = False,
-) -> Trial:
-    """Finds which of the runs predicts which images.
+) -> Predictions:
+    """Matches runs with the images that they predict.
 
     Args:
-      runs: their folders.
+      runs: folders of the runs.
       records: folder of the records.
-      split: whose images; of records in folds, those of the runs' own.
-      batch_size: images a step.
-      flips: whether four views are averaged (see `ensemble.load`).
-
-    Returns:
-      The trial.
+      split: split of the images; with records in folds, that of the runs' folds.
+      batch_size: number of images per batch.
+      flips: whether four views are averaged (see `network.load`).
 
     Raises:
-      InputError: runs or records cannot be read or do not go together, or the split
-        has no images.
+      InputError: runs or records cannot be read or do not match, or the split has no
+        images.
     """
-    run_network.settings(runs)
-    there = manifest.load(records)
-    # Runs of folds can also be measured on other records, without folds.
-    in_folds = bool(there and there.folds)
+    network.settings(runs)
+    stored = manifest.load(records)
+    # Runs of folds can also be evaluated on other records, without folds.
+    in_folds = bool(stored and stored.folds)
     by_fold = {}
     for folder in runs:
         fold = run_folder.settings(folder).fold if in_folds else None
         if in_folds and fold is None:
             raise InputError(
-                f"Runs must be trained on a fold of the records. Received: '{folder}', "
-                f"trained without --fold, and '{records}', made in {there.folds} "
-                "folds. What it has not seen cannot be told; give other records."
+                f"'{folder}' was trained without --fold, and '{records}' has "
+                f"{stored.folds} folds, so the images it has not seen are unknown. "
+                "Give other records, or runs of folds."
             )
         by_fold.setdefault(fold, []).append(folder)
     if len(by_fold) > 1 and split != "val":
@@ -214,27 +194,27 @@ def of(
         Part(tuple(folders), fold, manifest.read(records, fold=fold))
         for fold, folders in by_fold.items()
     )
-    trial = Trial(records, split, parts, batch_size, flips)
-    if not trial.images:
+    predictions = Predictions(records, split, parts, batch_size, flips)
+    if not predictions.images:
         raise InputError(
-            f"The split must hold images. Received: {split}, of '{records}', without "
-            "any. Give another --split, or other records."
+            f"The {split} split of '{records}' has no images. Give another --split, or "
+            "other records."
         )
-    return trial
+    return predictions
 
 
-def _predicted(fields: dict, network: keras.Model, part: Part) -> Batch:
+def _predict_batch(fields: dict, model: keras.Model, part: Part) -> Batch:
     names = [name.decode() for name in fields["name"]]
-    probabilities = np.asarray(network.predict_on_batch(fields["image"]))
-    # Of NaN, no comparison holds.
-    if not (probabilities.min() >= 0 and probabilities.max() <= 1):
-        in_range = (probabilities >= 0) & (probabilities <= 1)
+    probabilities = np.asarray(model.predict_on_batch(fields["image"]))
+    # False for NaN.
+    in_range = (probabilities >= 0) & (probabilities <= 1)
+    if not in_range.all():
         first = tuple(np.argwhere(~in_range)[0])
         raise InputError(
-            "Probabilities must be numbers from 0 to 1. Received: "
-            f"{probabilities[first]}, for {schema.LABELS[first[-1]]} of "
-            f"{names[first[0]]}, from {', '.join(part.runs)}. The weights are damaged, "
-            "or the precision is too low for them: train again."
+            f"{', '.join(part.runs)} predicted a probability of {probabilities[first]} "
+            f"for {schema.LABELS[first[-1]]} in {names[first[0]]}. The weights are "
+            "damaged, or the precision is too low for them: train again."
         )
-    masks, truth = fields["masks"], fields["truth"]
-    return Batch(names, fields["image"], masks, truth, probabilities)
+    return Batch(
+        names, fields["image"], fields["masks"], fields["truth"], probabilities
+    )

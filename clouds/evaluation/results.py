@@ -1,28 +1,84 @@
-"""What an evaluation left in a folder (see `clouds.evaluation.summary`), read again."""
+"""The files of an evaluation: `write` and `read`.
+
+`metrics.txt` has the text that is printed, `metrics.png` the panels of
+`clouds.plots.evaluation`, `metrics.csv` the metrics with a row per label and one for
+their mean. `metrics_images.csv` has a row per image and label: Dice, the areas of the
+true, the thresholded (plain) and the post-processed mask and what the latter two share
+with the first, in pixels of 350x525, and the score of the label's presence
+(`postprocess.presence`). `metrics.json` has:
+
+    split, images, records, sha256, folds, runs, weights, flips   what was evaluated:
+                       sha256 is the records', weights are the runs' own
+    rule               the post-processing rule
+    rule_source        default, tuned (postprocess.json), flags, or tuned and flags
+    tuned_on_these_images   whether it was, in which case its Dice is optimistic
+    settings           those of bin/evaluate, as --print-config prints them
+    dice_coef          the notebook's Dice: soft, at the network's size, pooled over
+                       each batch, then averaged over batches
+    mean_dice          the first table that is printed: {column: {label or mean: Dice}}
+    figures            the metrics: {name: {label or mean: {value, low, high}}}
+    precision_recall   {label: {precision, recall, score}}: lists by falling score, of
+                       at most 101 points; null for a label that no image has
+    calibration        {pixels or presence: {edges, label: {count, probability,
+                       frequency}}}: of bins of equal width, between the edges
+    confusion          {labels, pixels, shares}: rows by true label, columns by
+                       post-processed prediction, the last of each none
+                       (`scores.confusion`); shares are of the row
+
+Metrics with `_plain` are of thresholded masks, the column `network`; with `_post` of
+post-processed ones. `low` and `high` are 95 % intervals by the bootstrap over images,
+null where there is none. `scores.compute` defines most metrics. Also there are
+`dice_all_empty`, `dice_all_full` and `dice_best_constant`, `dice_coef` of each label
+alone and of all, and `ece_pixels` and `ece_presence`, expected calibration errors.
+A metric that is not defined, such as the recall of a label that no image has, is
+null, and is left out of the mean.
+"""
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from clouds import schema
 from clouds.errors import InputError
-from clouds.evaluation import summary
-from clouds.evaluation.counts import Images
+from clouds.evaluation import bootstrap, scores, summary
+from clouds.evaluation.counts import Bins, Images
+from clouds.evaluation.summary import Summary
+from clouds.plots.evaluation import draw_evaluation
 from clouds.runs import run_folder
+from clouds.runtime import files
+from clouds.text import counted
+
+JSON, TEXT, PICTURE = "metrics.json", "metrics.txt", "metrics.png"
+LABELS, IMAGES = "metrics.csv", "metrics_images.csv"
+FILES = (JSON, TEXT, PICTURE, LABELS, IMAGES)
+"""Names of all files that `write` writes."""
+
+_CURVE_POINTS = 101
+_IMAGE_COLUMNS = {
+    "truth": "true_area",
+    "plain": "plain_area",
+    "plain_shared": "plain_shared",
+    "post": "post_area",
+    "post_shared": "post_shared",
+    "score": "score",
+}
+"""Columns of metrics_images.csv by the fields of `Images`."""
 
 
 class Evaluation(NamedTuple):
-    """An evaluation of N images.
+    """Evaluation of N images, as read from its files.
 
     Attributes:
-      folder: where it lies.
-      facts: what metrics.json holds.
-      images: the numbers of each image.
-      dice: a row an image, by name, with a column a label: the competition's Dice of
-        the post-processed masks.
+      folder: folder of the files.
+      facts: contents of metrics.json.
+      images: counts of each image.
+      dice: table with a row per image, by name, and a column per label: the
+        competition's Dice of the post-processed masks.
     """
 
     folder: str
@@ -31,16 +87,46 @@ class Evaluation(NamedTuple):
     dice: pd.DataFrame
 
 
-def read(folder: str) -> Evaluation | None:
-    """Reads an evaluation; None where there is none.
+def write(found: Summary, facts: Mapping, printed: str, out: Path) -> None:
+    """Writes the files of an evaluation.
 
     Args:
-      folder: of a run, or what was given to `bin/evaluate --out`.
+      found: metrics.
+      facts: further fields of metrics.json.
+      printed: contents of metrics.txt.
+      out: folder.
+    """
+    fields = _jsonable(
+        {
+            **facts,
+            "dice_coef": found.metrics["dice_coef"][-1, 0],
+            "mean_dice": summary.table(found).to_dict(),
+            "figures": bootstrap.named(found.metrics),
+            "precision_recall": _curves(found.images),
+            "calibration": {
+                name: _calibration(bins) for name, bins in found.bins.items()
+            },
+            "confusion": _confusion(found.confusion),
+        }
+    )
+    files.write(out / TEXT, printed)
+    files.write(out / LABELS, _label_table(found).to_csv(index_label="label"))
+    files.write(out / IMAGES, _image_table(found.images).to_csv(index=False))
+    files.write_json(out / JSON, fields)
+    title = f"{counted(facts['images'], 'image')} of the {facts['split']} split"
+    draw_evaluation(fields, out / PICTURE, title=title)
+
+
+def read(folder: str) -> Evaluation | None:
+    """Reads an evaluation; None if the folder has none.
+
+    Args:
+      folder: folder of a run, or of `bin/evaluate --out`.
 
     Raises:
-      InputError: it is damaged, or of another version.
+      InputError: its files are damaged, or of another version.
     """
-    path, table = Path(folder, summary.JSON), Path(folder, summary.IMAGES)
+    path, table = Path(folder, JSON), Path(folder, IMAGES)
     if not path.is_file():
         return None
     try:
@@ -48,82 +134,137 @@ def read(folder: str) -> Evaluation | None:
         rows = pd.read_csv(table, dtype={"image": str})
         images = _images(rows)
         if len(images.names) != facts["images"] or not facts["figures"]:
-            raise ValueError(f"{len(images.names)} images of {facts['images']}")
+            raise ValueError(f"{len(images.names)} images instead of {facts['images']}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"An evaluation must be as bin/evaluate writes it. Received: {path} and "
-            f"{table.name}, damaged or of another version ({error}). Evaluate again."
+            f"{path} or {table.name} is damaged or of another version ({error}). "
+            "Run bin/evaluate again."
         ) from error
     dice = rows.pivot(index="image", columns="label", values="dice_post")
     return Evaluation(folder, facts, images, dice.loc[images.names, schema.LABELS])
 
 
-def alike(facts: dict, tuned_on: dict) -> bool:
-    """Whether images were predicted as for a tuning: by as many runs, of as many views.
+def predicted_alike(facts: dict, tuned_on: dict) -> bool:
+    """Returns whether an evaluation and a tuning averaged as many runs and views.
 
     Args:
-      facts: of an evaluation.
-      tuned_on: those of the tuning.
+      facts: facts of an evaluation.
+      tuned_on: facts of the images of a tuning.
     """
-    one, other = ((len(those["runs"]), those["flips"]) for those in (facts, tuned_on))
+    one, other = ((len(each["runs"]), each["flips"]) for each in (facts, tuned_on))
     return one == other
 
 
 def outdated(facts: dict, runs: Iterable[str]) -> list[str]:
-    """Finds runs whose weights are not those that were measured.
+    """Finds runs whose weights have changed since they were evaluated.
 
     Args:
-      facts: of an evaluation, or those of a tuning.
-      runs: where its runs are now, in its order.
+      facts: facts of an evaluation, or of the images of a tuning.
+      runs: present folders of its runs, in the same order.
 
     Returns:
-      Their folders. What is not known, or has no weights there, is not among them.
+      Their folders, without runs whose weights are unknown or missing.
     """
     pairs = zip(runs, facts.get("weights", ()), strict=False)
     return [
         folder
-        for folder, known in pairs
+        for folder, checksum in pairs
         if Path(folder, run_folder.WEIGHTS).is_file()
-        and run_folder.weights_checksum(folder) != known
+        and run_folder.weights_checksum(folder) != checksum
     ]
 
 
-def of_other_records(runs: Iterable[str], sha256: str) -> list[str]:
-    """Says which runs may have been trained on the images that they are measured on.
+def other_records_warnings(runs: Iterable[str], sha256: str) -> list[str]:
+    """Warns of runs that may have been trained on the images of an evaluation.
 
     Args:
       runs: their folders.
-      sha256: of the records that they are measured on.
+      sha256: checksum of the records that they are evaluated on.
 
     Returns:
-      A sentence a run that was trained on other records.
+      A sentence per run that was trained on other records.
 
     Raises:
-      InputError: what is known of a run is damaged.
+      InputError: the facts of a run are damaged.
     """
-    of_runs = {folder: run_folder.read_facts(folder).get("records") for folder in runs}
+    records = {run: run_folder.read_facts(run).get("records") for run in runs}
     return [
-        f"{folder} was trained on other records, {known['folder']}: these images may "
-        "have been among them."
-        for folder, known in of_runs.items()
+        f"{run} was trained on other records, {known['folder']}, which may contain "
+        "these images."
+        for run, known in records.items()
         if known and known["sha256"] != sha256
     ]
+
+
+def _curves(images: Images) -> dict:
+    curves = {}
+    for k, label in enumerate(schema.LABELS):
+        present, curves[label] = images.truth[:, k] > 0, None
+        if present.any():
+            parts = scores.precision_recall(present, images.score[:, k])
+            rows = np.linspace(0, len(parts[0]) - 1, _CURVE_POINTS).round()
+            rows = np.unique(rows.astype(int))
+            keys = ("precision", "recall", "score")
+            columns = zip(keys, parts, strict=True)
+            curves[label] = {key: part[rows] for key, part in columns}
+    return curves
+
+
+def _calibration(bins: Bins) -> dict:
+    edges = np.linspace(0, 1, bins.count.shape[1] + 1)
+    columns = bins.count, *scores.reliability(bins)[:2]
+    keys = ("count", "probability", "frequency")
+    rows = (dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True))
+    return {"edges": edges, **dict(zip(schema.LABELS, rows, strict=True))}
+
+
+def _confusion(pixels: np.ndarray) -> dict:
+    total = pixels.sum(axis=1, keepdims=True)
+    shares = pixels / np.where(total > 0, total, np.nan)
+    return {"labels": [*schema.LABELS, "none"], "pixels": pixels, "shares": shares}
+
+
+def _label_table(found: Summary) -> pd.DataFrame:
+    columns = {}
+    for name, values in found.metrics.items():
+        columns[name] = values[:, 0]
+        for key, ends in zip(("low", "high"), values.T[1:], strict=True):
+            if not np.isnan(ends).all():
+                columns[f"{name}_{key}"] = ends
+    return pd.DataFrame(columns, index=[*schema.LABELS, "mean"])
+
+
+def _image_table(images: Images) -> pd.DataFrame:
+    columns = {
+        "image": np.repeat(images.names, len(schema.LABELS)),
+        "label": np.tile(schema.LABELS, len(images.names)),
+    }
+    for kind in ("plain", "post"):
+        areas = getattr(images, kind), getattr(images, f"{kind}_shared")
+        columns[f"dice_{kind}"] = scores.dice(images.truth, *areas).reshape(-1)
+    for field, column in _IMAGE_COLUMNS.items():
+        columns[column] = getattr(images, field).reshape(-1)
+    return pd.DataFrame(columns)
 
 
 def _images(rows: pd.DataFrame) -> Images:
     count = len(schema.LABELS)
     if rows["label"].tolist() != [*schema.LABELS] * (len(rows) // count):
         raise ValueError("labels in another order")
+    names = rows["image"][::count].tolist()
+    fields = {
+        field: rows[column].to_numpy().reshape(-1, count)
+        for field, column in _IMAGE_COLUMNS.items()
+    }
+    return Images(names=names, **fields)
 
-    def numbers(column):
-        return rows[column].to_numpy().reshape(-1, count)
 
-    return Images(
-        names=rows["image"][::count].tolist(),
-        score=numbers("score"),
-        truth=numbers("true_area"),
-        plain=numbers("plain_area"),
-        plain_shared=numbers("plain_shared"),
-        post=numbers("post_area"),
-        post_shared=numbers("post_shared"),
-    )
+def _jsonable(value):
+    """Converts arrays to lists, and NaN, which JSON does not have, to None."""
+    if isinstance(value, Mapping):
+        return {key: _jsonable(part) for key, part in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_jsonable(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -80,7 +80,7 @@ def train(settings: Training) -> None:
     if settings.tune and on.host == 0 and run_folder.rule(settings.run) is None:
         # What a batch is shared among is for training.
         keras.distribution.set_distribution(None)
-        tune.tune(held_out.of([settings.run], settings.records), Path(settings.run))
+        tune.tune(held_out.load([settings.run], settings.records), Path(settings.run))
 
 
 def _train(settings: Training, on: distribution.Devices, folder: Path) -> None:
@@ -104,7 +104,7 @@ def _train(settings: Training, on: distribution.Devices, folder: Path) -> None:
             trainer = build(settings, steps=steps, fresh=arrays is None)
         folder.mkdir(parents=True, exist_ok=True)
         with (
-            pipeline.damage_named(settings.records, records),
+            pipeline.naming_damaged_shards(settings.records, records),
             files.sole_writer(str(folder), "--run"),
         ):
             _check_room(trainer, folder)
@@ -182,7 +182,7 @@ def _freeze(trainer: Trainer, settings: Training, epoch: int) -> int:
     frozen = epoch < settings.freeze_epochs
     if settings.freeze_epochs:
         for layer in trainer.network.layers:
-            if resnet.owns(layer.name):
+            if resnet.is_encoder_layer(layer.name):
                 layer.trainable = not frozen
         # The step was traced for the weights that moved then.
         trainer.make_train_function(force=True)

@@ -76,7 +76,7 @@ def test_batches_do_not_matter(drawn, sizes):
     np.testing.assert_allclose(parts.bins.total, whole.bins.total)
 
 
-def test_no_images_have_no_numbers():
+def test_without_images_there_are_no_numbers():
     images = counts.Tally().images
     assert images.names == [] and images.truth.shape == images.score.shape == (0, 4)
 
@@ -90,5 +90,5 @@ def test_arrays_of_other_shapes_are_refused(drawn):
         (names, score, *arrays[:-1], arrays[-1][:, 1:]),
     ]
     for call in calls:
-        with pytest.raises(InputError, match="of one shape.*Received: "):
+        with pytest.raises(InputError, match="the same shape.*Received: "):
             counts.Tally().add(*call)

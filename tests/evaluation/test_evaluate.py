@@ -8,13 +8,16 @@ import pytest
 from helpers import small
 from helpers.commands import make_tfrecords
 
-from clouds import config, metrics, schema
+from clouds import metrics, schema
 from clouds.cli import main
+from clouds.config import resolve
+from clouds.config.prediction import Evaluation
 from clouds.data import manifest, pipeline
 from clouds.errors import InputError
-from clouds.evaluation import evaluate, summary
+from clouds.evaluation import evaluate, results
 from clouds.evaluation.tuning import tune
 from clouds.postprocess import functional
+from clouds.runs import network
 from clouds.runs import run_folder as run_folder
 
 pytestmark = pytest.mark.usefixtures("smooth_network")
@@ -28,13 +31,13 @@ def run(records, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(records, run):
-    settings = config.Evaluation(
+    settings = Evaluation(
         records=str(records),
         run=(str(run),),
         batch_size=3,
         threshold=(0.3,),
-        min_size=(900,),
-        gap="keep",
+        min_area=(900,),
+        orbit_gap="keep",
     )
     return evaluate.evaluate(settings)
 
@@ -53,13 +56,13 @@ def command(records, *runs, flags=()):
 
 
 def written(folder):
-    return json.loads((folder / summary.JSON).read_text())
+    return json.loads((folder / results.JSON).read_text())
 
 
-def test_the_network_is_judged_at_the_submissions_size(table, truth, records, run):
+def test_the_network_is_evaluated_at_the_submissions_size(table, truth, records, run):
     read = manifest.read(str(records))
     (batch,) = pipeline.evaluation_batches(str(records), read, "val", 4)
-    probabilities = run_folder.load(str(run)).predict_on_batch(batch["image"])
+    probabilities = network.load_one(str(run)).predict_on_batch(batch["image"])
     probabilities = functional.resize(probabilities, (350, 525))
     assert truth.shape == (4, 350, 525, 4)
     drawn = np.array(metrics.dice(truth, probabilities > 0.3)).mean(0)
@@ -92,26 +95,26 @@ def test_the_last_row_is_the_mean_of_the_labels(table):
     np.testing.assert_allclose(table.loc["mean"], table[:4].mean())
 
 
-def test_the_figures_are_written_beside_the_weights(table, run):
+def test_the_metrics_are_written_next_to_the_weights(table, run):
     fields = written(run)
     assert fields["images"] == 4
-    shown = (run / summary.TEXT).read_text()
+    shown = (run / results.TEXT).read_text()
     assert f"{table.loc['mean', 'network']:.4f}" in shown
-    assert "network: all above the rule's thresholds" in shown
+    assert "thresholded: without the other steps" in shown
     assert fields["rule"]["thresholds"] == [0.3] * 4
     pd.testing.assert_frame_equal(pd.DataFrame(fields["mean_dice"]), table)
-    images = pd.read_csv(run / summary.IMAGES)
+    images = pd.read_csv(run / results.IMAGES)
     means = images.groupby("label", sort=False)["dice_post"].mean()
     np.testing.assert_allclose(means, table["post-processed"][:4])
 
 
 def test_the_notebooks_dice_is_pooled_over_each_batch(table, records, run):
     read = manifest.read(str(records))
-    network = run_folder.load(str(run))
+    model = network.load_one(str(run))
     rows = []
     for batch in pipeline.evaluation_batches(str(records), read, "val", 3):
         masks = batch["masks"].numpy().astype("f8")
-        soft = network.predict_on_batch(batch["image"]).astype("f8")
+        soft = model.predict_on_batch(batch["image"]).astype("f8")
         for axes in ((0, 1, 2), None):
             both, total = (masks * soft).sum(axes), masks.sum(axes) + soft.sum(axes)
             rows.append(np.atleast_1d((2 * both + 1) / (total + 1)))
@@ -124,7 +127,7 @@ def test_the_notebooks_dice_is_pooled_over_each_batch(table, records, run):
 
 def test_the_rule_of_the_flags_is_named(table, run):
     assert written(run)["rule_source"] == "flags"
-    assert "by the rule that the flags give" in (run / summary.TEXT).read_text()
+    assert "the rule given by the flags" in (run / results.TEXT).read_text()
 
 
 def test_the_settings_are_kept_and_can_be_given_back(table, records, run, tmp_path):
@@ -132,35 +135,35 @@ def test_the_settings_are_kept_and_can_be_given_back(table, records, run, tmp_pa
     assert kept["batch_size"] == 3 and kept["threshold"] == [0.3]
     path = tmp_path / "settings.json"
     path.write_text(json.dumps(kept))
-    again = config.from_flags(config.Evaluation, {}, str(path))
+    again = resolve.from_flags(Evaluation, {}, str(path))
     assert (again.run, again.records) == ((str(run),), str(records))
     assert json.loads(json.dumps(dataclasses.asdict(again))) == kept
 
 
-def test_the_figures_go_where_they_are_asked_for(records, run, tmp_path):
+def test_the_metrics_are_written_to_the_folder_given(records, run, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
     assert command(records, run, flags=["--out", tmp_path / "new"]) == 0
     fields = written(tmp_path / "new")
     assert fields["rule_source"] == "default" and not fields["tuned_on_these_images"]
-    assert "--tune chooses one" in (tmp_path / "new" / summary.TEXT).read_text()
+    assert "--tune chooses one" in (tmp_path / "new" / results.TEXT).read_text()
     assert before == {path: path.stat().st_mtime_ns for path in run.iterdir()}
 
 
-def test_a_tuned_rule_holds_from_then_on_and_is_said_to_know_the_images(
+def test_a_tuned_rule_is_used_from_then_on_and_called_optimistic_on_its_images(
     records, tmp_path, capsys
 ):
     folder = small.write_run(tmp_path / "run", records)
     assert command(records, folder, flags=["--tune"]) == 0
     assert {tune.FILE, tune.PICTURE} <= {path.name for path in folder.iterdir()}
     tuned = written(folder)
-    honest = run_folder.rule_facts(str(folder))["dice"]
-    mean = honest["cross_fitted"]["mean"]
+    tuning = run_folder.rule_facts(str(folder))["dice"]
+    mean = tuning["cross_fitted"]["mean"]
     ends = f"[{mean['low']:.4f}, {mean['high']:.4f}]"
-    note = f"Of these, expect the cross-fitted Dice: {mean['value']:.4f} {ends}."
+    note = f"Dice on new images (cross-fitted): {mean['value']:.4f} {ends}."
     assert tuned["tuned_on_these_images"] and tuned["rule_source"] == "tuned"
     post = tuned["figures"]["dice_post"]["mean"]
-    assert post == pytest.approx(honest["tuned"]["mean"], abs=1e-6)
-    shown = (folder / summary.TEXT).read_text()
+    assert post == pytest.approx(tuning["tuned"]["mean"], abs=1e-6)
+    shown = (folder / results.TEXT).read_text()
     assert note in shown and "tuned, cross-fitted" in shown
     assert capsys.readouterr().out == shown
     assert command(records, folder) == 0
@@ -169,21 +172,21 @@ def test_a_tuned_rule_holds_from_then_on_and_is_said_to_know_the_images(
     flipped = ["--flips", "--out", tmp_path / "flipped"]
     assert command(records, folder, flags=flipped) == 0
     shown = capsys.readouterr().out
-    assert "on these very images" in shown and "expect the cross-fitted" not in shown
-    assert note in (folder / summary.TEXT).read_text()
+    assert "optimistic" in shown and "Dice on new images" not in shown
+    assert note in (folder / results.TEXT).read_text()
     assert command(records, folder, flags=["--split", "train"]) == 0
     assert not written(folder)["tuned_on_these_images"]
-    assert "these very images" not in (folder / summary.TEXT).read_text()
-    assert command(records, folder, flags=["--top", 0.9]) == 0
+    assert "optimistic" not in (folder / results.TEXT).read_text()
+    assert command(records, folder, flags=["--peak-threshold", 0.9]) == 0
     changed = written(folder)
     assert changed["rule_source"] == "tuned and flags"
     assert changed["rule"]["tops"] == [0.9] * 4
     assert changed["rule"]["thresholds"] == tuned["rule"]["thresholds"]
-    shown = (folder / summary.TEXT).read_text()
-    assert "these very images" in shown and "expect" not in shown
+    shown = (folder / results.TEXT).read_text()
+    assert "optimistic" in shown and "Dice on new images" not in shown
 
 
-def test_runs_of_folds_are_judged_together(sample, tmp_path, capsys):
+def test_runs_of_folds_are_evaluated_together(sample, tmp_path, capsys):
     records = tmp_path / "records"
     assert main.main(make_tfrecords(sample, records, "--folds", "2")) == 0
     runs = [
@@ -198,9 +201,9 @@ def test_runs_of_folds_are_judged_together(sample, tmp_path, capsys):
     alone = written(runs[1])
     assert alone["images"] == 10 and alone["folds"] == [1]
     assert alone["tuned_on_these_images"]
-    images = pd.read_csv(tmp_path / "both" / summary.IMAGES)
+    images = pd.read_csv(tmp_path / "both" / results.IMAGES)
     assert images["image"].nunique() == 20
-    own = pd.read_csv(runs[1] / summary.IMAGES)
+    own = pd.read_csv(runs[1] / results.IMAGES)
     pd.testing.assert_frame_equal(images[40:].reset_index(drop=True), own)
     whole = both["mean_dice"]["post-processed"]["mean"]
     assert whole == pytest.approx(images["dice_post"].mean())
@@ -209,11 +212,14 @@ def test_runs_of_folds_are_judged_together(sample, tmp_path, capsys):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--threshold", "0.4"], "--threshold must be left out with --tune"),
-        (["--min-size", "4"], "--min-size must be left out with --tune"),
-        (["--top", "0.4"], "--top must be left out with --tune"),
-        (["--clean-on", "network"], "--clean-on must be left out with --tune"),
-        (["--split", "train"], "--tune must go with --split val"),
+        (["--threshold", "0.4"], "--threshold cannot be combined with --tune"),
+        (["--min-area", "4"], "--min-area cannot be combined with --tune"),
+        (
+            ["--peak-threshold", "0.4"],
+            "--peak-threshold cannot be combined with --tune",
+        ),
+        (["--clean-on", "network"], "--clean-on cannot be combined with --tune"),
+        (["--split", "train"], "--tune must be used with --split val"),
     ],
 )
 def test_what_tuning_chooses_cannot_be_given(flags, message, records, run, capsys):
@@ -232,18 +238,20 @@ def test_a_threshold_beyond_0_and_1_is_refused(threshold, records, run, capsys):
 def test_a_damaged_rule_is_refused(records, tmp_path):
     folder = small.write_run(tmp_path, records)
     (folder / run_folder.RULE).write_text('{"rule": {"thresholds": [2]}}')
-    settings = config.Evaluation(records=str(records), run=(str(folder),))
+    settings = Evaluation(records=str(records), run=(str(folder),))
     with pytest.raises(InputError, match="as bin/evaluate --tune writes it. Received"):
         evaluate.evaluate(settings)
 
 
-def test_records_that_a_run_was_not_trained_on_are_told(run, records, tmp_path, capsys):
+def test_other_records_than_those_of_the_training_are_warned_of(
+    run, records, tmp_path, capsys
+):
     folder = shutil.copytree(run, tmp_path / "run")
-    told = "was trained on other records, elsewhere: these images may have been"
+    warning = "was trained on other records, elsewhere, which may contain these images"
     assert command(records, folder) == 0
-    assert told not in capsys.readouterr().out
+    assert warning not in capsys.readouterr().out
     facts = run_folder.read_facts(folder)
     facts["records"] = {"sha256": "0", "folder": "elsewhere"}
     (folder / run_folder.FACTS).write_text(json.dumps(facts))
     assert command(records, folder) == 0
-    assert told in capsys.readouterr().out
+    assert warning in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Figures against scikit-learn and against loops over images."""
+"""Metrics against scikit-learn and against loops over images."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import sklearn.metrics
 from helpers.references import maps, presence
 
 from clouds.evaluation import scores
-from clouds.evaluation.counts import Images, Tally, bins
+from clouds.evaluation.counts import Tally, bins
 
 IMAGES = 40
 
@@ -37,7 +37,7 @@ def images(counted):
 
 @pytest.fixture(scope="module")
 def found(images):
-    return scores.figures(images, np.ones((1, IMAGES)))
+    return scores.compute(images, np.ones((1, IMAGES)))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ KINDS = {"plain": 1, "post": 2}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_figures_of_pixels_are_scikit_learns(found, drawn, kind):
+def test_metrics_of_pixels_equal_scikit_learn(found, drawn, kind):
     masks, truth = drawn[KINDS[kind]], drawn[3]
     pairs = {
         "iou": sklearn.metrics.jaccard_score,
@@ -93,34 +93,47 @@ def test_empty_masks_are_right_as_often_as_scikit_learn_says(found, drawn):
     np.testing.assert_allclose(found["present"][0], 1 - absent.mean(axis=0))
 
 
-def test_average_precision_is_scikit_learns(scored):
+def average_precision(present, score, weights):
+    """Adds up precision times gain in recall, threshold by threshold."""
+    total = recall = 0
+    for limit in sorted(set(score[weights > 0]), reverse=True):
+        positive = score >= limit
+        hits = weights[positive & present].sum()
+        gain, recall = (
+            hits / weights[present].sum() - recall,
+            hits / weights[present].sum(),
+        )
+        total += gain * hits / weights[positive].sum()
+    return total
+
+
+def test_average_precision_is_that_of_its_definition(scored):
     present, score = scored
     draw = np.random.default_rng(1)
-    weights = np.stack([np.ones(IMAGES), draw.integers(0, 4, IMAGES)])
+    leading = (score[:, 0] < np.median(score[:, 0])).astype(float)
+    weights = np.stack([np.ones(IMAGES), draw.integers(0, 4, IMAGES), leading])
+    weights = weights[[0, 1, 2, 1]]
     ours = scores.average_precision(present, score, weights)
-    for fold, label in np.ndindex(2, 4):
-        expected = sklearn.metrics.average_precision_score(
-            present[:, label], score[:, label], sample_weight=weights[fold]
-        )
-        assert ours[fold, label] == pytest.approx(expected)
+    for fold, label in np.ndindex(4, 4):
+        parts = present[:, label], score[:, label], weights[fold]
+        assert ours[fold, label] == pytest.approx(average_precision(*parts))
 
 
-def test_weights_without_the_leading_images_do_no_harm(scored):
+def test_average_precision_is_nan_where_no_weighted_image_has_the_label(scored):
     present, score = scored
-    weights = (score[:, 0] < np.median(score[:, 0])).astype(float)
-    ours = scores.average_precision(present, score, weights[None])
-    kept = weights > 0
-    expected = sklearn.metrics.average_precision_score(present[kept, 0], score[kept, 0])
-    assert ours[0, 0] == pytest.approx(expected)
+    weights = np.stack([np.ones(IMAGES), ~present[:, 1]]).astype(float)
+    ours = scores.average_precision(present, score, weights)
+    np.testing.assert_array_equal(np.isnan(ours), [[0] * 4, [0, 1, 0, 0]])
 
 
-def test_precision_and_recall_are_scikit_learns(scored):
-    for there, score in zip(scored[0].T, scored[1].T, strict=True):
-        precision, recall, limits = scores.precision_recall(there, score)
-        theirs = sklearn.metrics.precision_recall_curve(there, score)
-        np.testing.assert_allclose(precision[::-1], theirs[0][:-1])
-        np.testing.assert_allclose(recall[::-1], theirs[1][:-1])
-        np.testing.assert_allclose(limits[::-1], theirs[2])
+def test_precision_and_recall_are_those_of_each_threshold(scored):
+    for present, score in zip(scored[0].T, scored[1].T, strict=True):
+        precision, recall, limits = scores.precision_recall(present, score)
+        assert limits.tolist() == sorted(set(score), reverse=True)
+        for k, limit in enumerate(limits):
+            positive = score >= limit
+            assert precision[k] == pytest.approx(present[positive].mean())
+            assert recall[k] == pytest.approx(positive[present].mean())
 
 
 def test_the_calibration_error_is_that_of_its_definition(drawn, counted):
@@ -188,68 +201,3 @@ def test_rows_of_the_confusion_count_the_true_pixels(drawn, counted):
     np.testing.assert_allclose(matrix.sum(axis=1), expected)
     both = (post & (truth > 0)).sum(axis=(0, 1, 2))
     np.testing.assert_array_equal(np.diag(matrix)[:4], both)
-
-
-def test_intervals_are_percentiles_over_images_drawn_anew(images):
-    ours = scores.intervals(
-        lambda weights: scores.figures(images, weights), IMAGES, resamples=60, seed=5
-    )
-    draws = np.random.default_rng(5).multinomial(IMAGES, [1 / IMAGES] * IMAGES, 60)
-    samples = []
-    for counts in draws:
-        rows = np.repeat(np.arange(IMAGES), counts)
-        again = Images(rows.tolist(), *(part[rows] for part in images[1:]))
-        samples.append(scores.figures(again, np.ones((1, IMAGES))))
-    for name, values in ours.items():
-        drawn = np.array([sample[name][0] for sample in samples])
-        drawn = np.append(drawn, np.nanmean(drawn, axis=1, keepdims=True), axis=1)
-        ends = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
-        np.testing.assert_allclose(values[:, 1:].T, ends, err_msg=name)
-
-
-def test_a_mean_has_the_interval_of_the_normal_distribution():
-    values = np.random.default_rng(6).normal(3, 2, (400, 2))
-
-    def compute(weights):
-        return {"mean": weights @ values / weights.sum(axis=1, keepdims=True)}
-
-    value, low, high = scores.intervals(compute, 400, resamples=4000)["mean"].T
-    half = 1.96 * values.std(axis=0) / 20
-    np.testing.assert_allclose(value[:2], values.mean(axis=0))
-    np.testing.assert_allclose(low[:2], values.mean(axis=0) - half, atol=0.02)
-    np.testing.assert_allclose(high[:2], values.mean(axis=0) + half, atol=0.02)
-
-
-def test_resamples_do_not_depend_on_how_many_are_in_memory(images, monkeypatch):
-    def compute(weights):
-        return scores.figures(images, weights)
-
-    whole = scores.intervals(compute, IMAGES, resamples=50)
-    monkeypatch.setattr(scores, "_AT_ONCE", 7 * IMAGES)
-    parts = scores.intervals(compute, IMAGES, resamples=50)
-    for name, values in whole.items():
-        np.testing.assert_allclose(parts[name], values, err_msg=name)
-
-
-def test_what_is_not_defined_is_nan_and_left_out_of_the_mean(images):
-    truth, post = images.truth.copy(), images.post.copy()
-    plain_shared, post_shared = images.plain_shared.copy(), images.post_shared.copy()
-    truth[:, 1] = post[:, 1] = plain_shared[:, 1] = post_shared[:, 1] = 0
-    without = images._replace(
-        truth=truth, post=post, plain_shared=plain_shared, post_shared=post_shared
-    )
-    found = scores.intervals(lambda w: scores.figures(without, w), IMAGES, resamples=9)
-    undefined = {"average_precision", "recall_plain", "recall_post", "iou_post"}
-    undefined |= {"dice_non_empty_plain", "dice_non_empty_post", "precision_post"}
-    for name, values in found.items():
-        assert np.isnan(values[1]).all() == (name in undefined), name
-        assert np.isfinite(values[[0, 2, 3, 4]]).all()
-        assert values[4, 0] == pytest.approx(np.nanmean(values[:4, 0]))
-    assert found["dice_post"][1].tolist() == [1, 1, 1]
-    assert found["precision_plain"][1].tolist() == [0, 0, 0]
-
-
-def test_figures_are_named():
-    named = scores.named({"iou": np.arange(15).reshape(5, 3)})
-    assert list(named["iou"]) == ["Fish", "Flower", "Gravel", "Sugar", "mean"]
-    assert named["iou"]["mean"] == {"value": 12, "low": 13, "high": 14}

@@ -1,5 +1,6 @@
 """Chooses the post-processing rule that scores best on held-out predictions.
 
-Modules, in reading order: `tune` (one run's rule), `search` (which rule is best),
-`level_sets` (components at every threshold), `area_curves` (Dice by minimum area).
+Modules, in reading order: `tune` (the rule of runs), `cross_fit` (its score on unseen
+images), `search` (the best rule), `level_sets` (components at every threshold),
+`area_curves` (Dice by minimum area).
 """

@@ -1,17 +1,17 @@
-"""Tunes the rule of runs on images that they have not seen, and says what it is worth.
+"""Tunes the post-processing rule of runs on held-out images.
 
-`postprocess.json` in each run's folder: `rule`, by which `bin/predict`, `bin/evaluate`
-and exports draw from then on; `tuned_on`, the images; `dice`, the figures printed.
-`tuning.json`: the same; `folds`, the rule chosen without each fold; `fold`, that of
-each image; `maps`, the mean Dice by threshold and minimum area without a top, which
-`tuning.png` shows.
+`postprocess.json` in each run's folder has `rule`, which predictions and exports of
+the run use from then on; `tuned_on`, the images; and `dice`, the table that is printed.
+`tuning.json` has the same, and `folds`, the rule chosen without each fold; `fold`, the
+fold of each image; `maps`, the mean Dice by threshold and minimum area without a peak
+threshold, which `tuning.png` shows.
 
 Dice is the competition's, with 95 % intervals by the bootstrap over images:
-`threshold`, at probability 0.5 without any post-process; `default`, by the rule
-without tuning; `tuned`, by the rule chosen, on the very images that it was chosen on;
-`cross_fitted`, of each image by a rule chosen on others, as five folds take turns;
-`gain`, the last less the default's. The second to last is what to expect of new
-images.
+`threshold`, at probability 0.5 without post-processing; `default`, by the default rule;
+`tuned`, by the chosen rule on the images that it was chosen on, which is optimistic;
+`cross_fitted`, of each image by a rule chosen on the other four of five folds, which
+estimates the Dice on new images; `gain`, the difference of the last two: cross-fitted
+minus default.
 """
 
 import dataclasses
@@ -25,43 +25,46 @@ import tensorflow as tf
 from clouds import schema
 from clouds.config.rule import Rule, Scope, area
 from clouds.errors import InputError
-from clouds.evaluation import scores
-from clouds.evaluation.held_out import Trial
-from clouds.evaluation.tuning import level_sets, search
-from clouds.evaluation.tuning.search import CrossFit
-from clouds.plots import evaluation
+from clouds.evaluation import bootstrap
+from clouds.evaluation.held_out import Predictions
+from clouds.evaluation.tuning import cross_fit, level_sets, search
+from clouds.evaluation.tuning.cross_fit import CrossFit
+from clouds.plots.evaluation import draw_tuning
 from clouds.postprocess import functional
 from clouds.runs import run_folder
 from clouds.runtime import files
 from clouds.text import counted, decimal
 
 FILE, PICTURE = "tuning.json", "tuning.png"
+FILES = (FILE, PICTURE)
+"""Names of the files that `tune` writes, besides the rule of each run."""
 
 LEVELS = np.repeat(np.arange(1, 96)[:, None] / 96, len(schema.LABELS), axis=1)
-"""Thresholds and tops that may be chosen."""
+"""Candidates for thresholds and peak thresholds."""
 
 STEP = 3
-"""Every so manieth of them, 31 in all, is tried first."""
+"""Step between the levels that are tried first, 31 in all."""
 
 FOLDS = 5
 
-_NAMES = {
-    "threshold": "threshold 0.5 alone",
+NAMES = {
+    "threshold": "threshold 0.5 only",
     "default": "default rule",
     "tuned": "tuned, on these images",
     "cross_fitted": "tuned, cross-fitted",
     "gain": "gain, cross-fitted",
 }
+"""Names of the rows of `dice` for people."""
 
 
 class Tuned(NamedTuple):
-    """What a tuning came to.
+    """Result of a tuning.
 
     Attributes:
-      rule: that was chosen and stored.
+      rule: rule that was chosen and stored.
       dice: float64[C + 1, 3] by the names that the module lists: value, low and high
         of each label and of their mean.
-      text: what was printed.
+      text: text that was printed.
     """
 
     rule: Rule
@@ -70,41 +73,44 @@ class Tuned(NamedTuple):
 
 
 def tune(
-    trial: Trial, out: Path, *, scope: Scope = "component", gap: bool = True
+    predictions: Predictions,
+    out: Path,
+    *,
+    scope: Scope = "component",
+    gap: bool = True,
 ) -> Tuned:
-    """Chooses the rule of highest Dice, prints what it is worth, and stores it.
+    """Chooses the rule of highest Dice, prints its estimated score, and stores it.
 
     Args:
-      trial: images that its runs have not seen.
+      predictions: held-out predictions of the runs.
       out: folder for `tuning.json` and `tuning.png`.
-      scope: where a top must be reached (see `Rule`).
+      scope: where the peak threshold must be exceeded (see `Rule`).
       gap: whether the rule cuts the orbit gap out.
-
-    Returns:
-      What was chosen.
 
     Raises:
       InputError: runs or records cannot be read, or there are too few images.
     """
-    if trial.images < 2:
+    if predictions.images < 2:
         raise InputError(
-            "A rule must be tuned on 2 images or more. Received: "
-            f"{trial.images}, in '{trial.folder}'. Make records of more images."
+            f"Tuning needs at least 2 images, and the {predictions.split} split of "
+            f"'{predictions.folder}' has {predictions.images}. Make records of more "
+            "images."
         )
     found = level_sets.join(
-        _measure(batch, trial.truth_size, gap) for batch in trial.batches("tune")
+        _measure(batch, predictions.truth_size, gap)
+        for batch in predictions.batches("tune")
     )
-    folds = min(FOLDS, trial.images)
-    fitted = search.cross_fit(found, LEVELS, folds=folds, scope=scope, step=STEP)
+    folds = min(FOLDS, predictions.images)
+    fitted = cross_fit.cross_fit(found, LEVELS, folds=folds, scope=scope, step=STEP)
     rule = fitted.choice.rule(gap=gap)
     dice = _dice(found, fitted)
-    text = _text(trial, rule, dice, found.truth, folds)
-    facts = {"tuned_on": trial.facts, "dice": scores.named(dice)}
-    for folder in trial.runs:
+    facts = {"tuned_on": predictions.facts, "dice": bootstrap.named(dice)}
+    for folder in predictions.runs:
         run_folder.save_rule(folder, rule, facts)
-    files.write_json(out / FILE, _tuning(rule, facts, fitted))
-    thresholds = LEVELS[fitted.places, 0]
-    evaluation.tuning(fitted.grid, thresholds, search.SIZES, rule, out / PICTURE)
+    fields = _fields(rule, facts, fitted)
+    files.write_json(out / FILE, fields)
+    draw_tuning(fields, out / PICTURE)
+    text = _text(predictions, rule, dice, found.truth, folds)
     print(text, end="", flush=True)
     return Tuned(rule, dice, text)
 
@@ -117,60 +123,66 @@ def _measure(batch, size, gap):
 
 
 def _dice(found, fitted: CrossFit) -> dict[str, np.ndarray]:
-    default = Rule()
-    alone = dataclasses.replace(default, min_sizes=(0,) * len(schema.LABELS))
-    of_images = {
-        "threshold": search.score(found, LEVELS, alone),
-        "default": search.score(found, LEVELS, default),
+    default = search.score(found, LEVELS, Rule())
+    unfiltered = Rule(min_sizes=(0,) * len(schema.LABELS))
+    per_image = {
+        "threshold": search.score(found, LEVELS, unfiltered),
+        "default": default,
         "tuned": fitted.tuned,
-        "cross_fitted": fitted.honest,
+        "cross_fitted": fitted.cross_fitted,
+        "gain": fitted.cross_fitted - default,
     }
-    of_images["gain"] = of_images["cross_fitted"] - of_images["default"]
-    return scores.intervals(
+    return bootstrap.intervals(
         lambda weights: {
             name: weights @ dice / weights.sum(axis=1, keepdims=True)
-            for name, dice in of_images.items()
+            for name, dice in per_image.items()
         },
         len(found.truth),
     )
 
 
-def _tuning(rule, facts, fitted):
-    thresholds = LEVELS[fitted.places, 0].tolist()
-    maps = {"thresholds": thresholds, "min_sizes": list(search.SIZES)}
-    maps["dice"] = scores.by_label(fitted.grid.tolist())
-    folds = [dataclasses.asdict(choice.rule(gap=rule.gap)) for choice in fitted.choices]
-    parts = {"folds": folds, "fold": fitted.fold.tolist(), "maps": maps}
-    return {"rule": dataclasses.asdict(rule), **facts, **parts}
+def _fields(rule: Rule, facts: dict, fitted: CrossFit) -> dict:
+    return {
+        "rule": dataclasses.asdict(rule),
+        **facts,
+        "folds": [
+            dataclasses.asdict(each.rule(gap=rule.gap)) for each in fitted.choices
+        ],
+        "fold": fitted.fold.tolist(),
+        "maps": {
+            "thresholds": LEVELS[fitted.places, 0].tolist(),
+            "min_sizes": list(search.SIZES),
+            "dice": dict(zip(schema.LABELS, fitted.grid.tolist(), strict=True)),
+        },
+    }
 
 
-def _text(trial, rule, dice, truth, folds):
+def _text(predictions, rule, dice, truth, folds):
     columns = [*schema.LABELS, "mean"]
-    table = pd.DataFrame({_NAMES[n]: v[:, 0] for n, v in dice.items()}, columns).T
+    table = pd.DataFrame({NAMES[n]: v[:, 0] for n, v in dice.items()}, columns).T
     table["95 % interval"] = [
         "[{}, {}]".format(*(decimal(end, 4) for end in values[-1, 1:]))
         for values in dice.values()
     ]
     chosen = pd.DataFrame({"threshold": rule.thresholds}, list(schema.LABELS))
     if rule.tops:
-        chosen["top"] = [f"{top:.3f}" if top else "-" for top in rule.tops]
+        chosen["peak above"] = [f"{top:.3f}" if top else "-" for top in rule.tops]
     chosen["area above"] = [area(size) for size in rule.min_sizes]
     lines = [
-        f"Tuned on {counted(trial.images, 'image')} of the {trial.split} split, "
-        f"cross-fitted in {folds} folds. Competition's Dice:",
+        f"Tuned on {counted(predictions.images, 'image')} of the {predictions.split} "
+        f"split, cross-fitted in {folds} folds. Competition's Dice:",
         table.to_string(float_format=lambda value: decimal(value, 4)),
         "",
-        "The rule chosen:",
+        "Chosen rule:",
         chosen.to_string(float_format="{:.3f}".format),
     ]
     absent = [schema.LABELS[k] for k in np.flatnonzero(~truth.any(axis=0))]
     if absent:
-        names = ", ".join(absent)
-        lines.append(f"None of the images has {names}, which keeps the default.")
+        lines.append(f"No image has {', '.join(absent)}: default rule.")
     if round(dice["gain"][-1, 1], 6) <= 0:
         lines.append(
-            "No gain on images unseen is sure: it may be no better than the default, "
-            f"which holds again where {run_folder.RULE} is removed."
+            "The gain over the default rule is not significant on unseen images. To "
+            f"use the default rule, remove {run_folder.RULE}."
         )
-    folders = ", ".join(f"{folder}/{run_folder.RULE}" for folder in trial.runs)
-    return "\n".join([*lines, f"It is in {folders}, for prediction to follow.", ""])
+    folders = ", ".join(f"{folder}/{run_folder.RULE}" for folder in predictions.runs)
+    return "\n".join([*lines, f"Predictions will use it, from {folders}.", ""])

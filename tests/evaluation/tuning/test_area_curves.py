@@ -28,7 +28,7 @@ def mean_dice(found, level, label, min_size, reach=0):
 
 def test_gains_add_up_to_the_dice_of_each_plane(found):
     ordered = area_curves.sort(found, 5, "component")
-    rows, gains = area_curves.falling(ordered, np.ones(len(ordered.image), bool))
+    rows, gains = area_curves.gains(ordered, np.ones(len(ordered.image), bool))
     segment = ordered.level[rows].astype(int) * 2 + ordered.label[rows]
     sums = np.zeros((10, 7))
     np.add.at(sums, (segment, ordered.image[rows]), gains)
@@ -38,9 +38,9 @@ def test_gains_add_up_to_the_dice_of_each_plane(found):
     assert not sums[:, 6].any()
 
 
-def test_rows_go_by_segment_and_falling_area(found):
+def test_rows_are_sorted_by_segment_and_falling_area(found):
     ordered = area_curves.sort(found, 5, "component")
-    rows, _ = area_curves.falling(ordered, np.ones(len(ordered.image), bool))
+    rows, _ = area_curves.gains(ordered, np.ones(len(ordered.image), bool))
     segment = ordered.level[rows].astype(int) * 2 + ordered.label[rows]
     assert (np.diff(segment) >= 0).all()
     falls = np.diff(ordered.area[rows]) <= 0

@@ -20,30 +20,31 @@ pytestmark = pytest.mark.usefixtures("smooth_network")
 
 
 @pytest.fixture(scope="module")
-def trial(fold_runs, in_folds):
-    return held_out.of(fold_runs, str(in_folds))
+def predictions(fold_runs, in_folds):
+    return held_out.load(fold_runs, str(in_folds))
 
 
 @pytest.fixture(scope="module")
-def tuned(trial, tmp_path_factory):
+def tuned(predictions, tmp_path_factory):
     out = tmp_path_factory.mktemp("tuned")
-    return tune.tune(trial, out), out
+    return tune.tune(predictions, out), out
 
 
-def drawn_dice(trial, rule):
+def drawn_dice(predictions, rule):
     """Dice of each image and label where masks are drawn one batch after another."""
     scores = []
-    for batch in trial.batches(""):
-        _, masks = apply(batch.probabilities, rule, batch.images, trial.truth_size, outputs=("raw_masks", "masks")).values()
+    for batch in predictions.batches(""):
+        size = predictions.truth_size
+        masks = apply(batch.probabilities, rule, batch.images, size)["masks"]
         scores.append(np.asarray(metrics.dice(batch.truth, masks)))
     return np.concatenate(scores)
 
 
-def test_the_figures_are_those_of_the_masks_drawn_by_each_rule(tuned, trial):
+def test_the_dice_is_that_of_the_masks_by_each_rule(tuned, predictions):
     found, out = tuned
     rules = {"threshold": Rule(min_sizes=(0,) * 4), "default": Rule()}
     for name, rule in {**rules, "tuned": found.rule}.items():
-        dice = drawn_dice(trial, rule).mean(axis=0)
+        dice = drawn_dice(predictions, rule).mean(axis=0)
         np.testing.assert_allclose(found.dice[name][:4, 0], dice, atol=1e-5)
         assert found.dice[name][4, 0] == pytest.approx(dice.mean(), abs=1e-5)
     assert found.dice["tuned"][4, 0] > found.dice["default"][4, 0]
@@ -51,29 +52,31 @@ def test_the_figures_are_those_of_the_masks_drawn_by_each_rule(tuned, trial):
     np.testing.assert_allclose(found.dice["gain"][:, 0], gain)
 
 
-def test_the_cross_fitted_figure_is_that_of_the_rules_of_the_other_folds(tuned, trial):
+def test_the_cross_fitted_dice_is_that_of_the_rules_of_the_other_folds(
+    tuned, predictions
+):
     found, out = tuned
     fields = json.loads((out / tune.FILE).read_text())
     assert len(fields["folds"]) == 5
-    by_fold = [drawn_dice(trial, Rule(**rule)) for rule in fields["folds"]]
+    by_fold = [drawn_dice(predictions, Rule(**rule)) for rule in fields["folds"]]
     fold = np.array(fields["fold"])
     assert np.bincount(fold).tolist() == [4] * 5
-    honest = np.array(by_fold)[fold, np.arange(20)]
+    cross_fitted = np.array(by_fold)[fold, np.arange(20)]
     expected = found.dice["cross_fitted"][:4, 0]
-    np.testing.assert_allclose(honest.mean(axis=0), expected, atol=1e-5)
+    np.testing.assert_allclose(cross_fitted.mean(axis=0), expected, atol=1e-5)
 
 
-def test_every_run_is_given_the_rule(tuned, fold_runs, trial):
+def test_the_rule_is_stored_with_every_run(tuned, fold_runs, predictions):
     for folder in fold_runs:
         assert run_folder.rule(folder) == tuned[0].rule
         facts = run_folder.rule_facts(folder)
-        assert facts["tuned_on"] == trial.facts
+        assert facts["tuned_on"] == predictions.facts
         assert facts["dice"]["cross_fitted"]["mean"]["value"] == pytest.approx(
             tuned[0].dice["cross_fitted"][4, 0]
         )
 
 
-def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(tuned, trial):
+def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(tuned, predictions):
     _, out = tuned
     maps = json.loads((out / tune.FILE).read_text())["maps"]
     shape = len(maps["thresholds"]), len(maps["min_sizes"])
@@ -83,7 +86,7 @@ def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(tuned, trial):
             thresholds=(maps["thresholds"][threshold],) * 4,
             min_sizes=(maps["min_sizes"][size],) * 4,
         )
-        dice = drawn_dice(trial, rule).mean(axis=0)
+        dice = drawn_dice(predictions, rule).mean(axis=0)
         for label, expected in zip(schema.LABELS, dice, strict=True):
             grid = np.array(maps["dice"][label])
             assert grid.shape == shape
@@ -91,10 +94,10 @@ def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(tuned, trial):
     picture = cv2.imread(str(out / tune.PICTURE))
     assert picture is not None
     names = {path.name for path in out.iterdir()}
-    assert names == {tune.FILE, tune.PICTURE}
+    assert names == {*tune.FILES}
 
 
-def test_the_text_tells_both_figures_and_the_rule(tuned):
+def test_the_text_shows_the_dice_and_the_rule(tuned):
     found, _ = tuned
     for name in ("tuned", "cross_fitted"):
         value, low, high = found.dice[name][4]
@@ -106,34 +109,38 @@ def test_the_text_tells_both_figures_and_the_rule(tuned):
         assert (f"{area:,}" if area != NOTHING else "drawn") in areas
 
 
-def test_scope_and_gap_are_those_asked_for(fold_runs, in_folds, tmp_path):
-    trial = held_out.of(fold_runs[:1], str(in_folds))
-    found = tune.tune(trial, tmp_path, scope="image", gap=False)
+def test_scope_and_gap_are_those_requested(fold_runs, in_folds, tmp_path):
+    predictions = held_out.load(fold_runs[:1], str(in_folds))
+    found = tune.tune(predictions, tmp_path, scope="image", gap=False)
     assert found.rule.scope == "image" and not found.rule.gap
-    dice = drawn_dice(trial, found.rule).mean(axis=0)
+    dice = drawn_dice(predictions, found.rule).mean(axis=0)
     np.testing.assert_allclose(found.dice["tuned"][:4, 0], dice, atol=1e-5)
 
 
 def test_a_label_of_no_image_keeps_the_default_and_is_named(
     fold_runs, in_folds, tmp_path, monkeypatch
 ):
-    trial = held_out.of(fold_runs[:1], str(in_folds))
+    predictions = held_out.load(fold_runs[:1], str(in_folds))
     there = np.array([1, 1, 0, 1], np.uint8)
-    batches = [batch._replace(truth=batch.truth * there) for batch in trial.batches("")]
-    monkeypatch.setattr(held_out.Trial, "batches", lambda *_: iter(batches))
-    found = tune.tune(trial, tmp_path)
+    batches = [
+        batch._replace(truth=batch.truth * there) for batch in predictions.batches("")
+    ]
+    monkeypatch.setattr(held_out.Predictions, "batches", lambda *_: iter(batches))
+    found = tune.tune(predictions, tmp_path)
     assert found.rule.thresholds[2] == 0.5 and found.rule.min_sizes[2] == 10000
-    assert "None of the images has Gravel, which keeps the default." in found.text
+    assert "No image has Gravel: default rule." in found.text
 
 
 def test_one_image_is_too_few(fold_runs, in_folds, tmp_path, monkeypatch):
-    trial = held_out.of(fold_runs[:1], str(in_folds))
-    monkeypatch.setattr(held_out.Trial, "images", 1)
-    with pytest.raises(InputError, match="2 images or more. Received: 1"):
-        tune.tune(trial, tmp_path)
+    predictions = held_out.load(fold_runs[:1], str(in_folds))
+    monkeypatch.setattr(held_out.Predictions, "images", 1)
+    with pytest.raises(
+        InputError, match="at least 2 images, and the val split of .* has 1"
+    ):
+        tune.tune(predictions, tmp_path)
 
 
-def test_better_weights_end_a_rule(fold_runs, in_folds, tmp_path):
+def test_better_weights_remove_the_rule(fold_runs, in_folds, tmp_path):
     folder = small.write_run(tmp_path / "run", in_folds, fold=0)
     run_folder.save_rule(str(folder), Rule(), {})
     assert run_folder.rule(str(folder)) == Rule()

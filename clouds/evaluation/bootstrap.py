@@ -1,0 +1,86 @@
+"""95 % intervals by the bootstrap over images (NumPy)."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from clouds import schema
+
+RESAMPLES = 1000
+INTERVAL = 0.95
+
+_WEIGHTS_PER_BATCH = 4_000_000
+
+Compute = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+"""Metrics float64[F, C] by name from image weights float64[F, N]."""
+
+
+def intervals(
+    compute: Compute, images: int, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Adds the mean of the labels, and 95 % intervals.
+
+    The ends are percentiles over resamples, each of which draws as many images with
+    replacement (Efron, 1979). A seed draws the same images for any metric.
+
+    Args:
+      compute: function that computes metrics per label.
+      images: N, at least 1.
+      resamples: number of resamples.
+      seed: seed of the draws.
+
+    Returns:
+      float64[C + 1, 3] by name: value, low and high of each label, and of the mean of
+      the labels for which the metric is defined.
+    """
+    values = _with_mean(compute(np.ones((1, images))))
+    batches = _draw_weights(images, resamples, seed)
+    drawn = [_with_mean(compute(weights)) for weights in batches]
+    tail = (1 - INTERVAL) / 2
+    with_ends = {}
+    for name, value in values.items():
+        samples = np.concatenate([batch[name] for batch in drawn])
+        with warnings.catch_warnings():
+            # A metric that no resample defines has no interval either.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            ends = np.nanquantile(samples, [tail, 1 - tail], axis=0)
+        with_ends[name] = np.stack([value[0], *ends], axis=1)
+    return with_ends
+
+
+def named(metrics: Mapping[str, np.ndarray]) -> dict:
+    """Names the numbers of metrics, as JSON files hold them.
+
+    Args:
+      metrics: from `intervals`.
+
+    Returns:
+      {name: {label or mean: {value, low, high}}}.
+    """
+    keys, rows = ("value", "low", "high"), (*schema.LABELS, "mean")
+    return {
+        name: {
+            row: dict(zip(keys, numbers, strict=True))
+            for row, numbers in zip(rows, values.tolist(), strict=True)
+        }
+        for name, values in metrics.items()
+    }
+
+
+def _draw_weights(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    probabilities = np.full(images, 1 / images)
+    batch = max(_WEIGHTS_PER_BATCH // images, 1)
+    for first in range(0, resamples, batch):
+        count = min(batch, resamples - first)
+        yield generator.multinomial(images, probabilities, count).astype(np.float64)
+
+
+def _with_mean(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return {
+            name: np.append(value, np.nanmean(value, axis=1, keepdims=True), axis=1)
+            for name, value in metrics.items()
+        }
