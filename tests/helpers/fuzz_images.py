@@ -1,10 +1,10 @@
-"""Feeds damaged image files to what a server does with them, by number or by time.
+"""Feeds damaged image files to the server's check and to a model.
 
-By hand: PYTHONPATH=.:tests python tests/helpers/fuzz_images.py --model DIR --seconds 600 [--seed 1]
+PYTHONPATH=.:tests python tests/helpers/fuzz_images.py --model DIR [--seconds 600]
 
-Each is answered or refused. Anything else ends it, and so do a file that takes 20 s and
-memory that grows: the file it was at is then in fuzz-found.bin, also where the process
-crashed. `test_models.py` runs 500.
+Each file must be answered or refused. Any other exception, a crash, a file that takes
+20 s and growing memory are failures; the file is then in fuzz-found.bin.
+`tests/serving/test_model_store.py` feeds 500.
 """
 
 import argparse
@@ -30,13 +30,13 @@ FOUND = Path("fuzz-found.bin")
 HANG = 20
 """Seconds."""
 WARM, GROWTH, KEPT = 2000, 50, 2e-3
-"""Files until memory should have settled, and the megabytes that it may then grow, at
-all and a file: of each error that it raises, TensorFlow 2.21 keeps a kilobyte."""
+"""Files until memory is stable, and the megabytes that it may then grow, in total and
+per file: TensorFlow 2.21 keeps a kilobyte of each error that it raises."""
 LENGTHS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1")
 
 
-def beginnings():
-    """Whole files of every kind that the decoders know."""
+def originals():
+    """Yields undamaged files of every kind that the decoders know."""
     picture = Image.fromarray(tiny_export.picture(56, 84))
     for mode, ending, options in (
         ("RGB", "jpeg", {}),
@@ -62,11 +62,11 @@ def beginnings():
 
 
 def damaged(draw, files):
-    """One of the files with bytes changed, cut, doubled, or another's put in."""
+    """Returns a file with bytes changed, cut, doubled, or replaced by another's."""
     contents = bytearray(draw.choice(files))
     for _ in range(draw.choice((1, 1, 2, 4, 16))):
         place = draw.randrange(len(contents) + 1)
-        # Headers are where it matters.
+        # Mostly in headers, which matter most.
         place = min(place, draw.choice((40, 700, len(contents))))
         length = draw.choice((1, 2, 4, 30, 300))
         kind = draw.randrange(6)
@@ -86,7 +86,7 @@ def damaged(draw, files):
 
 
 def outcome(signature, contents):
-    """What a server makes of a file."""
+    """Returns how a server answers a file."""
     try:
         limits.check_image(contents, 4_000_000)
         signature([{FILES: np.array(contents, object)}])
@@ -97,8 +97,8 @@ def outcome(signature, contents):
 
 
 def fuzz(signature, going, seed):
-    """How often what came out, the longest seconds, and the memory in MB at times."""
-    draw, files = random.Random(seed), list(beginnings())
+    """Returns counts of outcomes, the longest time in seconds, and memory in MB."""
+    draw, files = random.Random(seed), list(originals())
     outcomes, slowest, memory = collections.Counter(), 0, []
     for number in itertools.takewhile(going, itertools.count()):
         contents = damaged(draw, files)
@@ -124,8 +124,8 @@ def main(arguments=None):
     end = time.monotonic() + flags.seconds
     going = lambda number: time.monotonic() < end  # noqa: E731
     outcomes, slowest, memory = fuzz(signature, going, flags.seed)
-    for told, count in outcomes.most_common():
-        print(f"{count:8} {told}")
+    for reason, count in outcomes.most_common():
+        print(f"{count:8} {reason}")
     print(f"{outcomes.total()} files; the slowest {slowest:.2f} s; memory, MB, after")
     print(f"each {WARM}:", *(f"{each:.0f}" for each in memory))
     most = GROWTH + KEPT * outcomes.total()

@@ -1,7 +1,7 @@
-"""TensorFlow Serving's gRPC services over an export, for tests of clients.
+"""TensorFlow Serving's gRPC services for an export, for tests of clients.
 
-Official stubs in front, TensorFlow behind; of batching and metadata there is nothing,
-and of versions only the newest.
+It uses the official stubs. It has no batching and no metadata, and serves the newest
+version only.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class Prediction(
     """Answers `Predict` and `GetModelStatus`.
 
     Attributes:
-      failures: how many requests yet to fail as unavailable, for clients that retry.
+      failures: number of requests that still fail as unavailable, to test retries.
     """
 
     def __init__(self, model: Path, name: str):
@@ -39,7 +39,7 @@ class Prediction(
         self.failures = 0
 
     def GetModelStatus(self, request, context):  # noqa: N802
-        """Tells of the newest version."""
+        """Returns the state of the newest version."""
         if request.model_spec.name != self._name:
             message = f"Could not find any versions of model {request.model_spec.name}"
             context.abort(grpc.StatusCode.NOT_FOUND, message)
@@ -83,9 +83,9 @@ class Prediction(
 
 @contextlib.contextmanager
 def serving(model: Path, name: str = "clouds") -> Iterator[tuple[str, Prediction]]:
-    """Serves a model on loopback: the address, and the service."""
+    """Serves a model on loopback; yields the address and the service."""
     service = Prediction(model, name)
-    # TensorFlow Serving's too takes requests of any length.
+    # TensorFlow Serving accepts requests of any length, too.
     options = [("grpc.max_receive_message_length", -1)]
     server = grpc.server(futures.ThreadPoolExecutor(4), options=options)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)

@@ -1,6 +1,6 @@
-"""TensorFlow's C++ SavedModel loader, which TensorFlow Serving has inside, by ctypes.
+"""TensorFlow's C++ SavedModel loader, which TensorFlow Serving uses, by ctypes.
 
-The libraries are those of the installed wheel; the module `tensorflow` is not imported.
+It loads the libraries of the installed wheel without importing `tensorflow`.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ _SIGNATURES, _INPUTS, _OUTPUTS = 5, 1, 2
 
 
 class RefusedError(Exception):
-    """What the loader, or a session, refuses, with TensorFlow's code."""
+    """An error of the loader or a session, with TensorFlow's code."""
 
     def __init__(self, code: int, message: str):
         super().__init__(f"{code}: {message}")
@@ -39,7 +39,7 @@ class Model:
     """A SavedModel in a session of its own."""
 
     def __init__(self, folder: Path):
-        """Loads it, as TensorFlow Serving does."""
+        """Loads it like TensorFlow Serving."""
         self._library = _library()
         self._status = c_void_p(self._library.TF_NewStatus())
         self._graph = c_void_p(self._library.TF_NewGraph())
@@ -63,20 +63,20 @@ class Model:
         self.signatures = _signatures(contents)
 
     def __call__(self, signature: str, *batches: np.ndarray) -> dict[str, np.ndarray]:
-        """Answers a request.
+        """Calls a signature.
 
         Args:
-          signature: its name.
-          batches: of its inputs, in the order of their names; arrays of bytes objects
-            for strings.
+          signature: name of the signature.
+          batches: inputs in the order of their names; strings as object arrays of
+            bytes.
 
         Returns:
-          The outputs by their names, strings as bytes objects.
+          The outputs by name; strings as bytes objects.
         """
         return self.request(signature, *batches)()
 
     def request(self, signature: str, *batches: np.ndarray) -> Callable[[], dict]:
-        """Makes ready a request, which can be answered again and again."""
+        """Prepares a request; returns a function that answers it, repeatedly."""
         inputs, outputs = (dict(sorted(x.items())) for x in self.signatures[signature])
         given = (c_void_p * len(inputs))(*map(self._tensor, batches))
         sources = (_Output * len(inputs))(*map(self._place, inputs.values()))
@@ -145,7 +145,7 @@ class Model:
 
 
 def batch_of(contents: list[bytes]) -> np.ndarray:
-    """Files as one batch."""
+    """Returns files as object[B]."""
     batch = np.empty(len(contents), object)
     batch[:] = contents
     return batch
@@ -171,7 +171,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _signatures(meta_graph: bytes) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
-    """Of each signature the tensors' names by those of its inputs and outputs."""
+    """Returns the tensor names of each signature's inputs and outputs, by name."""
     found = {}
     for number, entry in _fields(meta_graph):
         if number != _SIGNATURES:
@@ -187,7 +187,7 @@ def _signatures(meta_graph: bytes) -> dict[str, tuple[dict[str, str], dict[str, 
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """The fields of a serialized protocol buffer, by their numbers."""
+    """Yields the fields of a serialized protocol buffer, with their numbers."""
     at = 0
 
     def number() -> int:
@@ -213,10 +213,10 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
 
 
 def main() -> None:
-    """Answers requests: loader.py EXPORT IN OUT, of pickled lists.
+    """Answers a pickled list of requests: loader.py EXPORT IN OUT.
 
-    A request is a signature's name and a batch; an answer what `Model` gives, or
-    TensorFlow's code.
+    A request is the name of a signature and a batch; an answer is the outputs of
+    `Model`, or TensorFlow's error code.
     """
     folder, source, target = sys.argv[1:]
     model = Model(Path(folder))

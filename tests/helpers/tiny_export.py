@@ -1,4 +1,4 @@
-"""An export of `bin/export`'s signatures without a network: colours are its labels.
+"""An export with the signatures of `bin/export`, whose labels are colours.
 
 python tests/helpers/tiny_export.py DIR writes DIR/1/.
 """
@@ -18,7 +18,7 @@ RULE = Rule(min_sizes=(100,) * 4, gap=False)
 
 
 class Network:
-    """Fish is what is red, Flower green, Gravel blue, and Sugar grey, by its mean."""
+    """Probabilities: Fish is red, Flower green, Gravel blue, Sugar their mean."""
 
     input_shape = (None, *SIZE, 3)
     layers = ()
@@ -30,7 +30,7 @@ class Network:
 
 
 def write(folder: Path, version: int = 1) -> None:
-    """Writes it as a version of a model."""
+    """Writes a version of the model."""
     built = signatures.build(Network(), RULE)
     functions = {
         name: tf.function(function, input_signature=[spec]).get_concrete_function()
@@ -40,7 +40,7 @@ def write(folder: Path, version: int = 1) -> None:
 
 
 def picture(height=140, width=210) -> np.ndarray:
-    """uint8[H, W, 3] in RGB: a red disc and a green bar on dark blue."""
+    """Returns uint8[H, W, 3] in RGB: a red disc and a green bar on dark blue."""
     image = np.full((height, width, 3), (10, 20, 60), np.uint8)
     cv2.circle(image, (width // 4, height // 2), height // 4, (230, 30, 20), -1)
     cv2.rectangle(image, (width // 2, 10), (width - 10, height // 3), (20, 220, 40), -1)
@@ -48,7 +48,7 @@ def picture(height=140, width=210) -> np.ndarray:
 
 
 def encoded(ending=".jpg", image=None) -> bytes:
-    """The picture, or another in RGB, as a file."""
+    """Encodes the picture, or another one in RGB, as a file."""
     image = picture() if image is None else image
     return cv2.imencode(ending, image[..., ::-1])[1].tobytes()
 
