@@ -101,7 +101,7 @@ def of_int8(network):
         for layer, turned, appended in of_split:
             dtype = layer.compute_dtype
             doubled = tf.transpose(turned(dtype), (0, 1, 3, 2))
-            layer._settled = doubled, appended(dtype)
+            layer._fixed_kernels = doubled, appended(dtype)
         with keras.StatelessScope() as scope:
             for layer, restore in of_plain:
                 scope.add_update((layer.kernel, restore(layer.compute_dtype)))

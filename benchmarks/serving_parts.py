@@ -28,7 +28,7 @@ from clouds.data import preprocessing
 from clouds.export import signatures
 from clouds.models import pretrained, unet
 from clouds.postprocess import apply, functional
-from clouds.runs import run_folder
+from clouds.runs import network, run_folder
 
 
 def as_run(source, size, folder):
@@ -63,7 +63,7 @@ def write_weights(folder, settings, path):
 
 def write_parts(folder, settings, precision, path):
     """The graph of the export, in three."""
-    network = signatures.settled(run_folder.load(folder, precision=precision))
+    predict = signatures.settled(network.load_one(folder, precision=precision))
     size, grid = settings.size, schema.SUBMISSION_SIZE
     archive = keras.export.ExportArchive()
 
@@ -89,7 +89,7 @@ def write_parts(folder, settings, precision, path):
     for name, function, specs in (
         ("decode", lambda image_bytes: pixel(each(image_bytes)), [contents]),
         ("decoded", lambda image_bytes: {"images": each(image_bytes)}, [contents]),
-        ("network", lambda images: pixel(network(images)), [images]),
+        ("network", lambda images: pixel(predict(images)), [images]),
         ("postprocess", judge, [images, found]),
     ):
         archive.add_endpoint(name, function, input_signature=specs)

@@ -26,7 +26,7 @@ from clouds.config.fields import IMAGES_ASKED
 from clouds.config.serving import Request
 from clouds.data import image_files, preprocessing
 from clouds.errors import InputError
-from clouds.prediction import geojson, outputs
+from clouds.prediction import geojson, outputs, writers
 from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results
 from clouds.runtime import files, progress
@@ -77,7 +77,7 @@ def request(settings: Request) -> int:
                 _check_box(settings, next(iter(sources.values())), retry)
             elif settings.geojson:
                 print(geojson.IN_PIXELS)
-            results.begin(anew=settings.overwrite)
+            results.start(overwrite=settings.overwrite)
             faults = _gather(settings, sources, model, retry, results.journal)
             return _finish(settings, sources, results, faults)
 
@@ -171,7 +171,7 @@ def _check_box(settings: Request, path: str, retry: Retry) -> None:
         return
     with contextlib.suppress(tf.errors.OpError):
         shape = preprocessing.decode(contents, schema.SUBMISSION_SIZE)[1].numpy()
-        if doubt := geojson.doubt(settings.bbox, shape):
+        if doubt := geojson.check_proportions(settings.bbox, shape):
             print(f"request: warning: {doubt}", file=sys.stderr)
 
 
@@ -248,12 +248,12 @@ def _finish(
             f"{sources[name]}: {fault}"
         )
     with contextlib.ExitStack() as stack:
-        writers = [outputs.submission(out / outputs.CLEANED, "cleaned", {})]
+        contexts = [writers.submission(out / outputs.CLEANED, "cleaned", {})]
         if settings.geojson:
-            writers.append(outputs.collection(out / outputs.GEOJSON, settings.bbox))
-        writers = [stack.enter_context(writer) for writer in writers]
+            contexts.append(writers.collection(out / outputs.GEOJSON, settings.bbox))
+        adders = [stack.enter_context(context) for context in contexts]
         for entry in journal.entries(sources):
-            for add in writers:
+            for add in adders:
                 add(entry)
     first = itertools.islice(journal.entries(sources), settings.overlays)
     outputs.draw(out, ((_decode(sources[entry.image]), entry) for entry in first))

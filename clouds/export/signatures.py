@@ -118,7 +118,7 @@ def settled(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     kept = []
     for layer in _layers(network):
         if isinstance(layer, UpsampledConv2D):
-            layer.settle()
+            layer.fix_kernels()
         elif hasattr(layer, "kernel") and layer.compute_dtype != "float32":
             kernel = tf.cast(layer.kernel.value, layer.compute_dtype)
             kept.append((layer.kernel, tf.Variable(kernel, trainable=False)))

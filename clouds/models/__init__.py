@@ -1,5 +1,5 @@
-"""The network, written in plain Keras.
+"""The network, in plain Keras.
 
 Modules, in reading order: `unet`, `resnet` (its encoder), `layers` (fast equivalents
-of Keras's), `pretrained` (weight files of others).
+of Keras's layers), `pretrained` (weights of other files).
 """

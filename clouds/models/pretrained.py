@@ -1,7 +1,7 @@
-"""Weights from elsewhere, matched to the network's layers by their names.
+"""Loads weights from other files, matched to the network's layers by name.
 
-Reads the HDF5 files of Keras 2 (image-classifiers, segmentation-models) and of
-Keras 3 (a run of ours). Arrays are float, of the shapes that Keras gives them.
+Reads the HDF5 files of Keras 2 (image-classifiers, segmentation-models) and Keras 3
+(a run of this package). Arrays are float, in Keras's shapes.
 """
 
 import os
@@ -22,83 +22,83 @@ MD5 = "8caaa0ad39d927cb8ba5385bf945d582"
 
 
 def fetch() -> Path:
-    """Fetches the encoder's ImageNet weights, once.
+    """Downloads the encoder's ImageNet weights, once.
 
     Returns:
-      The file, in Keras's cache, where image-classifiers keeps it too.
+      The file, in Keras's cache, where image-classifiers stores it, too.
 
     Raises:
-      InputError: it cannot be fetched, or is not the file expected.
+      InputError: the download failed, or the file has another checksum.
     """
     cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    place = cache / "models" / URL.rpartition("/")[-1]
-    place.parent.mkdir(parents=True, exist_ok=True)
+    path = cache / "models" / URL.rpartition("/")[-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         keras.utils.get_file(
-            place.name,
+            path.name,
             URL,
             file_hash=MD5,
             hash_algorithm="md5",
             cache_subdir="models",
             cache_dir=cache,
         )
-    except Exception as error:  # Keras raises it bare.
+    except Exception as error:  # Keras raises no narrower one.
         raise InputError(
-            f"ImageNet weights must be fetched once from {URL}. Received: {error}. "
-            f"Get that file by other means (its md5 is {MD5}) and put it at {place}."
+            f"The ImageNet weights could not be downloaded from {URL} ({error}). "
+            f"Download the file by other means (MD5 {MD5}) and save it as {path}."
         ) from error
-    return place
+    return path
 
 
 def read(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
-    """Reads the arrays in an HDF5 file of Keras 2 or 3.
+    """Reads the arrays of an HDF5 file of Keras 2 or 3.
 
     Args:
-      path: of the file.
+      path: HDF5 file.
 
     Returns:
-      The arrays of each layer by their names, in the file's order. Keras 3 numbers
-      them instead.
+      The arrays of each layer by name, in the order of the file. In Keras 3 the names
+      are numbers.
 
     Raises:
-      InputError: there is no such file, or it is none of Keras.
+      InputError: the file does not exist, or is not Keras's.
     """
     if not Path(path).is_file():
-        raise _unreadable(path, "where no file is")
+        raise _unreadable(path, "which does not exist")
     try:
         with h5py.File(path) as file:
             root = file.get("model_weights", file)
-            old = "layer_names" in root.attrs
-            by_layer = _of_keras_2(root) if old else _of_keras_3(root)
+            is_keras_2 = "layer_names" in root.attrs
+            by_layer = _read_keras_2(root) if is_keras_2 else _read_keras_3(root)
     except (OSError, KeyError, ValueError) as error:
-        raise _unreadable(path, f"no HDF5 file or a damaged one ({error})") from error
+        raise _unreadable(path, f"which is no HDF5 file or damaged ({error})") from error
     if not by_layer:
-        raise _unreadable(path, "which holds no layers")
+        raise _unreadable(path, "which has no layers")
     return by_layer
 
 
 def load(network: keras.Model, source: str | Path) -> str:
-    """Gives a network the weights of another, layer by layer.
+    """Loads weights into a network, layer by layer.
 
-    The whole encoder must be in the file and fit. A layer of the decoder that is
-    not, or does not, keeps its weights.
+    The file must have the complete encoder. Layers of the decoder that are missing or
+    have other shapes keep their weights.
 
     Args:
-      network: of `clouds.models.unet.build`.
-      source: `imagenet`, or an HDF5 file of Keras 2 or 3, of the encoder alone or
-        of a whole network.
+      network: network from `clouds.models.unet.build`.
+      source: `imagenet`, or an HDF5 file of Keras 2 or 3, with the encoder or the
+        entire network.
 
     Returns:
-      One line for the user: what was loaded, and what was not.
+      A line for the user: what was loaded, and what was not.
 
     Raises:
-      InputError: the file cannot be had or read, or its encoder does not fit; the
-        network keeps its weights then.
+      InputError: the file cannot be downloaded or read, or its encoder does not fit;
+        the network is unchanged then.
     """
     path = fetch() if source == "imagenet" else Path(source)
     by_layer = read(path)
     layers = {
-        # Keras 2 writes what is trained first.
+        # Keras 2 writes the trainable weights first.
         layer.name: [*layer.trainable_weights, *layer.non_trainable_weights]
         for layer in network.layers
         if layer.weights
@@ -107,26 +107,26 @@ def load(network: keras.Model, source: str | Path) -> str:
         name: _pair(variables, by_layer.get(name, {}))
         for name, variables in layers.items()
     }
-    left_out = _left_out(layers, by_layer, pairs)
-    if not all(pairs[name] for name in layers if resnet.owns(name)):
+    not_loaded = _not_loaded(layers, by_layer, pairs)
+    if not all(pairs[name] for name in layers if resnet.is_encoder_layer(name)):
         raise InputError(
-            "Encoder weights must fit every layer of the ResNet34. Received: "
-            f"{path}{left_out}. Give a file that image-classifiers or "
-            "segmentation-models wrote of a resnet34, or a run's folder."
+            "--encoder-weights must fit every layer of the ResNet34. Received: "
+            f"{path}{not_loaded}. Give a resnet34 file of image-classifiers or "
+            "segmentation-models, or the folder of a run."
         )
-    loaded = [pair for of_layer in pairs.values() for pair in of_layer]
+    loaded = [pair for layer_pairs in pairs.values() for pair in layer_pairs]
     for variable, array in loaded:
         variable.assign(array)
     count = sum(map(bool, pairs.values()))
-    return f"{count} layers ({len(loaded)} arrays) from {path}{left_out}"
+    return f"{count} layers ({len(loaded)} arrays) from {path}{not_loaded}"
 
 
-def _of_keras_2(root: h5py.Group) -> dict[str, dict[str, np.ndarray]]:
+def _read_keras_2(root: h5py.Group) -> dict[str, dict[str, np.ndarray]]:
     by_layer = {}
     for layer in map(_text, root.attrs["layer_names"]):
         group = root[layer]
         names = list(map(_text, group.attrs["weight_names"]))
-        # A nested model's group holds the arrays of several layers.
+        # The group of a nested model has the arrays of several layers.
         nested = len({name.rpartition("/")[0] for name in names}) > 1
         for name in names:
             scope, _, variable = name.partition(":")[0].rpartition("/")
@@ -135,7 +135,7 @@ def _of_keras_2(root: h5py.Group) -> dict[str, dict[str, np.ndarray]]:
     return by_layer
 
 
-def _of_keras_3(root: h5py.Group) -> dict[str, dict[str, np.ndarray]]:
+def _read_keras_3(root: h5py.Group) -> dict[str, dict[str, np.ndarray]]:
     by_layer = {}
 
     def visit(path: str, entry):
@@ -152,7 +152,7 @@ def _text(name: str | bytes) -> str:
 
 
 def _pair(variables: list, arrays: dict[str, np.ndarray]) -> list[tuple]:
-    """Pairs by name, or by order where the names are others; none if one misfits."""
+    """Pairs variables and arrays by name, or by order; empty if one does not fit."""
     names = [variable.name for variable in variables]
     if set(names) == set(arrays):
         ordered = [arrays[name] for name in names]
@@ -165,10 +165,10 @@ def _pair(variables: list, arrays: dict[str, np.ndarray]) -> list[tuple]:
     return list(zip(variables, ordered, strict=True))
 
 
-def _left_out(layers: dict, by_layer: dict, pairs: dict) -> str:
-    absent = [name for name in layers if name not in by_layer]
-    if absent == [name for name in layers if not resnet.owns(name)]:
-        absent = ["a decoder"]
+def _not_loaded(layers: dict, by_layer: dict, pairs: dict) -> str:
+    missing = [name for name in layers if name not in by_layer]
+    if missing == [name for name in layers if not resnet.is_encoder_layer(name)]:
+        missing = ["a decoder"]
     misfits = [
         f"{name} with {_shapes(by_layer[name].items())} instead of "
         f"{_shapes((v.name, v) for v in layers[name])}"
@@ -176,7 +176,7 @@ def _left_out(layers: dict, by_layer: dict, pairs: dict) -> str:
         if name in by_layer and not pairs[name]
     ]
     unknown = [name for name in by_layer if name not in layers]
-    parts = {"without": absent, "not fitting:": misfits, "of no use here:": unknown}
+    parts = {"without": missing, "other shapes:": misfits, "not used:": unknown}
     return "".join(f"; {what} {', '.join(of)}" for what, of in parts.items() if of)
 
 
@@ -186,6 +186,6 @@ def _shapes(named) -> str:
 
 def _unreadable(path: str | Path, problem: str) -> InputError:
     return InputError(
-        "Encoder weights must be imagenet, none, an HDF5 file of Keras or a run's "
-        f"folder. Received: {path}, {problem}. Check the path."
+        "--encoder-weights must be imagenet, none, a Keras HDF5 file or the folder of "
+        f"a run. Received: {path}, {problem}. Check the path."
     )

@@ -1,7 +1,7 @@
 """ResNet34 with pre-activation: the encoder of the notebook's U-Net.
 
-Layer for layer and name for name that of image-classifiers 1.0.0, so that its
-ImageNet weights fit. Images are float [B, H, W, 3]; H and W are multiples of 32.
+Layers, names and weights equal those of image-classifiers 1.0.0, so that its ImageNet
+weights fit. Images are float [B, H, W, 3]; H and W are multiples of 32.
 """
 
 import keras
@@ -20,11 +20,11 @@ def encode(images: keras.KerasTensor, *, dtype=None) -> list[keras.KerasTensor]:
 
     Args:
       images: float [B, H, W, 3].
-      dtype: dtype or policy of the layers; the global one if None.
+      dtype: dtype or policy of the layers; None for the global policy.
 
     Returns:
-      Features of 1/2, 1/4, 1/8, 1/16 and 1/32 of the size, with 64, 64, 128,
-      256 and 512 channels.
+      Features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the size, with 64, 64, 128, 256 and
+      512 channels.
     """
     x = fast_layers.ImageNormalization(
         epsilon=2e-5, momentum=0.99, scale=False, name="bn_data", dtype=dtype
@@ -46,8 +46,8 @@ def encode(images: keras.KerasTensor, *, dtype=None) -> list[keras.KerasTensor]:
     return [*features, _activate(x, "", "1", dtype)]
 
 
-def owns(name: str) -> bool:
-    """Whether the layer of the U-Net that bears a name is the encoder's."""
+def is_encoder_layer(name: str) -> bool:
+    """Returns whether a layer of the U-Net, given by its name, is in the encoder."""
     return not name.startswith(("decoder_", "final_"))
 
 
@@ -64,7 +64,7 @@ def _unit(x, activated, filters, strides, project, name, dtype):
 def _convolve(x, filters, kernel, name, dtype, strides=1):
     padding = "same"
     if strides == 2 and kernel > 1:
-        # "same" would pad an even size at its end only.
+        # "same" would pad an even size at the end only.
         x = layers.ZeroPadding2D(kernel // 2, dtype=dtype)(x)
         padding = "valid"
     return layers.Conv2D(

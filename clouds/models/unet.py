@@ -1,7 +1,7 @@
-"""The notebook's network: a U-Net on a pre-activation ResNet34.
+"""The notebook's network: a U-Net with a pre-activation ResNet34 encoder.
 
-Layer for layer and name for name that of segmentation-models 1.0.1, but for
-the sigmoid: it returns logits. Images are float [B, H, W, 3].
+Layers, names and weights equal those of segmentation-models 1.0.1, except for the
+sigmoid: the model returns logits. Images are float [B, H, W, 3].
 """
 
 import keras
@@ -20,25 +20,25 @@ def build(
     """Builds the network.
 
     Args:
-      size: height and width of the images. The network halves them five times, so
-        what is no multiple of 32 is padded with black, below and at the right, and
-        the logits are cropped again.
-      classes: channels of the result.
-      dtype: dtype or policy of the layers (`mixed_bfloat16`, …); the global one
-        if None.
+      size: height and width of the images. The network halves them five times: other
+        sizes than multiples of 32 are padded with black at the bottom and the right,
+        and the logits are cropped.
+      classes: number of channels of the result.
+      dtype: dtype or policy of the layers (`mixed_bfloat16`, …); None for the global
+        policy.
 
     Returns:
       A model from float [B, H, W, 3] to logits float32[B, H, W, classes].
 
     Raises:
-      InputError: the size is no height and width.
+      InputError: the size is not (height, width).
     """
     try:
         height, width = size
     except (TypeError, ValueError):
         raise InputError(
-            f"Size must be (height, width). Received: {size}, in unet.build. Leave the "
-            "colours out, and give both sides, such as (320, 480)."
+            f"size must be (height, width). Received: {size}, in unet.build. Give it "
+            "without channels, such as (320, 480)."
         ) from None
     images = x = keras.Input((height, width, 3), name="images")
     padding = tuple((0, -side % 32) for side in (height, width))

@@ -1,6 +1,6 @@
-"""Masks as GeoJSON: a feature for each label of an image that has a mask.
+"""Masks as GeoJSON: one feature per label of an image that has a mask.
 
-Coordinates are pixels of the submission's grid, or degrees (see `clouds.prediction.polygons`).
+Coordinates are pixels of the submission's grid, or degrees (see `polygons`).
 """
 
 from clouds import schema
@@ -10,12 +10,13 @@ from clouds.prediction import polygons
 from clouds.prediction.journal import Entry
 
 _HEIGHT, _WIDTH = schema.SUBMISSION_SIZE
-_ALIKE = 4 / 3
-"""How much the proportions of a box and its image may differ, for pixels not square."""
+_TOLERANCE = 4 / 3
+"""Accepted ratio between the proportions of a box and its image: pixels may not be
+square."""
 IN_PIXELS = (
-    f"Polygons will be in pixels of the {_HEIGHT}x{_WIDTH} grid; --bbox gives degrees."
+    f"Polygons are in pixels of the {_HEIGHT}x{_WIDTH} grid. For degrees give --bbox."
 )
-"""What to tell whoever gives no box."""
+"""Message if no box is given."""
 
 _PIXELS = (
     f"pixels of the {_HEIGHT}x{_WIDTH} grid: x to the right, y down, from the top left "
@@ -25,10 +26,10 @@ _DEGREES = "longitude, latitude in degrees (WGS 84); the image is in plate carrÃ
 
 
 def collection(box: Box | None = None) -> dict:
-    """A collection without its `features`.
+    """Returns a feature collection without its `features`.
 
     Args:
-      box: that each image covers on the earth; pixels if None.
+      box: bounding box of each image; None for pixels.
     """
     fields = {"type": "FeatureCollection"}
     fields["coordinate_system"] = _DEGREES if box else _PIXELS
@@ -36,17 +37,17 @@ def collection(box: Box | None = None) -> dict:
 
 
 def features(entry: Entry, box: Box | None = None) -> list[dict]:
-    """The features of an image.
+    """Returns the features of an image.
 
     Args:
-      entry: the image's masks and scores.
+      entry: masks and scores of the image.
       box: as for `collection`.
 
     Returns:
-      One for each label that has a mask, in the order of `schema.LABELS`.
+      One feature per label that has a mask, in the order of `schema.LABELS`.
 
     Raises:
-      InputError: a mask's runs break the format.
+      InputError: the run-length codes are malformed.
     """
     return [
         {
@@ -64,51 +65,51 @@ def features(entry: Entry, box: Box | None = None) -> list[dict]:
     ]
 
 
-def doubt(box: Box, shape: tuple[int, int] | None) -> str | None:
-    """What speaks against a box, if its proportions are far from an image's.
+def check_proportions(box: Box, shape: tuple[int, int] | None) -> str | None:
+    """Returns a warning if the proportions of a box differ from those of an image.
 
     Args:
-      box: that the image is said to cover.
-      shape: height and width of the image; None if they are not known.
+      box: bounding box given for the image.
+      shape: height and width of the image; None if unknown.
 
     Returns:
-      A sentence or two; None where nothing does.
+      The warning, or None.
 
     Raises:
-      InputError: the box has them in Worldview's order, south first.
+      InputError: the numbers are in Worldview's order, south first.
     """
     if shape is None:
         return None
     first, second, third, fourth = box
-    proportions, of_image = _proportions(box), shape[1] / shape[0]
-    if _alike(proportions, of_image):
+    of_box, of_image = _proportions(box), shape[1] / shape[0]
+    if _similar(of_box, of_image):
         return None
     swapped = second, first, fourth, third
-    on_earth = -90 <= first < third <= 90
-    fits = on_earth and _alike(_proportions(swapped), of_image)
-    told = (
-        f"--bbox {'must' if fits else 'should'} have the images' proportions, as west, "
-        f"south, east, north. Received: {shown(box, Box)}, {proportions:.2f} times as "
-        f"wide as high in degrees, where the first image is {of_image:.2f} times. "
-        "Worldview's BBOX has south, west, north, east: "
+    is_valid = -90 <= first < third <= 90
+    fits = is_valid and _similar(_proportions(swapped), of_image)
+    message = (
+        f"--bbox {'must' if fits else 'should'} have the proportions of the images, as "
+        f"west,south,east,north. Received: {shown(box, Box)}, {of_box:.2f} times as "
+        f"wide as high in degrees; the first image is {of_image:.2f} times as wide. "
+        "Worldview's BBOX is south,west,north,east: "
     )
     if fits:
-        raise InputError(f"{told}did you mean --bbox={shown(swapped, Box)}?")
-    return f"{told}check the order."
+        raise InputError(f"{message}did you mean --bbox={shown(swapped, Box)}?")
+    return f"{message}check the order."
 
 
 def _proportions(box: Box) -> float:
-    """How many times it is as wide as high, in degrees."""
+    """Returns width / height in degrees."""
     west, south, east, north = box
     return ((east - west) % 360 or 360) / (north - south)
 
 
-def _alike(one: float, other: float) -> bool:
-    return 1 / _ALIKE <= one / other <= _ALIKE
+def _similar(one: float, other: float) -> bool:
+    return 1 / _TOLERANCE <= one / other <= _TOLERANCE
 
 
 def _geometry(mask, box: Box | None) -> dict:
-    traced = polygons.on_earth(mask, box) if box else polygons.trace(mask)
+    traced = polygons.trace_in_degrees(mask, box) if box else polygons.trace(mask)
     rings = [[ring.tolist() for ring in polygon] for polygon in traced]
     if len(rings) == 1:
         return {"type": "Polygon", "coordinates": rings[0]}

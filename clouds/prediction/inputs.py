@@ -1,6 +1,6 @@
-"""The images to predict, in batches: of files, or of records without masks.
+"""The images to predict, in batches: from files, or from records without masks.
 
-A file that cannot be read or decoded is left out of its batch, and reported with it.
+A file that cannot be read or decoded is left out of its batch and reported with it.
 """
 
 import collections
@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -22,16 +22,16 @@ from clouds.data import annotations, image_files, manifest, pipeline, preprocess
 from clouds.errors import InputError
 from clouds.runtime import files
 
-_AHEAD = 2
+_BATCHES_AHEAD = 2
 
 
 class Batch(NamedTuple):
-    """Some images that belong together.
+    """A batch of images.
 
     Attributes:
-      names: of B images.
+      names: names of B images.
       images: uint8[B, H, W, 3].
-      faults: what is wrong with others, by their names.
+      faults: errors of unreadable images, by their names.
     """
 
     names: list[str]
@@ -39,137 +39,158 @@ class Batch(NamedTuple):
     faults: dict[str, str]
 
 
-class Source(NamedTuple):
-    """Where images come from.
+class Source(Protocol):
+    """A source of images.
 
     Attributes:
-      place: the folder, the zip or whatever else it is.
-      batches: from a function of a name, whether the image is wanted, to batches of
-        these, of the size given, or else of the network's; which images come together
-        does not depend on what is wanted.
-      shape: height and width of the first image in its file; None where that cannot
-        be read, and of records, which keep no file's.
-      total: how many images there are.
-      names: of all, in order; of records they are not known before.
-      orders: from an image to the order of its labels; `schema.LABELS`' if it has
-        none.
-      checksum: of the names and orders, or of the records.
+      place: path of the images.
+      total: number of images.
+      names: names of all images, in order; None if they are not known in advance.
+      orders: order of the labels of each image; without an entry `schema.LABELS`.
+      checksum: SHA-256 of names and orders, or of the records.
     """
 
     place: str
-    batches: Callable[..., Iterator[Batch]]
-    shape: Callable[[], tuple[int, int] | None]
     total: int
     names: list[str] | None
     orders: dict[str, list[int]]
     checksum: str
 
+    def batches(
+        self, is_selected: Callable[[str], bool], size: tuple[int, int] | None = None
+    ) -> Iterator[Batch]:
+        """Yields batches of selected images.
 
-def of_records(settings: Prediction, trained: Training) -> Source:
-    """The images of records.
+        Args:
+          is_selected: whether an image is wanted, by its name. Which images are in one
+            batch does not depend on it.
+          size: height and width to resize to; None for that of the network.
+        """
 
-    Args:
-      settings: which records.
-      trained: what the network was trained with.
+    def shape(self) -> tuple[int, int] | None:
+        """Returns height and width of the first image in its file, if known."""
 
-    Raises:
-      InputError: they cannot be read, or hold masks.
-    """
-    folder = settings.records
-    read = manifest.read(folder, labelled=False)
 
-    def batches(wanted: Callable[[str], bool], size=trained.size) -> Iterator[Batch]:
-        with pipeline.damage_named(folder, read):
+class RecordImages:
+    """The images of records without masks: a `Source`."""
+
+    def __init__(self, settings: Prediction, trained: Training):
+        """Opens the records.
+
+        Args:
+          settings: settings with the records.
+          trained: settings of the run.
+
+        Raises:
+          InputError: the records cannot be read, or have masks.
+        """
+        self._folder, self._batch_size = settings.records, settings.batch_size
+        self._manifest = manifest.read(self._folder, labelled=False)
+        self._size = trained.size
+        self.place = _absolute(self._folder)
+        self.total = self._manifest.examples("test")
+        self.names, self.orders = None, {}
+        self.checksum = files.checksum(f"{self._folder}/{manifest.FILE}")
+
+    def batches(self, is_selected, size=None) -> Iterator[Batch]:
+        """Yields batches of selected images, as for `Source`."""
+        source = self._folder, self._manifest
+        with pipeline.naming_damaged_shards(*source):
             for batch in pipeline.test_batches(
-                folder, read, settings.batch_size, size=size
+                *source, self._batch_size, size=size or self._size
             ):
                 names = [name.decode() for name in batch["name"].numpy()]
-                kept = [k for k, name in enumerate(names) if wanted(name)]
+                kept = [k for k, name in enumerate(names) if is_selected(name)]
                 if kept:
-                    shown = batch["image"].numpy()[kept]
-                    yield Batch([names[k] for k in kept], shown, {})
+                    images = batch["image"].numpy()[kept]
+                    yield Batch([names[k] for k in kept], images, {})
 
-    checksum = files.checksum(f"{folder}/{manifest.FILE}")
-    place = _absolute(folder)
-    total = read.examples("test")
-    return Source(place, batches, lambda: None, total, None, {}, checksum)
+    def shape(self) -> None:
+        """Returns None: records do not keep the shapes of the files."""
 
 
-def of_files(settings: Prediction, trained: Training) -> Source:
-    """The images of a folder, a zip, a pattern or a list.
+class FileImages:
+    """The images of a folder, zip, glob pattern or list: a `Source`."""
 
-    Args:
-      settings: which images, in which order.
-      trained: what the network was trained with.
+    def __init__(self, settings: Prediction, trained: Training):
+        """Lists the images.
 
-    Raises:
-      InputError: there are none, or not those that are named.
-    """
-    found = image_files.find(settings.images)
-    sample = settings.sample_submission
-    orders = _orders(sample) if sample else {}
-    names = list(orders or found)
-    files = image_files.pick(found, names, sample, settings.images)
-    files = dict(zip(names, files, strict=True))
+        Args:
+          settings: images and their order.
+          trained: settings of the run.
 
-    def decode(file: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.device("CPU:0"):
-            exact = trained.decode == "exact"
-            return preprocessing.decode(image_files.read(file), size, exact=exact)
+        Raises:
+          InputError: there are no images, or some of the sample submission are missing.
+        """
+        available = image_files.find(settings.images)
+        sample = settings.sample_submission
+        self.orders = _label_orders(sample) if sample else {}
+        self.names = list(self.orders or available)
+        paths = image_files.pick(available, self.names, sample, settings.images)
+        self._paths = dict(zip(self.names, paths, strict=True))
+        self._batch_size, self._size = settings.batch_size, trained.size
+        self._exact = trained.decode == "exact"
+        self.place, self.total = _absolute(settings.images), len(self.names)
+        identity = json.dumps([self.names, self.orders])
+        self.checksum = hashlib.sha256(identity.encode()).hexdigest()
 
-    def shape() -> tuple[int, int] | None:
-        try:
-            _, of_file = decode(tf.constant(files[names[0]]), trained.size)
-        except tf.errors.OpError:
-            return None
-        height, width = of_file.numpy().tolist()
-        return height, width
-
-    def batches(wanted: Callable[[str], bool], size=trained.size) -> Iterator[Batch]:
-        # Traced here: threads that begin together would each trace it.
-        traced = tf.function(lambda file: decode(file, size)[0])
-        traced = traced.get_concrete_function(tf.TensorSpec([], tf.string))
+    def batches(self, is_selected, size=None) -> Iterator[Batch]:
+        """Yields batches of selected images, as for `Source`."""
+        size = size or self._size
+        # Traced here, as each of the threads would trace it.
+        decode = tf.function(lambda path: self._decode(path, size)[0])
+        decode = decode.get_concrete_function(tf.TensorSpec([], tf.string))
 
         def load(name: str) -> np.ndarray | str:
             try:
-                return traced(tf.constant(files[name])).numpy()
+                return decode(tf.constant(self._paths[name])).numpy()
             except tf.errors.OpError:
-                return str(image_files.undecodable(files[name]))
+                return str(image_files.undecodable(self._paths[name]))
 
-        of_all = (
-            names[first : first + settings.batch_size]
-            for first in range(0, len(names), settings.batch_size)
+        all_batches = (
+            self.names[first : first + self._batch_size]
+            for first in range(0, self.total, self._batch_size)
         )
-        of_wanted = (list(filter(wanted, batch)) for batch in of_all)
+        selected = (list(filter(is_selected, batch)) for batch in all_batches)
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            waiting = collections.deque()
-            for batch in itertools.chain(filter(None, of_wanted), [None] * _AHEAD):
-                waiting.append(batch and (batch, pool.map(load, batch)))
-                if len(waiting) > _AHEAD and (first := waiting.popleft()):
-                    yield _gathered(*first)
+            pending = collections.deque()
+            last = [None] * _BATCHES_AHEAD
+            for batch in itertools.chain(filter(None, selected), last):
+                pending.append(batch and (batch, pool.map(load, batch)))
+                if len(pending) > _BATCHES_AHEAD and (first := pending.popleft()):
+                    yield _batch(*first)
 
-    checksum = hashlib.sha256(json.dumps([names, orders]).encode()).hexdigest()
-    place = _absolute(settings.images)
-    return Source(place, batches, shape, len(names), names, orders, checksum)
+    def shape(self) -> tuple[int, int] | None:
+        """Returns height and width of the first image; None if it is unreadable."""
+        try:
+            path = tf.constant(self._paths[self.names[0]])
+            height, width = self._decode(path, self._size)[1].numpy().tolist()
+        except tf.errors.OpError:
+            return None
+        return height, width
+
+    def _decode(self, path: tf.Tensor, size) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.device("CPU:0"):
+            contents = image_files.read(path)
+            return preprocessing.decode(contents, size, exact=self._exact)
 
 
-def _gathered(names: list[str], loaded: Iterator) -> Batch:
+def _batch(names: list[str], loaded: Iterator) -> Batch:
     loaded = dict(zip(names, loaded, strict=True))
     faults = {name: fault for name, fault in loaded.items() if isinstance(fault, str)}
     names = [name for name in names if name not in faults]
-    shown = np.stack([loaded[name] for name in names]) if names else np.empty(0)
-    return Batch(names, shown, faults)
+    images = np.stack([loaded[name] for name in names]) if names else np.empty(0)
+    return Batch(names, images, faults)
 
 
-def _orders(path: str) -> dict[str, list[int]]:
-    """The images of a sample submission, each with the order of its labels."""
+def _label_orders(path: str) -> dict[str, list[int]]:
+    """Returns the order of the labels of each image in a sample submission."""
     sample = annotations.read(path)
     for name, rows in zip(sample.images, sample.rows, strict=True):
         if rows.max() - rows.min() >= len(schema.LABELS):
             raise InputError(
-                "The rows of one image must stand together. Received: those of "
-                f"{name} apart, in {path}, rows {rows.min()} and {rows.max()}. "
-                "Sort the csv by its first column."
+                f"{path}, rows {rows.min()} and {rows.max()}: the rows of {name} must "
+                "be consecutive. Sort the csv by its first column."
             )
     orders = sample.rows.argsort(axis=1).tolist()
     return dict(zip(sample.images, orders, strict=True))

@@ -1,8 +1,8 @@
-"""What is predicted so far, a line an image: what a prediction goes on from.
+"""The journal of a prediction: finished images, from which it resumes.
 
-The first line holds the settings, each other one an `Entry`, as JSON. Lines are
-added a batch at a time, so that the file is whole but for a torn end wherever its
-process is killed; what is torn is cut off before more is added.
+The first line holds the settings, each other line an `Entry`, as JSON. Lines are added
+batch by batch. If the process is killed, only the last line can be incomplete; it is
+cut off before more lines are added.
 """
 
 import dataclasses
@@ -19,14 +19,13 @@ from clouds import rle, schema
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What was predicted of one image.
+    """The prediction of one image.
 
     Attributes:
-      image: its name.
-      plain: the runs of each label's mask, thresholded only.
-      cleaned: those of the masks after post-processing.
-      scores: how sure each label is in it (`postprocess.presence`); None if not asked
-        for.
+      image: name of the image.
+      plain: run-length codes of the raw masks (thresholded only), per label.
+      cleaned: run-length codes of the post-processed masks, per label.
+      scores: presence scores per label (`postprocess.functional.presence`), or None.
     """
 
     image: str
@@ -36,58 +35,57 @@ class Entry:
 
     @functools.cached_property
     def masks(self) -> np.ndarray:
-        """bool[H, W, C], the cleaned masks on the submission's grid."""
+        """Post-processed masks, bool[H, W, C], on the submission's grid."""
         size = schema.SUBMISSION_SIZE
         return np.stack([rle.decode(text, size) for text in self.cleaned], -1)
 
 
 class Journal:
-    """A file of entries, in the order in which they came.
+    """A file of entries, in the order in which they were added.
 
     Attributes:
-      settings: that it was begun with; None where there is no journal.
+      settings: settings of the predictions; None if there is no journal.
     """
 
     def __init__(self, path: Path):
-        """Reads how far it goes, if there is one."""
+        """Reads the journal, if there is one."""
         self.path = path
         self.settings = None
-        self._places = {}
+        self._offsets = {}
         self._end = 0
-        for place, line in self._lines():
+        for offset, line in self._lines():
             if self.settings is None:
                 self.settings = line
             else:
-                self._places[line["image"]] = place
+                self._offsets[line["image"]] = offset
 
     def __contains__(self, image: str) -> bool:
-        return image in self._places
+        return image in self._offsets
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offsets)
 
-    def begin(self, settings: dict) -> None:
-        """Makes it anew, without entries."""
-        self.settings, self._places, self._end = settings, {}, 0
+    def start(self, settings: dict) -> None:
+        """Starts a new journal without entries."""
+        self.settings, self._offsets, self._end = settings, {}, 0
         self._append([settings])
 
     def add(self, entries: list[Entry]) -> None:
-        """Adds entries, at once and for good."""
-        places = self._append([dataclasses.asdict(entry) for entry in entries])
+        """Appends entries to the file."""
+        offsets = self._append([dataclasses.asdict(entry) for entry in entries])
         names = [entry.image for entry in entries]
-        self._places.update(zip(names, places, strict=True))
+        self._offsets.update(zip(names, offsets, strict=True))
 
     def entries(self, order: Iterator[str] | None = None) -> Iterator[Entry]:
-        """Reads entries one after another.
+        """Reads entries one by one.
 
         Args:
-          order: names of images, of which some may have none; that of the file if
-            left out.
+          order: names of images, with or without an entry; default: order of the file.
         """
         with self.path.open("rb") as file:
-            for image in self._places if order is None else order:
-                if image in self._places:
-                    file.seek(self._places[image])
+            for image in self._offsets if order is None else order:
+                if image in self._offsets:
+                    file.seek(self._offsets[image])
                     yield Entry(**json.loads(file.readline()))
 
     def _lines(self) -> Iterator[tuple[int, dict]]:
@@ -106,10 +104,10 @@ class Journal:
 
     def _append(self, fields: list[dict]) -> list[int]:
         lines = [json.dumps(line).encode() + b"\n" for line in fields]
-        places = np.cumsum([self._end, *map(len, lines)]).tolist()
+        offsets = np.cumsum([self._end, *map(len, lines)]).tolist()
         with self.path.open("r+b" if self.path.exists() else "wb") as file:
             file.truncate(self._end)
             file.seek(self._end)
             file.write(b"".join(lines))
-        self._end = places.pop()
-        return places
+        self._end = offsets.pop()
+        return offsets

@@ -1,8 +1,8 @@
-"""What a folder of predictions was made with, so that what is cut off goes on.
+"""The settings and results of a folder of predictions, for resuming.
 
-`predict.json` or `request.json` holds the settings and what came of them. Until every
-image is answered `predict.jsonl.part` or `request.jsonl.part` lies there too, the
-journal of those that are. Predictions of other settings are never mixed in.
+`predict.json` or `request.json` holds the settings and the result. While images are
+missing there is also `predict.jsonl.part` or `request.jsonl.part`, the journal of the
+finished ones. Predictions with other settings are never mixed.
 """
 
 import itertools
@@ -18,95 +18,94 @@ from clouds.runtime import files
 _FILES = {
     name: (f"{name}.json", f"{name}.jsonl.part") for name in ("predict", "request")
 }
-"""Of each command: what came of it, and its journal."""
+"""Result and journal of each command."""
 _CHECKSUMS = {"weights": "other weights", "order": "other images or another order"}
-"""Of the settings, and how it reads that two of them differ."""
+"""Settings that are checksums, and how their difference is reported."""
 
 
 class Results:
-    """The folder of `bin/predict` or `bin/request`, which alone writes there.
+    """The folder of `bin/predict` or `bin/request`.
 
     Args:
       out: the folder.
-      command: of these two.
-      known: what predictions must have in common to be of one folder, as JSON.
+      command: name of the command.
+      identity: what all predictions in one folder must have in common, as JSON.
 
     Attributes:
-      journal: what is predicted so far.
-      stored: what came of an earlier call that ended; empty if none did.
+      journal: images finished so far.
+      stored: result of an earlier finished call; empty without one.
     """
 
-    def __init__(self, out: Path, command: str, known: dict):
-        """Reads what lies there.
+    def __init__(self, out: Path, command: str, identity: dict):
+        """Reads the folder.
 
         Raises:
-          InputError: it is damaged.
+          InputError: a file is damaged.
         """
         self._out, self._command = out, command
-        self._known = json.loads(json.dumps(known))
+        self._identity = json.loads(json.dumps(identity))
         self._path, journal = (out / name for name in _FILES[command])
         self.journal = Journal(journal)
         self.stored = self._read()
-        self._there = self.journal.settings or self.stored.get("settings")
+        self._stored_identity = self.journal.settings or self.stored.get("settings")
 
     def finished(self, names: Iterable[str]) -> bool:
-        """Whether nothing is left to do.
+        """Returns whether nothing is left to do.
 
         Args:
-          names: of the files that must be there.
+          names: names of the files that must exist.
         """
         return (
-            self.stored.get("settings") == self._known
+            self.stored.get("settings") == self._identity
             and not self.stored["unreadable"]
             and all((self._out / name).is_file() for name in names)
         )
 
     def check(self) -> None:
-        """Refuses to go on with predictions of other settings, or of unknown ones.
+        """Rejects a folder with predictions of other or unknown settings.
 
         Raises:
-          InputError: such are there.
+          InputError: the folder holds such predictions.
         """
-        there, here = self._there, self._known
-        if there is None:
+        stored, requested = self._stored_identity, self._identity
+        if stored is None:
             others = (_FILES[name] for name in _FILES if name != self._command)
             names = itertools.chain(outputs.FILES, *others)
-            differing = [name for name in names if (self._out / name).exists()]
-            received = f"{' and '.join(differing)} of unknown settings"
+            existing = [name for name in names if (self._out / name).exists()]
+            differences = [f"{name} of unknown settings" for name in existing]
         else:
-            differing = [name for name in here if there.get(name) != here[name]]
-            received = "; ".join(
-                _CHECKSUMS.get(name) or _apart(name, there.get(name), here[name])
-                for name in differing
-            )
-        if differing:
+            differences = [
+                _CHECKSUMS.get(name) or _difference(name, stored.get(name), value)
+                for name, value in requested.items()
+                if stored.get(name) != value
+            ]
+        if differences:
             raise InputError(
-                "--out must be a new folder, or hold predictions of the same settings. "
-                f"Received: '{self._out}', with {received}. Give another folder, or "
-                "--overwrite."
+                f"--out: '{self._out}' holds other predictions: "
+                f"{'; '.join(differences)}. Give another folder, or --overwrite."
             )
 
-    def begin(self, *, anew: bool) -> None:
-        """Goes on from the journal, or begins one.
+    def start(self, *, overwrite: bool) -> None:
+        """Resumes the journal, or starts a new one.
 
         Args:
-          anew: whether what is predicted is given up.
+          overwrite: whether to discard existing predictions.
         """
-        if not anew and self.journal.settings is not None:
+        if not overwrite and self.journal.settings is not None:
             return
         for name in itertools.chain(*_FILES.values()):
             (self._out / name).unlink(missing_ok=True)
-        outputs.clear(self._out, self._there or {})
-        self.journal.begin(self._known)
+        outputs.clear(self._out, self._stored_identity or {})
+        self.journal.start(self._identity)
 
     def end(self, faults: dict[str, str], **facts) -> None:
-        """Keeps what came of it; the journal goes where every image is answered.
+        """Stores the result, and removes the journal if no image is missing.
 
         Args:
-          faults: what is wrong with the others, by their names.
-          **facts: to keep beside the settings.
+          faults: errors of unreadable images, by their names.
+          **facts: facts to store.
         """
-        facts |= {"settings": self._known, "images": len(self.journal)}
+        facts |= {"settings": self._identity, "images": len(self.journal)}
         files.write_json(self._path, {**facts, "unreadable": list(faults)})
         if not faults:
             self.journal.path.unlink()
@@ -116,19 +115,17 @@ class Results:
             return json.loads(self._path.read_text()) if self._path.is_file() else {}
         except ValueError as error:
             raise InputError(
-                "What came of a prediction must be as "
-                f"bin/{self._command} writes it. Received: {self._path}, damaged "
-                f"({error}). Remove it, and what lies beside it is made anew with "
-                "--overwrite."
+                f"{self._path} is damaged ({error}). Remove it, and make the "
+                "predictions again with --overwrite."
             ) from error
 
 
-def _apart(name: str, there, here) -> str:
-    """Says how a setting differs, with all digits only where fewer would hide it."""
-    shown = [json.dumps(_rounded(value)) for value in (there, here)]
+def _difference(name: str, stored, requested) -> str:
+    """Describes the difference of a setting, in full digits only if necessary."""
+    shown = [json.dumps(_rounded(value)) for value in (stored, requested)]
     if shown[0] == shown[1]:
-        shown = [json.dumps(value) for value in (there, here)]
-    return f"{name} {shown[0]} there, {shown[1]} here"
+        shown = [json.dumps(value) for value in (stored, requested)]
+    return f"{name} {shown[0]}, not {shown[1]}"
 
 
 def _rounded(value):

@@ -1,5 +1,5 @@
 """The folder of a training run, and what is loaded from it.
 
 Modules, in reading order: `run_folder` (settings, facts, weights, rule), `checkpoints`
-(what training resumes from), `network` (one or several runs as a Keras model).
+(state to resume from), `network` (one or several runs as a Keras model).
 """

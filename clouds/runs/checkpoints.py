@@ -1,8 +1,8 @@
-"""Checkpoints: a training's whole state in one file, so that it can go on exactly.
+"""Checkpoints: the complete state of a training in one file, for an exact resume.
 
-A file is an uncompressed `.npz`: `progress`, JSON as bytes, and every variable of
-model, optimizer and metrics as it is, in their order. It is written under a
-temporary name and renamed; the zip's checksums tell a broken one.
+A file is an uncompressed `.npz` with `progress`, JSON as bytes, and the variables of
+model, optimizer and metrics in their order. The checksums of the zip format reveal a
+damaged one.
 """
 
 import dataclasses
@@ -19,19 +19,19 @@ from clouds.runtime import files
 FOLDER = "checkpoints"
 KEPT = 2
 
-_BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass
 class Progress:
-    """How far a training has come.
+    """Progress of a training.
 
     Attributes:
-      epoch: epochs done.
-      step: steps done of the epoch under way.
-      history: the figures of each epoch done.
-      stopped: whether it ended before the last epoch.
-      seconds: it took so far, in all its processes.
+      epoch: number of finished epochs.
+      step: number of finished steps of the current epoch.
+      history: metrics of each finished epoch.
+      stopped: whether training stopped before the last epoch.
+      seconds: time so far, over all its processes.
     """
 
     epoch: int = 0
@@ -42,10 +42,10 @@ class Progress:
 
 
 def variables(trainer: keras.Model) -> list[keras.Variable]:
-    """All that changes while a compiled model is trained.
+    """Returns everything that changes while a compiled model is trained.
 
     Args:
-      trainer: with its optimizer and metrics built.
+      trainer: model with its optimizer and metrics built.
 
     Returns:
       Weights, moving averages, states of random generators, optimizer, metrics.
@@ -58,23 +58,23 @@ def variables(trainer: keras.Model) -> list[keras.Variable]:
 
 
 def values(trainer: keras.Model) -> list[np.ndarray]:
-    """The values of `variables`."""
+    """Returns the values of `variables`."""
     return [keras.ops.convert_to_numpy(v) for v in variables(trainer)]
 
 
 def save(folder: Path, progress: Progress, arrays: list[np.ndarray]) -> Path:
-    """Writes a checkpoint; of the others only the one before it stays.
+    """Writes a checkpoint, and removes all but the previous one.
 
     Args:
-      folder: of the run.
-      progress: of the training.
-      arrays: what `values` returned.
+      folder: folder of the run.
+      progress: progress of the training.
+      arrays: arrays from `values`.
 
     Returns:
       The file.
 
     Raises:
-      InputError: the disk has no room for it.
+      InputError: the disk has too little free space.
     """
     path = folder / FOLDER / f"epoch{progress.epoch:04}-step{progress.step:06}.npz"
     path.parent.mkdir(exist_ok=True)
@@ -84,58 +84,59 @@ def save(folder: Path, progress: Progress, arrays: list[np.ndarray]) -> Path:
     numbered = {str(number): array for number, array in enumerate(arrays)}
     with files.replacing(path) as part:
         np.savez(part, progress=np.frombuffer(text, np.uint8), **numbered)
-    others = paths(folder)
-    newest = others.index(path)
-    # Later ones are broken, or the training would have gone on from them.
-    for other in others[:newest] + others[newest + KEPT :]:
+    existing = paths(folder)
+    newest = existing.index(path)
+    # Later ones are damaged, or the training would have resumed from them.
+    for other in existing[:newest] + existing[newest + KEPT :]:
         other.unlink()
     return path
 
 
 def paths(folder: Path) -> list[Path]:
-    """The checkpoints in a run's folder, the newest first."""
+    """Returns the checkpoints of a run, the newest first."""
     return sorted((folder / FOLDER).glob("epoch*.npz"), reverse=True)
 
 
 def load(folder: Path) -> tuple[Progress, list[np.ndarray]] | None:
-    """Reads the newest checkpoint that is whole, and names those that are not.
+    """Reads the newest intact checkpoint, and reports damaged ones.
 
     Args:
-      folder: of the run.
+      folder: folder of the run.
 
     Returns:
-      Its progress and arrays; None where there is none.
+      Its progress and arrays; None without a checkpoint.
     """
     for path in paths(folder):
         try:
             with path.open("rb") as file, np.load(file) as saved:
                 progress = Progress(**json.loads(saved["progress"].tobytes()))
                 arrays = [saved[str(number)] for number in range(len(saved.files) - 1)]
-        except _BROKEN as error:
-            print(f"{path} is broken ({error}) and passed over.", flush=True)
+        except _DAMAGED as error:
+            print(f"Skipping the damaged checkpoint {path} ({error}).", flush=True)
             continue
         return progress, arrays
     return None
 
 
 def restore(trainer: keras.Model, arrays: list[np.ndarray], folder: Path) -> None:
-    """Gives `variables` their values back.
+    """Assigns the arrays of a checkpoint to `variables`.
 
     Args:
-      trainer: built as the one that was saved.
-      arrays: of a checkpoint.
-      folder: of the run.
+      trainer: model built as the one that was saved.
+      arrays: arrays of the checkpoint.
+      folder: folder of the run, for the error.
 
     Raises:
-      InputError: they are not those of such a model.
+      InputError: the arrays do not fit the model.
     """
     targets = variables(trainer)
-    wanted = [tuple(variable.shape) for variable in targets]
-    if wanted != [array.shape for array in arrays]:
+    expected = [tuple(variable.shape) for variable in targets]
+    if expected != [array.shape for array in arrays]:
         raise InputError(
-            f"Checkpoint must fit the network. Received: {len(arrays)} arrays of other "
-            f"shapes than its {len(wanted)}, in {folder / FOLDER}: another version "
-            "wrote it. Use that one, or train again with --overwrite."
+            f"The checkpoint in {folder / FOLDER} does not fit the network: it has "
+            f"{len(arrays)} arrays, and the network has {len(expected)} of other "
+            "shapes. Another version wrote it. Use that version, or train again with "
+            "--overwrite."
         )
     for variable, array in zip(targets, arrays, strict=True):
         variable.assign(array)

@@ -1,13 +1,16 @@
-"""Trained runs as one network: their probabilities averaged, over flipped views too."""
+"""Loads runs as one Keras model, with averaged predictions and flipped views."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 from keras import ops
 
 from clouds.config import fields
 from clouds.config.training import Training
+from clouds.data import preprocessing
 from clouds.errors import InputError
+from clouds.models import unet
 from clouds.runs import run_folder
 
 _ROWS, _COLUMNS = 1, 2
@@ -20,64 +23,99 @@ def load(
     """Builds the networks of runs, from pixels to the mean of their probabilities.
 
     Args:
-      folders: of the runs.
-      flips: whether each also sees the images flipped up-down, left-right and both;
-        its probabilities are flipped back.
-      precision: dtype or policy of their layers; those of the trainings if None.
+      folders: folders of the runs.
+      flips: whether to average over four views: original, flipped up-down, left-right,
+        and both.
+      precision: dtype or policy of the layers; None for that of each training.
 
     Returns:
       A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C].
 
     Raises:
-      InputError: a folder holds no run, or the runs differ in their images' size or
-        decoding.
+      InputError: a folder holds no run or no weights, or the runs differ in the size or
+        decoding of their images.
     """
     settings(folders)
-    if len(folders) == 1 and not flips:
-        return run_folder.load(folders[0], precision=precision)
-    # Of two models of one name Keras could not make a third.
+    # Keras cannot combine two models with the same name.
+    names = ["clouds"] if len(folders) == 1 and not flips else None
     networks = [
-        run_folder.load(folder, name=f"network_{k}", precision=precision)
+        load_one(
+            folder, name=names[k] if names else f"network_{k}", precision=precision
+        )
         for k, folder in enumerate(folders)
     ]
+    if names:
+        return networks[0]
     images = keras.Input(networks[0].input_shape[1:], dtype="uint8", name="images")
     probabilities = []
     for network in networks:
         probabilities.append(network(images))
         for axes in _FLIPS if flips else ():
-            seen = network(_flip(images, axes))
-            probabilities.append(_flip(seen, axes))
+            probabilities.append(_flip(network(_flip(images, axes)), axes))
     return keras.Model(images, sum(probabilities) / len(probabilities), name="clouds")
 
 
-def _flip(images, axes: tuple[int, ...]):
-    # Keras 3.13, which Colab has, flips along one axis at a time.
-    for axis in axes:
-        images = ops.flip(images, axis)
-    return images
+def load_one(
+    folder: str | Path, *, name: str = "clouds", precision: str | None = None
+) -> keras.Model:
+    """Builds the network of a run, from pixels to probabilities.
+
+    Args:
+      folder: folder of the run.
+      name: name of the model.
+      precision: dtype or policy of the layers; None for that of the training.
+
+    Returns:
+      A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C].
+
+    Raises:
+      InputError: the folder holds no run, or no weights, or damaged ones.
+    """
+    stored = run_folder.settings(folder)
+    path = run_folder.weights(folder)
+    network = unet.build(stored.size, dtype=precision or stored.precision)
+    try:
+        network.load_weights(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"The weights {path} are damaged ({str(error).splitlines()[0]}). Train "
+            "again with --overwrite."
+        ) from error
+    images = keras.Input((*stored.size, 3), dtype="uint8", name="images")
+    logits = network(preprocessing.prepare(images, stored.preprocess))
+    probabilities = keras.layers.Activation("sigmoid", dtype="float32")(logits)
+    return keras.Model(images, probabilities, name=name)
 
 
 def settings(folders: Sequence[str]) -> Training:
-    """Reads what runs were trained with, and checks that they go together.
+    """Reads the settings of runs, and checks that the runs can be averaged.
 
     Args:
-      folders: of the runs.
+      folders: folders of the runs.
 
     Returns:
-      Those of the first.
+      The settings of the first run.
 
     Raises:
-      InputError: as `load`.
+      InputError: as for `load`.
     """
     first, *others = (run_folder.settings(folder) for folder in folders)
     for folder, other in zip(folders[1:], others, strict=True):
         for name in ("size", "decode"):
-            there, here = getattr(first, name), getattr(other, name)
-            if there != here:
+            pair = getattr(first, name), getattr(other, name)
+            if pair[0] != pair[1]:
                 hint = fields.hints(Training)[name]
-                there, here = (fields.shown(value, hint) for value in (there, here))
+                shown = [fields.shown(value, hint) for value in pair]
                 raise InputError(
                     f"Runs must have the same {name} to be averaged. Received: "
-                    f"{there} in {folders[0]}, {here} in {folder}. Leave one out."
+                    f"{shown[0]} in {folders[0]}, {shown[1]} in {folder}. Leave one "
+                    "out."
                 )
     return first
+
+
+def _flip(images, axes: tuple[int, ...]):
+    # Keras 3.13, the version on Colab, flips along one axis only.
+    for axis in axes:
+        images = ops.flip(images, axis)
+    return images

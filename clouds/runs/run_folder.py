@@ -1,14 +1,13 @@
-"""A run's folder: what it was trained with, its best weights, its network.
+"""The folder of a run: settings, facts, best weights and tuned rule.
 
-`config.json` the settings; `run.json` where and of what it was trained, and what
-came of it; `best.weights.h5` the weights of the best epoch; `history.csv` and
-`history.png` the figures of each epoch; `validation.png` a few validation images,
-true and predicted, after the last one; `tensorboard/` all of these for TensorBoard;
-`checkpoints/` what a training goes on from; `summary.txt` the layers;
-`trackers.json` what experiment trackers call it, `wandb/` their files;
-`postprocess.json` the rule that was tuned for these weights, by which predictions are
-drawn; `tuning.…` and `metrics.…` what came of tuning and evaluating (`clouds.evaluation.tuning.tune`,
-`clouds.evaluation.summary`).
+- `config.json`: settings; `run.json`: facts about the training and its result
+- `best.weights.h5`: weights of the best epoch; `summary.txt`: layers
+- `history.csv`, `history.png`: metrics of each epoch; `validation.png`: validation
+  images with true and predicted masks; `tensorboard/`: the same for TensorBoard
+- `checkpoints/`: state to resume from
+- `trackers.json`: names of the run in experiment trackers; `wandb/`: their files
+- `postprocess.json`: rule tuned for these weights, which predictions use
+- `tuning.*`, `metrics*`: results of `clouds.evaluation`; `report.html`: the report
 """
 
 import dataclasses
@@ -28,10 +27,9 @@ from clouds import __version__
 from clouds.config import resolve
 from clouds.config.rule import Rule
 from clouds.config.training import Training
-from clouds.data import manifest, preprocessing
+from clouds.data import manifest
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.models import unet
 from clouds.runs import checkpoints
 from clouds.runs.checkpoints import Progress
 from clouds.runtime import files
@@ -42,11 +40,11 @@ RULE = "postprocess.json"
 TRACKERS = "trackers.json"
 WEIGHTS = "best.weights.h5"
 
-_OF_TRAINING = (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png")
-_OF_TRAINING += ("validation.png", "summary.txt", checkpoints.FOLDER, "tensorboard")
-_OF_TRAINING += (RULE, TRACKERS, "wandb", "tuning.json", "tuning.png")
-_OF_TRAINING += ("metrics.json", "metrics.txt", "metrics.csv", "metrics_images.csv")
-_OF_TRAINING += ("metrics.png", "report.html")
+_REPLACED = (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png")
+_REPLACED += ("validation.png", "summary.txt", checkpoints.FOLDER, "tensorboard")
+_REPLACED += (RULE, TRACKERS, "wandb", "tuning.json", "tuning.png")
+_REPLACED += ("metrics.json", "metrics.txt", "metrics.csv", "metrics_images.csv")
+_REPLACED += ("metrics.png", "report.html")
 # PNGs may be there before: bin/describe draws one.
 _FOREIGN = (manifest.FILE, ".tfrecord", ".jpg", ".jpeg")
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
@@ -55,14 +53,14 @@ _MAY_DIFFER |= {"devices", "hosts", "host_index", "coordinator", "track"}
 
 
 def facts(settings: Training, records: Manifest) -> dict:
-    """What is known of a training before it begins.
+    """Collects the facts about a training that starts.
 
     Args:
-      settings: with every choice made.
-      records: the manifest of what it trains on.
+      settings: resolved settings (size, precision).
+      records: manifest of the records.
 
     Returns:
-      For `check` and `create`.
+      The facts, for `check` and `create`.
     """
     checksum = files.checksum(f"{settings.records}/{manifest.FILE}")
     return {
@@ -81,68 +79,66 @@ def facts(settings: Training, records: Manifest) -> dict:
 
 
 def check(settings: Training, facts: dict) -> None:
-    """Checks that a run can begin in its folder, or go on.
+    """Checks that a run can start in its folder, or resume.
 
     Args:
-      settings: with every choice made (size, precision).
-      facts: with the checksum of the records.
+      settings: resolved settings (size, precision).
+      facts: facts with the checksum of the records.
 
     Raises:
-      InputError: the folder holds a run of other settings or records, a finished
-        one without its checkpoints, or no run, but records or JPEGs.
+      InputError: the folder holds a run with other settings or records, a trained one
+        without checkpoints, or no run, but records or JPEGs.
     """
     folder = Path(settings.run)
-    _refuse_foreign(folder)
-    own = None if settings.overwrite else resolve.of_run(settings.run)
+    _check_foreign(folder)
+    stored = None if settings.overwrite else resolve.of_run(settings.run)
     trained = (folder / WEIGHTS).exists()
-    if own is None or not (trained or checkpoints.paths(folder)):
+    if stored is None or not (trained or checkpoints.paths(folder)):
         return
-    known = read_facts(folder)
-    there, here = dataclasses.asdict(own), dataclasses.asdict(settings)
+    before, now = dataclasses.asdict(stored), dataclasses.asdict(settings)
     differing = [
-        f"--{name.replace('_', '-')} {_shown(there[name])} there, {_shown(here[name])}"
-        for name in here
-        if name not in _MAY_DIFFER and there[name] != here[name]
+        f"--{name.replace('_', '-')} {_shown(before[name])}, not {_shown(now[name])}"
+        for name in now
+        if name not in _MAY_DIFFER and before[name] != now[name]
     ]
-    records = known.get("records", facts["records"])
+    records = read_facts(folder).get("records", facts["records"])
     if records["sha256"] != facts["records"]["sha256"]:
-        differing.append(f"records {records.get('folder')} there, {settings.records}")
+        differing.append(f"records {records.get('folder')}, not {settings.records}")
     if differing:
         raise InputError(
-            "--run must be a new folder, or a run of the same settings. Received: "
-            f"'{settings.run}', with {'; '.join(differing)} here. Leave these flags "
-            "out to go on with it, or give another folder, or --overwrite."
+            f"--run: '{settings.run}' holds a run with {' and '.join(differing)}. "
+            "Leave these flags out to resume it, or give another folder, or "
+            "--overwrite."
         )
     if trained and not checkpoints.paths(folder):
         raise no_checkpoint(folder)
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _check_foreign(folder: Path) -> None:
     if not folder.is_dir() or (folder / CONFIG).is_file():
         return
     names = [path.name for path in folder.iterdir()]
-    if held := [name for name in names if name.lower().endswith(_FOREIGN)]:
+    if foreign := [name for name in names if name.lower().endswith(_FOREIGN)]:
         raise InputError(
-            f"--run must be a new folder, or a run. Received: '{folder}', which holds "
-            f"{min(held)} and no {CONFIG}. Give another folder, or a new one within it."
+            f"--run: '{folder}' holds {min(foreign)}, but no {CONFIG} of a run. Give "
+            "another folder, or a new one inside it."
         )
 
 
 def no_checkpoint(folder: Path) -> InputError:
-    """The error for a run that was trained and has no whole checkpoint."""
+    """Returns the error for a trained run without an intact checkpoint."""
     return InputError(
-        "--run must be a new folder, or hold a checkpoint to go on from. Received: "
-        f"'{folder}', which has weights and no whole checkpoint. Give another, or "
-        "--overwrite."
+        f"--run: '{folder}' has weights, but no intact checkpoint to resume from. Give "
+        "another folder, or --overwrite."
     )
 
 
 def create(settings: Training, facts: dict) -> Path:
-    """Makes the folder of a run, or of one that goes on, and writes what is known.
+    """Creates or updates the folder of a run, with settings and facts.
 
     Args:
-      settings: that `check` has passed.
-      facts: what else to keep.
+      settings: settings that passed `check`.
+      facts: facts to store.
 
     Returns:
       The folder.
@@ -159,11 +155,11 @@ def create(settings: Training, facts: dict) -> Path:
 
 
 def add_results(folder: Path, progress: Progress) -> None:
-    """Adds what came of a training to what is known of it.
+    """Adds the result of a training to its facts.
 
     Args:
-      folder: of the run.
-      progress: of a training that has ended.
+      folder: folder of the run.
+      progress: progress of the finished training.
     """
     best = min(progress.history, key=lambda row: row["val_loss"])
     rates = [row["images_per_second"] for row in progress.history]
@@ -184,33 +180,32 @@ def settings(folder: str) -> Training:
     Raises:
       InputError: the folder holds no run, or a damaged one.
     """
-    found = resolve.of_run(folder)
-    if found is None:
+    stored = resolve.of_run(folder)
+    if stored is None:
         raise InputError(
-            f"--run must be a folder of bin/train. Received: '{folder}', which has no "
-            f"{CONFIG}. Check the path."
+            f"--run: '{folder}' is not the folder of a run: it has no {CONFIG}. Check "
+            "the path."
         )
-    return found
+    return stored
 
 
 def read_facts(folder: Path | str) -> dict:
-    """Reads what is known of a training; empty where there is nothing.
+    """Reads the facts about a training; empty if there are none.
 
     Raises:
-      InputError: it is damaged.
+      InputError: they are damaged.
     """
     path = Path(folder, FACTS)
     try:
         return json.loads(path.read_text()) if path.is_file() else {}
     except json.JSONDecodeError as error:
         raise InputError(
-            f"Facts of a run must be as bin/train writes them. Received: {path}, "
-            f"damaged ({error}). Remove it, and the run goes on."
+            f"{path} is damaged ({error}). Remove it to resume the run without it."
         ) from error
 
 
 def weights(folder: str) -> Path:
-    """The file of a run's best weights.
+    """Returns the file of a run's best weights.
 
     Raises:
       InputError: there is none.
@@ -218,14 +213,14 @@ def weights(folder: str) -> Path:
     path = Path(folder, WEIGHTS)
     if not path.is_file():
         raise InputError(
-            f"--run must hold trained weights. Received: '{folder}', which has no "
-            f"{WEIGHTS}: not one epoch was finished. bin/train --run {folder} goes on."
+            f"--run: '{folder}' has no {WEIGHTS}, since no epoch is finished. Resume "
+            f"the training: bin/train --run {folder}"
         )
     return path
 
 
 def weights_checksum(folder: str) -> str:
-    """The SHA-256 of a run's best weights.
+    """Returns the SHA-256 of a run's best weights.
 
     Raises:
       InputError: there are none.
@@ -233,40 +228,8 @@ def weights_checksum(folder: str) -> str:
     return files.checksum(str(weights(folder)))
 
 
-def load(
-    folder: str, *, name: str = "clouds", precision: str | None = None
-) -> keras.Model:
-    """Builds the network of a run, from pixels to probabilities.
-
-    Args:
-      folder: of the run.
-      name: of the model.
-      precision: dtype or policy of its layers; that of the training if None.
-
-    Returns:
-      A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C].
-
-    Raises:
-      InputError: the folder holds no run, or no weights.
-    """
-    chosen = settings(folder)
-    path = weights(folder)
-    network = unet.build(chosen.size, dtype=precision or chosen.precision)
-    try:
-        network.load_weights(path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"Weights must be as bin/train writes them. Received: {path}, damaged "
-            f"({str(error).splitlines()[0]}). Train again with --overwrite."
-        ) from error
-    images = keras.Input((*chosen.size, 3), dtype="uint8", name="images")
-    logits = network(preprocessing.prepare(images, chosen.preprocess))
-    probabilities = keras.layers.Activation("sigmoid", dtype="float32")(logits)
-    return keras.Model(images, probabilities, name=name)
-
-
 def rule(folder: str) -> Rule | None:
-    """Reads the rule that was tuned for a run; None where none was.
+    """Reads the rule that was tuned for a run; None without one.
 
     Raises:
       InputError: it is damaged.
@@ -276,33 +239,30 @@ def rule(folder: str) -> Rule | None:
 
 
 def rule_facts(folder: str) -> dict | None:
-    """Reads how the rule of a run came about; None where none was tuned.
+    """Reads the facts about the tuning of a run's rule; None without a rule.
 
     Raises:
-      InputError: it is damaged.
+      InputError: they are damaged.
     """
     stored = _stored_rule(folder)
     return stored and stored[1]
 
 
 def save_rule(folder: str, chosen: Rule, facts: dict) -> None:
-    """Writes the rule that predictions of a run follow from now on.
+    """Writes the rule that predictions with a run use from now on.
 
     Args:
-      folder: of the run.
+      folder: folder of the run.
       chosen: the rule.
-      facts: what is known of how it came about, for people to read.
+      facts: facts about its tuning.
     """
     fields = {"rule": dataclasses.asdict(chosen), **facts}
     files.write_json(Path(folder, RULE), fields)
 
 
 def save_weights(network: keras.Model, folder: Path) -> None:
-    """Writes the weights under a temporary name, then renames them.
-
-    A rule that was tuned for others goes: it would draw too much or too little.
-    """
-    # HDF5 ends the process where it meets a full disk. It needs a little beside them.
+    """Writes the best weights, and removes the rule that was tuned for others."""
+    # HDF5 crashes on a full disk. The file is slightly larger than the weights.
     size = 4 * network.count_params() + (1 << 20)
     files.check_free_space(folder, size, "Weights")
     (folder / RULE).unlink(missing_ok=True)
@@ -311,7 +271,7 @@ def save_weights(network: keras.Model, folder: Path) -> None:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a run's figures depend on."""
+    """Returns the versions of the packages that affect the results."""
     modules = (tf, keras, np, cv2)
     return {
         "clouds": __version__,
@@ -329,13 +289,13 @@ def _stored_rule(folder: str) -> tuple[Rule, dict] | None:
         return Rule(**facts.pop("rule")), facts
     except (json.JSONDecodeError, KeyError, TypeError, InputError) as error:
         raise InputError(
-            f"A rule must be as bin/evaluate --tune writes it. Received: {path}, "
-            f"damaged or of another version ({error}). Tune again, or remove it."
+            f"The rule {path} is damaged or of another version ({error}). Run "
+            "bin/evaluate --tune again, or remove the file."
         ) from error
 
 
 def _clear(folder: Path) -> None:
-    for name in _OF_TRAINING:
+    for name in _REPLACED:
         path = folder / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -348,9 +308,9 @@ def _shown(value) -> str:
 
 
 def _add_facts(folder: Path, facts: dict) -> None:
-    known = read_facts(folder)
-    started = {key: known[key] for key in ("started",) if key in known}
-    files.write_json(folder / FACTS, {**known, **facts, **started})
+    stored = read_facts(folder)
+    started = {key: stored[key] for key in ("started",) if key in stored}
+    files.write_json(folder / FACTS, {**stored, **facts, **started})
 
 
 def _devices() -> list[str]:

@@ -17,6 +17,7 @@ from clouds.config.rule import Rule
 from clouds.data import annotations, preprocessing
 from clouds.data.scenes import scene
 from clouds.export import export, model_card, warmup
+from clouds.runs import network
 from clouds.runs import run_folder as run_folder
 
 OPS = ROOT / "tests/addons/serving_ops.txt"
@@ -209,14 +210,14 @@ def test_a_session_answers_alike_which_a_plain_saved_model_does_not(
     exported, run, jpegs, answers, tmp_path
 ):
     same(answers[1:2], [answer_in_session(exported / "1", jpegs[4:5])])
-    network = run_folder.load(str(run))
+    model = network.load_one(str(run))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def serve(contents):
-        image, _ = preprocessing.decode(contents[0], network.input_shape[1:3])
-        return {"probabilities": network(image[None])}
+        image, _ = preprocessing.decode(contents[0], model.input_shape[1:3])
+        return {"probabilities": model(image[None])}
 
-    tf.saved_model.save(network, str(tmp_path), signatures=serve)
+    tf.saved_model.save(model, str(tmp_path), signatures=serve)
     with pytest.raises(tf.errors.FailedPreconditionError, match="find variable"):
         answer_in_session(tmp_path, jpegs[:1])
 

@@ -187,3 +187,17 @@ def maps(count, height=12, width=15, labels=2, blur=1.5, seed=0):
     truth[::3, ..., 0] = False
     probabilities[1::4, ..., -1] = 0
     return probabilities, truth.astype(np.uint8)
+
+
+def painted(traced, shape):
+    """Draws polygons by the even-odd rule: a pixel's centre has an odd number of edges to its left."""
+    centres_x = np.arange(shape[1]) + 0.5
+    centres_y = np.arange(shape[0]) + 0.5
+    inside = np.zeros(shape, bool)
+    for polygon in traced:
+        for ring in polygon:
+            for (x1, y1), (x2, y2) in zip(ring[:-1], ring[1:], strict=True):
+                crosses = (centres_y > min(y1, y2)) & (centres_y < max(y1, y2))
+                if x1 == x2:
+                    inside ^= crosses[:, None] & (centres_x > x1)
+    return inside

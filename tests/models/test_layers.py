@@ -132,11 +132,11 @@ def test_doubling_and_convolving_at_once_equals_the_one_after_the_other(policy, 
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_settled_kernel_gives_what_it_gave_and_is_not_asked_again(policy):
+def test_fixed_kernels_give_the_same_result_and_do_not_follow_the_weights(policy):
     inputs = [tf.constant(normal(2, 5, 7, 6)), tf.constant(normal(2, 10, 14, 4))]
     layer = fast_layers.UpsampledConv2D(8, dtype=policy)
     before = layer(inputs)
-    layer.settle()
+    layer.fix_kernels()
     layer.kernel.assign(0 * layer.kernel)
     np.testing.assert_array_equal(layer(inputs), before)
     assert np.abs(before).max() > 0

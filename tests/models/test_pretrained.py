@@ -118,9 +118,9 @@ def test_what_else_a_file_holds_or_lacks_is_listed(tmp_path, peer, network):
     line = pretrained.load(network, write(tmp_path / "x.h5", other))
     assert line.startswith("91 layers (222 arrays) from")
     assert line.endswith(
-        "; without decoder_stage0a_bn; not fitting: final_conv with "
+        "; without decoder_stage0a_bn; other shapes: final_conv with "
         "kernel(3, 3, 16, 1) bias(1,) instead of kernel(3, 3, 16, 4) bias(4,); "
-        "of no use here: fc1"
+        "not used: fc1"
     )
 
 
@@ -143,9 +143,9 @@ def test_an_encoder_that_does_not_fit_is_refused_with_a_list(tmp_path, peer, net
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        (None, "where no file is"),
-        (b"text", "no HDF5 file or a damaged one"),
-        ({}, "which holds no layers"),
+        (None, "which does not exist"),
+        (b"text", "which is no HDF5 file or damaged"),
+        ({}, "which has no layers"),
     ],
 )
 def test_what_is_no_file_of_keras_is_refused(tmp_path, network, contents, message):
@@ -164,18 +164,19 @@ def settings(source, **changes):
 
 
 def test_a_run_of_ours_is_where_another_starts(run, tmp_path, capsys):
-    from clouds.runs import run_folder as module
+    from clouds.runs import network as network_module
+    from clouds.runs import run_folder
 
-    trained = module.load(str(run)).get_layer("unet_resnet34")
+    trained = network_module.load_one(str(run)).get_layer("unet_resnet34")
     started = train.build(settings(run, size=(32, 64))).network
     for layer in started.layers:
         if layer.weights:
             expected = trained.get_layer(layer.name).get_weights()
             for array, other in zip(layer.get_weights(), expected, strict=True):
                 assert (array == other).all()
-    line = f"Encoder weights: 93 layers (228 arrays) from {run / module.WEIGHTS}\n"
+    line = f"Encoder weights: 93 layers (228 arrays) from {run / run_folder.WEIGHTS}\n"
     assert line in capsys.readouterr().out
-    with pytest.raises(InputError, match=r"best.weights.h5, where no file is"):
+    with pytest.raises(InputError, match=r"best.weights.h5, which does not exist"):
         train.build(settings(tmp_path, size=(32, 64)))
 
 
@@ -185,7 +186,7 @@ def test_a_file_that_is_missing_ends_training_before_its_folder_is_made(
     flags = ["--records", records, "--run", tmp_path / "run", "--batch-size", 4]
     flags += ["--encoder-weights", tmp_path / "x.h5"]
     assert main.main(["train", *map(str, flags)]) == 2
-    assert f"Received: {tmp_path / 'x.h5'}, where no file is" in capsys.readouterr().err
+    assert f"Received: {tmp_path / 'x.h5'}, which does not exist" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -200,7 +201,7 @@ def test_imagenet_is_fetched_once_and_checked(
 ):
     path = write(tmp_path / "resnet34_imagenet_1000_no_top.h5", encoder(peer))
     monkeypatch.setattr(pretrained, "URL", path.as_uri())
-    with pytest.raises(InputError, match="ImageNet weights must be fetched once"):
+    with pytest.raises(InputError, match="ImageNet weights could not be downloaded"):
         pretrained.fetch()
     digest = hashlib.md5(path.read_bytes()).hexdigest()
     monkeypatch.setattr(pretrained, "MD5", digest)
@@ -218,7 +219,7 @@ def test_offline_the_message_says_where_to_put_the_file(cache, monkeypatch):
     with pytest.raises(InputError) as refused:
         pretrained.fetch()
     message = str(refused.value)
-    assert f"from {url}. Received: URL fetch failure" in message
+    assert f"from {url}. (URL fetch failure" in message
     assert f"md5 is {pretrained.MD5}) and put it at {cache / name}" in message
     assert not (cache / name).exists()
     (cache / name).write_bytes(b"weights")

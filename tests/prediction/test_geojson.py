@@ -47,14 +47,14 @@ def test_each_label_with_a_mask_is_a_feature():
     ],
 )
 def test_a_box_of_other_proportions_than_the_image_is_doubted(box, doubted):
-    assert bool(geojson.doubt(box, (1400, 2100))) == doubted
-    assert geojson.doubt(box, None) is None
+    assert bool(geojson.check_proportions(box, (1400, 2100))) == doubted
+    assert geojson.check_proportions(box, None) is None
 
 
 def test_a_doubt_names_the_order_and_both_proportions():
-    text = geojson.doubt((150.0, 5.0, 170.0, 35.0), (1400, 2100))
+    text = geojson.check_proportions((150.0, 5.0, 170.0, 35.0), (1400, 2100))
     for part in (
-        "west, south, east, north",
+        "west,south,east,north",
         "150,5,170,35",
         "0.67 times",
         "1.50 times",
@@ -72,7 +72,7 @@ def test_a_doubt_names_the_order_and_both_proportions():
 )
 def test_a_box_in_the_order_of_worldview_is_refused(box, meant):
     with pytest.raises(InputError, match=f"must have .* did you mean --bbox={meant}"):
-        geojson.doubt(box, (1400, 2100))
+        geojson.check_proportions(box, (1400, 2100))
 
 
 def test_a_box_puts_them_on_the_earth():

@@ -22,12 +22,12 @@ def every(name):
 def of_files(images, **fields):
     fields = {"batch_size": 2, **fields}
     settings = Prediction(run=("r",), images=str(images), out="o", **fields)
-    return inputs.of_files(settings, TRAINED)
+    return inputs.FileImages(settings, TRAINED)
 
 
 def of_records(records):
     settings = Prediction(run=("r",), records=records, out="o", batch_size=2)
-    return inputs.of_records(settings, TRAINED)
+    return inputs.RecordImages(settings, TRAINED)
 
 
 def test_batches_hold_all_images_in_order(images):
@@ -84,7 +84,7 @@ def test_an_image_that_cannot_be_decoded_is_reported_and_its_batch_comes(images)
     first, second, *_ = source.batches(every)
     assert (first.names, len(first.images)) == ([good], 1)
     assert list(first.faults) == [broken]
-    assert f"{images}/{broken}, 700 bytes, which cannot" in first.faults[broken]
+    assert f"{images}/{broken} (700 bytes) cannot" in first.faults[broken]
     assert list(second.faults) == [empty]
 
 
@@ -93,7 +93,7 @@ def test_a_batch_may_be_of_faults_alone(images):
     (images / source.names[0]).unlink()
     batch = next(source.batches(every))
     assert (batch.names, len(batch.images)) == ([], 0)
-    assert "must be readable" in batch.faults[source.names[0]]
+    assert "cannot be read" in batch.faults[source.names[0]]
 
 
 def test_folder_zip_pattern_and_list_give_the_same(images, tmp_path):
@@ -147,7 +147,7 @@ def test_a_sample_submission_tells_images_and_orders(images, tmp_path):
 
 def test_an_image_that_only_the_sample_names_is_refused(images, tmp_path):
     sample = write_sample(tmp_path / "s.csv", ["absent.jpg"])
-    with pytest.raises(InputError, match=r"1 of 1, the first absent.jpg"):
+    with pytest.raises(InputError, match=r"1 of 1 images in .* first absent.jpg"):
         of_files(images, sample_submission=sample)
 
 
@@ -155,7 +155,7 @@ def test_rows_of_one_image_apart_are_refused(images, tmp_path):
     names = sorted(path.name for path in images.iterdir())
     rows = [f"{name}_{label},\n" for label in schema.LABELS for name in names]
     (tmp_path / "s.csv").write_text("Image_Label,EncodedPixels\n" + "".join(rows))
-    with pytest.raises(InputError, match="must stand together"):
+    with pytest.raises(InputError, match="must be consecutive"):
         of_files(images, sample_submission=str(tmp_path / "s.csv"))
 
 

@@ -25,7 +25,7 @@ def path(tmp_path):
 def test_entries_are_read_in_the_order_asked_for(path):
     journal = Journal(path)
     assert journal.settings is None
-    journal.begin(SETTINGS)
+    journal.start(SETTINGS)
     journal.add([A, B])
     journal.add([C])
     for again in (journal, Journal(path)):
@@ -38,7 +38,7 @@ def test_entries_are_read_in_the_order_asked_for(path):
 
 def test_what_is_torn_anywhere_is_cut_off_and_added_again(path):
     journal = Journal(path)
-    journal.begin(SETTINGS)
+    journal.start(SETTINGS)
     ends = [path.stat().st_size]
     for one in (A, B):
         journal.add([one])
@@ -56,18 +56,18 @@ def test_what_is_torn_anywhere_is_cut_off_and_added_again(path):
 
 
 def test_a_journal_whose_first_line_is_torn_has_no_settings(path):
-    Journal(path).begin(SETTINGS)
+    Journal(path).start(SETTINGS)
     path.write_bytes(path.read_bytes()[:-1])
     journal = Journal(path)
     assert (journal.settings, len(journal)) == (None, 0)
-    journal.begin(SETTINGS)
+    journal.start(SETTINGS)
     journal.add([B])
     assert list(Journal(path).entries()) == [B]
 
 
 def test_lines_after_damaged_ones_are_not_trusted(path):
     journal = Journal(path)
-    journal.begin(SETTINGS)
+    journal.start(SETTINGS)
     journal.add([A])
     whole = path.read_bytes()
     path.write_bytes(whole + bytes(40) + b"\n" + whole.splitlines(keepends=True)[1])
@@ -79,9 +79,9 @@ def test_lines_after_damaged_ones_are_not_trusted(path):
 
 def test_a_journal_begun_anew_forgets_its_entries(path):
     journal = Journal(path)
-    journal.begin(SETTINGS)
+    journal.start(SETTINGS)
     journal.add([A, B])
-    journal.begin({})
+    journal.start({})
     assert len(journal) == 0
     assert "a.jpg" not in journal
     assert (Journal(path).settings, len(Journal(path))) == ({}, 0)

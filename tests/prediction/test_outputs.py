@@ -3,12 +3,12 @@ import json
 import cv2
 import numpy as np
 import pytest
+from helpers.references import painted
 from pycocotools.coco import COCO
-from test_polygons import painted
 
 from clouds import rle, schema
 from clouds.config.prediction import Prediction
-from clouds.prediction import outputs
+from clouds.prediction import outputs, writers
 from clouds.prediction.journal import Entry
 
 SIZE = schema.SUBMISSION_SIZE
@@ -148,35 +148,7 @@ def test_the_peers_reader_finds_the_masks_in_cocos_file(tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize(
-    ("runs", "expected"),
-    [
-        ([], [183750]),
-        ([[1, 2]], [0, 2, 183748]),
-        ([[3, 4], [9, 183742]], [2, 4, 2, 183742]),
-    ],
-)
-def test_counts_alternate_from_zeros_on(runs, expected):
-    assert outputs.counts(np.array(runs, np.int64).reshape(-1, 2)) == expected
-
-
 PROBABILITIES = np.random.default_rng(3).random((6, 9, 4)).astype(np.float32)
-
-
-def test_probabilities_are_kept_to_half_precision(tmp_path):
-    outputs.write_probabilities(tmp_path, "a.jpg", PROBABILITIES, "npz")
-    with np.load(tmp_path / "probabilities" / "a.jpg.npz") as read:
-        assert read["labels"].tolist() == list(schema.LABELS)
-        assert read["probabilities"].dtype == np.float16
-        np.testing.assert_allclose(read["probabilities"], PROBABILITIES, atol=5e-4)
-
-
-def test_probabilities_are_pictures_in_grey(tmp_path):
-    outputs.write_probabilities(tmp_path, "a.jpg", PROBABILITIES, "png")
-    for k, label in enumerate(schema.LABELS):
-        path = tmp_path / "probabilities" / f"a.jpg_{label}.png"
-        read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        np.testing.assert_allclose(read / 255, PROBABILITIES[..., k], atol=0.5 / 255)
 
 
 def test_a_writing_that_fails_leaves_what_was_there(tmp_path):
@@ -195,7 +167,7 @@ def test_a_writing_that_fails_leaves_what_was_there(tmp_path):
 def test_clearing_removes_what_was_written_and_nothing_else(tmp_path):
     chosen = {"masks": True, "geojson": True, "coco": True, "probabilities": "npz"}
     write(tmp_path, **chosen)
-    outputs.write_probabilities(tmp_path, "a.jpg", PROBABILITIES, "npz")
+    writers.probabilities(tmp_path, "a.jpg", PROBABILITIES, "npz")
     outputs.write_unreadable(tmp_path, {"e.jpg": "broken"})
     for name in ("overlays.png", "overlays_2.png"):
         (tmp_path / name).write_bytes(b"")
@@ -214,7 +186,7 @@ def test_masks_of_a_prediction_without_any_are_left_alone(tmp_path):
 
 
 def test_more_images_than_a_picture_holds_are_drawn_in_several(tmp_path, monkeypatch):
-    monkeypatch.setattr(outputs, "_A_PICTURE", 5)
+    monkeypatch.setattr(outputs, "_IMAGES_PER_PICTURE", 5)
     images = np.full((6, *SIZE, 3), 90, np.uint8)
     assert outputs.draw(tmp_path, zip(images, [ENTRIES[0]] * 6, strict=True)) == 6
     assert {p.name for p in tmp_path.iterdir()} == {"overlays.png", "overlays_2.png"}
@@ -224,7 +196,7 @@ def test_more_images_than_a_picture_holds_are_drawn_in_several(tmp_path, monkeyp
     assert first.shape[0] > 1.5 * second.shape[0]
     assert second.std() > 10
     text = outputs.summary(tmp_path, settings(tmp_path, masks=True), 6)
-    assert text.endswith(f"6 are drawn in {tmp_path}/overlays.png to overlays_2.png")
+    assert text.endswith(f"{tmp_path}/overlays.png to overlays_2.png shows the first 6")
     assert f"{tmp_path}/submission_post.csv and {tmp_path}/masks/;" in text
 
 

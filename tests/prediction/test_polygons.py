@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from helpers.references import painted
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -10,20 +11,6 @@ from clouds.prediction import polygons
 masks = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
     lambda shape: arrays(bool, shape)
 )
-
-
-def painted(traced, shape):
-    """By the even-odd rule: a pixel's centre has an odd number of edges to its left."""
-    centres_x = np.arange(shape[1]) + 0.5
-    centres_y = np.arange(shape[0]) + 0.5
-    inside = np.zeros(shape, bool)
-    for polygon in traced:
-        for ring in polygon:
-            for (x1, y1), (x2, y2) in zip(ring[:-1], ring[1:], strict=True):
-                crosses = (centres_y > min(y1, y2)) & (centres_y < max(y1, y2))
-                if x1 == x2:
-                    inside ^= crosses[:, None] & (centres_x > x1)
-    return inside
 
 
 def area(ring):
@@ -71,12 +58,12 @@ def test_a_hole_is_a_ring_of_its_own():
 
 
 def test_the_corners_of_a_mask_are_those_of_the_box():
-    ((ring,),) = polygons.on_earth(np.ones((2, 3), bool), (-61, 5, -50, 15))
+    ((ring,),) = polygons.trace_in_degrees(np.ones((2, 3), bool), (-61, 5, -50, 15))
     assert sorted(ring[:-1].tolist()) == [[-61, 5], [-61, 15], [-50, 5], [-50, 15]]
     assert area(ring) == pytest.approx(110)
     mask = np.zeros((2, 4), bool)
     mask[0, 0] = True
-    ((ring,),) = polygons.on_earth(mask, (0, 0, 4, 2))
+    ((ring,),) = polygons.trace_in_degrees(mask, (0, 0, 4, 2))
     assert sorted(ring[:-1].tolist()) == [[0, 1], [0, 2], [1, 1], [1, 2]]
 
 
@@ -84,7 +71,7 @@ def test_the_corners_of_a_mask_are_those_of_the_box():
 def test_polygons_are_cut_at_the_antimeridian(west):
     mask = np.ones((2, 10), bool)
     mask[0, 5] = False
-    traced = polygons.on_earth(mask, (west, 0, -170, 2))
+    traced = polygons.trace_in_degrees(mask, (west, 0, -170, 2))
     assert len(traced) == 2
     left, right = (np.concatenate(polygon) for polygon in traced)
     assert (left[:, 0].min(), left[:, 0].max()) == (west, 180)
@@ -95,4 +82,4 @@ def test_polygons_are_cut_at_the_antimeridian(west):
 
 def test_an_empty_mask_has_no_polygons():
     assert polygons.trace(np.zeros((4, 4), bool)) == []
-    assert polygons.on_earth(np.zeros((4, 4), bool), (0, 0, 1, 1)) == []
+    assert polygons.trace_in_degrees(np.zeros((4, 4), bool), (0, 0, 1, 1)) == []

@@ -18,8 +18,7 @@ from clouds.data import annotations, preprocessing
 from clouds.models import unet
 from clouds.postprocess import functional
 from clouds.prediction import journal, outputs
-from clouds.runs import network as run_network
-from clouds.runs import run_folder as run_folder
+from clouds.runs import network, run_folder
 from clouds.runtime import files
 
 SIZE = schema.SUBMISSION_SIZE
@@ -32,17 +31,17 @@ def small_networks(monkeypatch):
 
 
 def make_run(folder, seed, *, nan=False):
-    """A run of a small network that was never trained."""
+    """A run of a small model that was never trained."""
     settings = Training(
         records="r", run=str(folder), size=(64, 96), precision="float32"
     )
     run_folder.create(settings, {})
     keras.utils.set_random_seed(seed)
-    network = small.build(settings.size)
+    model = small.build(settings.size)
     # Probabilities from 0 to 1, not all of them about a half.
-    kernel = network.get_layer("final_conv").kernel
+    kernel = model.get_layer("final_conv").kernel
     kernel.assign(kernel * (np.nan if nan else 8))
-    run_folder.save_weights(network, folder)
+    run_folder.save_weights(model, folder)
     return folder
 
 
@@ -98,11 +97,11 @@ def test_the_rows_are_what_the_networks_say(sample, run, other_run, tmp_path, fl
     flags += ("--batch-size", 2, *(["--flips"] if flips else []))
     assert predict(runs, images, tmp_path, *flags) == 0
     plain, cleaned = (annotations.read(str(tmp_path / name)) for name in SUBMISSIONS)
-    network = run_network.load([str(folder) for folder in runs], flips=flips)
+    model = network.load([str(folder) for folder in runs], flips=flips)
     thresholds = np.float32([0.3, 0.4, 0.5, 0.6])
     for image, name in enumerate(plain.images):
         decoded, _ = preprocessing.decode((images / name).read_bytes(), (64, 96))
-        probabilities = network.predict_on_batch(decoded[None])
+        probabilities = model.predict_on_batch(decoded[None])
         probabilities = functional.resize(probabilities, SIZE).numpy()
         kept = functional.clean(probabilities, thresholds, 50).numpy()
         for label in range(4):
@@ -152,7 +151,7 @@ def test_a_sample_submission_gives_images_and_order(images, run, tmp_path):
 def test_an_image_that_only_the_sample_names_is_refused(images, run, tmp_path, capsys):
     sample = write_sample(tmp_path / "s.csv", ["absent.jpg"])
     flags = ("--sample-submission", sample)
-    refused(capsys, "the first absent.jpg", run, images, tmp_path / "out", *flags)
+    refused(capsys, "first absent.jpg", run, images, tmp_path / "out", *flags)
     assert not (tmp_path / "out").exists()
 
 
@@ -167,10 +166,10 @@ def test_unreadable_images_have_no_rows_and_are_tried_again(
     (images / names[4]).write_bytes(b"")
     assert predict(*arguments) == 3
     first, second, last = capsys.readouterr().err.splitlines()
-    assert f"{images / names[1]}, 700 bytes" in first
-    assert f"{images / names[4]}, 0 bytes" in second
-    assert "2 of 7 images could not be read and got no rows in" in last
-    assert f"lack rows of {sample}. {out}/unreadable.txt says why" in last
+    assert f"{images / names[1]} (700 bytes)" in first
+    assert f"{images / names[4]} (0 bytes)" in second
+    assert "2 of 7 images could not be read and have no rows in" in last
+    assert f"lack rows of {sample}. See {out}/unreadable.txt" in last
     listed = (out / "unreadable.txt").read_text().splitlines()
     assert [line.split(":")[0] for line in listed] == [names[1], names[4]]
     readable = [name for name in names if name not in (names[1], names[4])]
@@ -200,14 +199,14 @@ def test_images_of_which_none_is_readable_leave_nothing(images, run, tmp_path, c
     assert predict(run, images, tmp_path / "out") == 2
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 8
-    assert "At least one image must be readable. Received: 7 that are not" in error[-1]
+    assert "None of 7 images could be read" in error[-1]
     assert contents(tmp_path / "out") == {}
 
 
 def test_a_folder_without_images_or_none_at_all_is_refused(run, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("")
     out = tmp_path / "out"
-    refused(capsys, "which holds none", run, tmp_path, out)
+    refused(capsys, "holds no images", run, tmp_path, out)
     refused(capsys, "a folder or zip of images", run, tmp_path / "none", out)
     assert not out.exists()
 
@@ -251,18 +250,18 @@ def test_a_killed_prediction_goes_on_and_ends_as_if_it_had_not_been(
     for name in names[:4]:
         (images / name).unlink()
     seen = []
-    load = run_network.load
+    load = network.load
 
     def watched(*arguments, **options):
-        network = load(*arguments, **options)
-        step = network.predict_on_batch
-        network.predict_on_batch = lambda shown: seen.append(len(shown)) or step(shown)
-        return network
+        model = load(*arguments, **options)
+        step = model.predict_on_batch
+        model.predict_on_batch = lambda shown: seen.append(len(shown)) or step(shown)
+        return model
 
-    monkeypatch.setattr(run_network, "load", watched)
+    monkeypatch.setattr(network, "load", watched)
     assert predict(run, listed, out, *flags) == 0
     assert seen == [2, 1]
-    assert "Predicted before: 4 of 7 images" in capsys.readouterr().out
+    assert "Already predicted: 4 of 7 images" in capsys.readouterr().out
     assert contents(out) == contents(tmp_path / "whole")
 
 
@@ -324,13 +323,13 @@ def test_a_finished_folder_is_left_alone_unless_it_shall_be_overwritten(
     for path in images.iterdir():
         path.write_bytes(b"")
     assert predict(run, images, out, *flags) == 0
-    assert "predicted already, 7 images. Left as it is" in capsys.readouterr().out
+    assert "already predicted, 7 images. --overwrite" in capsys.readouterr().out
     assert contents(out) == before
     for name in names_of(images)[1:]:
         (images / name).unlink()
     cv2.imwrite(str(images / names_of(images)[0]), np.zeros((9, 9, 3), np.uint8))
-    refused(capsys, "with other images or another", run, images, out, *flags)
-    refused(capsys, 'probabilities "png" there, null here', run, images, out)
+    refused(capsys, "other images or another", run, images, out, *flags)
+    refused(capsys, 'probabilities "png", not null', run, images, out)
     assert contents(out) == before
     assert predict(run, images, out, "--overwrite") == 0
     assert set(contents(out)) == {*SUBMISSIONS, "predict.json"}
@@ -352,28 +351,28 @@ def test_other_predictions_are_not_replaced_in_silence(
     assert predict(run, images, out) == 0
     tuned = shutil.copytree(run, tmp_path / "tuned")
     run_folder.save_rule(str(tuned), Rule(min_sizes=(1, 2, 3, 4)), {})
-    received = f"Received: '{out}', with "
-    minimum = "min_sizes [10000, 10000, 10000, 10000] there, [1, 2, 3, 4] here. Give"
+    received = f"--out: '{out}' holds other predictions: "
+    minimum = "min_sizes [10000, 10000, 10000, 10000], not [1, 2, 3, 4]. Give"
     for message, *arguments in (
-        (received + "flips false there, true here. Give", run, images, out, "--flips"),
-        ("thresholds [0.5, 0.5, 0.5, 0.5] there, [0.3333,", run, images, out)
+        (received + "flips false, not true. Give", run, images, out, "--flips"),
+        ("thresholds [0.5, 0.5, 0.5, 0.5], not [0.3333,", run, images, out)
         + ("--threshold", 1 / 3),
-        ("there, [0.500000001, 0.5", run, images, out) + ("--threshold", 0.500000001),
+        ("not [0.500000001, 0.5", run, images, out) + ("--threshold", 0.500000001),
         (received + minimum, tuned, images, out),
         (received + "other weights. Give", other_run, images, out),
     ):
         refused(capsys, message, *arguments)
     (out / "predict.json").unlink()
-    message = "submission.csv and submission_post.csv of unknown settings. Give another"
+    message = "submission.csv of unknown settings; submission_post.csv of unknown"
     refused(capsys, message, run, images, out)
     (out / "predict.json").write_text("{")
-    refused(capsys, "predict.json, damaged", run, images, out)
+    refused(capsys, "predict.json is damaged", run, images, out)
     assert predict(run, images, out, "--overwrite") == 2
 
 
 def test_two_at_once_into_one_folder_are_refused(images, run, tmp_path, capsys):
     with files.sole_writer(str(tmp_path), "--out"):
-        message = "--out must not be written by two runs at once"
+        message = "another process is writing"
         refused(capsys, message, run, images, tmp_path)
     assert not set(contents(tmp_path)) & {*SUBMISSIONS, "predict.jsonl.part"}
 
@@ -419,9 +418,7 @@ def test_images_are_drawn_from_their_files_not_from_the_networks_pixels(
     first = images / names_of(images)[0]
     cv2.imwrite(str(first), fine, [cv2.IMWRITE_JPEG_QUALITY, 100])
     drawn = []
-    monkeypatch.setattr(
-        outputs.common, "overlays", lambda *args, **_: drawn.append(args)
-    )
+    monkeypatch.setattr(outputs, "draw_overlays", lambda *args, **_: drawn.append(args))
     assert predict(run, images, tmp_path / "out", "--overlays", 1) == 0
     ((shown,), _, _) = drawn[0]
     assert abs(shown.astype(int) - fine).max() < 30
@@ -431,8 +428,8 @@ def test_a_box_in_another_order_is_refused(images, run, tmp_path, capsys):
     flags = ("--geojson", "--overlays", 0)
     assert predict(run, images, tmp_path / "a", *flags, "--bbox=-61,5,-40,19") == 0
     assert not capsys.readouterr().err
-    message = "where the first image is 1.50 times. Worldview's BBOX has south, west, "
-    message += "north, east: did you mean --bbox=-61,5,-40,19?"
+    message = "the first image is 1.50 times as wide. Worldview's BBOX is south,west,"
+    message += "north,east: did you mean --bbox=-61,5,-40,19?"
     refused(capsys, message, run, images, tmp_path / "b", *flags, "--bbox=5,-61,19,-40")
     assert not (tmp_path / "b").exists()
 
@@ -448,23 +445,25 @@ def test_what_masks_are_drawn_by_and_count_in_is_told(images, run, tmp_path, cap
         assert predict(run, images, tmp_path / name, "--overlays", 0, *flags) == 0
         return capsys.readouterr().out.splitlines()[:-1]
 
-    assert told("default") == [rule.told("default", str(run))]
-    assert told("flags", "--peak-threshold", 0.6, "--geojson", "--bbox=-61,5,-40,19") == [
-        rule.told("flags", str(run))
-    ]
+    assert told("default") == [rule.describe_source("default", str(run))]
+    assert told(
+        "flags", "--peak-threshold", 0.6, "--geojson", "--bbox=-61,5,-40,19"
+    ) == [rule.describe_source("flags", str(run))]
     tuned = shutil.copytree(run, tmp_path / "run")
     run_folder.save_rule(tuned, Rule(), {})
-    run, pixels = tuned, "Polygons will be in pixels of the 350x525 grid"
+    run, pixels = tuned, "Polygons are in pixels of the 350x525 grid"
     first, second = told("tuned", "--geojson")
-    assert first == f"Masks are drawn by the rule tuned for {tuned}."
+    assert first == f"Post-processed with the rule tuned for {tuned}."
     assert second.startswith(pixels)
-    assert told("both", "--orbit-gap", "keep") == [rule.told("tuned and flags", str(tuned))]
+    assert told("both", "--orbit-gap", "keep") == [
+        rule.describe_source("tuned and flags", str(tuned))
+    ]
 
 
 def test_probabilities_that_are_no_numbers_are_refused(images, tmp_path, capsys):
     run = make_run(tmp_path / "run", 1, nan=True)
     message = (
-        f"NaN in those of 7 of 7 images of a batch, the first {names_of(images)[0]}"
+        f"NaN for 7 of 7 images of a batch, first {names_of(images)[0]}"
     )
     refused(capsys, message, run, images, tmp_path / "out")
     assert not (tmp_path / "out" / "submission.csv").exists()
@@ -474,20 +473,20 @@ def test_a_run_without_weights_or_none_is_refused(images, run, tmp_path, capsys)
     out = tmp_path / "out"
     untrained = shutil.copytree(run, tmp_path / "run")
     (untrained / run_folder.WEIGHTS).unlink()
-    refused(capsys, "--run must hold trained weights", untrained, images, out)
-    refused(capsys, "--run must hold trained", (run, untrained), images, out)
-    refused(capsys, "--run must be a folder of bin/train", images, images, out)
+    refused(capsys, "has no best.weights.h5", untrained, images, out)
+    refused(capsys, "has no best.weights.h5", (run, untrained), images, out)
+    refused(capsys, "is not the folder of a run", images, images, out)
     assert not out.exists()
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--bbox=-61,15,-50,5", "--geojson"], "the south below the north. Received"),
+        (["--bbox=-61,15,-50,5", "--geojson"], "south below north. Received"),
         (["--bbox=-61,5,-50,95", "--geojson"], "latitudes from -90 to 90"),
         (["--bbox=-190,5,-50,15", "--geojson"], "longitudes from -180 to 180"),
-        (["--bbox=nan,5,-50,15", "--geojson"], "--bbox must be west, south, east"),
-        (["--bbox=-61,5,-50,15"], "--bbox must go with --geojson"),
+        (["--bbox=nan,5,-50,15", "--geojson"], "--bbox must be west,south,east"),
+        (["--bbox=-61,5,-50,15"], "--bbox must be used with --geojson"),
         (["--threshold", "1.5"], "--threshold must be from 0 to 1. Received: 1.5."),
         (["--threshold", "0", "0.5", "1", "nan"], "Received: 0 0.5 1 nan."),
         (
@@ -496,10 +495,13 @@ def test_a_run_without_weights_or_none_is_refused(images, run, tmp_path, capsys)
             "Sugar. Received: 0.5 0.25.",
         ),
         (["--min-area", "-1"], "--min-area must be 0 or more. Received: -1."),
-        (["--peak-threshold", "1.01"], "--peak-threshold must be from 0 to 1. Received: 1.01."),
+        (
+            ["--peak-threshold", "1.01"],
+            "--peak-threshold must be from 0 to 1. Received: 1.01.",
+        ),
         (["--batch-size", "0"], "--batch-size must be above 0"),
         (["--overlays", "-1"], "--overlays must be 0 or more"),
-        (["--out", "gs://bucket/out"], "--out must be a folder of this machine"),
+        (["--out", "gs://bucket/out"], "--out must be a folder on this machine"),
         (["--records", "r"], "Either --images or --records must be given"),
     ],
 )

@@ -8,20 +8,20 @@ KNOWN = {"version": 1, "bbox": (0.0, 1.0), "order": "a"}
 ENTRY = Entry(image="a.jpg", plain=[], cleaned=["1 3", "", "", ""])
 
 
-def begun(folder, command="request", known=KNOWN):
+def started(folder, command="request", known=KNOWN):
     results = Results(folder, command, known)
     results.check()
-    results.begin(anew=False)
+    results.start(overwrite=False)
     return results
 
 
 def test_what_is_answered_is_kept_until_all_is(tmp_path):
-    begun(tmp_path).journal.add([ENTRY])
-    again = begun(tmp_path)
+    started(tmp_path).journal.add([ENTRY])
+    again = started(tmp_path)
     assert list(again.journal.entries()) == [ENTRY]
     again.end({"b.jpg": "torn"})
-    assert not begun(tmp_path).finished([])
-    again = begun(tmp_path)
+    assert not started(tmp_path).finished([])
+    again = started(tmp_path)
     assert "a.jpg" in again.journal
     again.end({}, run=["r"])
     assert [path.name for path in tmp_path.iterdir()] == ["request.json"]
@@ -32,17 +32,19 @@ def test_what_is_answered_is_kept_until_all_is(tmp_path):
 
 
 def test_other_settings_are_refused_and_told(tmp_path):
-    begun(tmp_path).journal.add([ENTRY])
+    started(tmp_path).journal.add([ENTRY])
     for change, message in (
-        ({"version": 2}, "version 1 there, 2 here"),
+        ({"version": 2}, "version 1, not 2"),
         ({"order": "b"}, "other images or another order"),
-        ({"bbox": None}, "bbox .* there, null here"),
+        ({"bbox": None}, "bbox .*, not null"),
     ):
-        with pytest.raises(InputError, match=f"with {message}. Give another folder"):
+        with pytest.raises(
+            InputError, match=f"predictions: {message}. Give another folder"
+        ):
             Results(tmp_path, "request", KNOWN | change).check()
-    anew = Results(tmp_path, "request", KNOWN | {"version": 2})
-    anew.begin(anew=True)
-    assert not len(anew.journal)
+    replaced = Results(tmp_path, "request", KNOWN | {"version": 2})
+    replaced.start(overwrite=True)
+    assert not len(replaced.journal)
 
 
 @pytest.mark.parametrize(
@@ -51,18 +53,18 @@ def test_other_settings_are_refused_and_told(tmp_path):
 def test_what_is_of_unknown_settings_is_refused(tmp_path, name):
     (tmp_path / name).write_text("mine")
     with pytest.raises(InputError, match=f"{name} of unknown settings"):
-        begun(tmp_path)
+        started(tmp_path)
     assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_journal_of_which_nothing_can_be_read_is_begun_anew(tmp_path):
-    begun(tmp_path)
+    started(tmp_path)
     path = tmp_path / "request.jsonl.part"
     path.write_bytes(path.read_bytes()[:-1])
-    assert not len(begun(tmp_path).journal)
+    assert not len(started(tmp_path).journal)
 
 
 def test_damaged_results_are_told(tmp_path):
     (tmp_path / "request.json").write_text("{")
-    with pytest.raises(InputError, match="as bin/request writes it.*damaged"):
+    with pytest.raises(InputError, match="request.json is damaged"):
         Results(tmp_path, "request", KNOWN)

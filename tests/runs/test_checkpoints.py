@@ -70,17 +70,17 @@ def test_a_broken_one_is_passed_over_for_the_one_before(damage, tmp_path, capsys
     progress, arrays = checkpoints.load(tmp_path)
     assert progress.epoch == 1
     assert (arrays[0] == 1).all()
-    assert f"{broken} is broken" in capsys.readouterr().out
+    assert f"Skipping the damaged checkpoint {broken}" in capsys.readouterr().out
     later = save(tmp_path, 1, 5)
     assert checkpoints.paths(tmp_path) == [later, good]
 
 
-def test_where_none_is_whole_there_is_none(tmp_path):
+def test_without_an_intact_checkpoint_none_is_loaded(tmp_path):
     assert checkpoints.load(tmp_path) is None
     save(tmp_path, 1).write_bytes(b"")
     assert checkpoints.load(tmp_path) is None
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    with pytest.raises(InputError, match="Checkpoint must fit the network"):
+    with pytest.raises(InputError, match="does not fit the network"):
         checkpoints.restore(model(), checkpoints.values(model(5)), tmp_path)

@@ -5,38 +5,38 @@ import numpy as np
 import pytest
 
 from clouds.errors import InputError
-from clouds.runs import network as run_network
+from clouds.runs import network
 from clouds.runs import run_folder as run_folder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3)).astype(np.uint8)
 
 
 def test_one_run_alone_is_its_own_network(run):
-    alone = run_folder.load(str(run)).predict_on_batch(IMAGES)
+    alone = network.load_one(str(run)).predict_on_batch(IMAGES)
     np.testing.assert_array_equal(
-        run_network.load([str(run)]).predict_on_batch(IMAGES), alone
+        network.load([str(run)]).predict_on_batch(IMAGES), alone
     )
 
 
 def test_runs_are_averaged_over_four_views(run, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
-    network = run_folder.load(str(other))
-    for variable in network.trainable_variables[-4:]:
+    model = network.load_one(str(other))
+    for variable in model.trainable_variables[-4:]:
         variable.assign(variable * 0.5)
-    inner = next(layer for layer in network.layers if hasattr(layer, "layers"))
+    inner = next(layer for layer in model.layers if hasattr(layer, "layers"))
     inner.save_weights(other / run_folder.WEIGHTS)
     folders = [str(run), str(other)]
     expected = []
     for folder in folders:
-        network = run_folder.load(folder)
+        model = network.load_one(folder)
         for axes in ((), (1,), (2,), (1, 2)):
-            seen = network.predict_on_batch(np.flip(IMAGES, axes).copy())
+            seen = model.predict_on_batch(np.flip(IMAGES, axes).copy())
             expected.append(np.flip(seen, axes))
-    averaged = run_network.load(folders, flips=True).predict_on_batch(IMAGES)
+    averaged = network.load(folders, flips=True).predict_on_batch(IMAGES)
     assert averaged.dtype == np.float32
     np.testing.assert_allclose(averaged, np.mean(expected, 0), atol=1e-4)
     assert np.abs(expected[0] - averaged).max() > 1e-3
-    plain = run_network.load(folders).predict_on_batch(IMAGES)
+    plain = network.load(folders).predict_on_batch(IMAGES)
     np.testing.assert_allclose(plain, np.mean(expected[::4], 0), atol=1e-4)
 
 
@@ -45,4 +45,4 @@ def test_runs_of_different_sizes_are_refused(run, tmp_path):
     settings = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**settings, "size": [32, 32]}))
     with pytest.raises(InputError, match="same size.*: 64x96 in.*, 32x32 in"):
-        run_network.load([str(run), str(other)])
+        network.load([str(run), str(other)])

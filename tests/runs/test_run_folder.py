@@ -9,7 +9,7 @@ import pytest
 from clouds.config.rule import Rule
 from clouds.config.training import Training
 from clouds.errors import InputError
-from clouds.runs import checkpoints, run_folder
+from clouds.runs import checkpoints, network, run_folder
 
 settings = Training(records="r", run="x", size=(64, 96), precision="float32")
 
@@ -28,7 +28,7 @@ def test_a_run_of_the_same_settings_goes_on_and_stays(tmp_path):
     run_folder.check(chosen, facts)
     run_folder.create(chosen, facts)
     (tmp_path / run_folder.WEIGHTS).write_bytes(b"old")
-    with pytest.raises(InputError, match="weights and no whole checkpoint"):
+    with pytest.raises(InputError, match="has weights, but no intact checkpoint"):
         run_folder.check(chosen, facts)
     checkpoints.save(tmp_path, checkpoints.Progress(epoch=1), [])
     free = {"epochs": 30, "cache": "memory", "checkpoint_every": 7, "records": "moved"}
@@ -45,10 +45,10 @@ def test_a_run_of_other_settings_is_refused_with_each_difference(tmp_path):
     run_folder.create(chosen, facts)
     checkpoints.save(tmp_path, checkpoints.Progress(), [])
     other = dataclasses.replace(chosen, size=(32, 64), learning_rate=1e-3)
-    message = "--size 64x96 there, 32x64; --learning-rate 0.0003 there, 0.001 here"
+    message = "--size 64x96, not 32x64 and --learning-rate 0.0003, not 0.001"
     with pytest.raises(InputError, match=message):
         run_folder.check(other, facts)
-    with pytest.raises(InputError, match="records r there, r here"):
+    with pytest.raises(InputError, match="records r, not r"):
         run_folder.check(chosen, {**facts, "records": {"folder": "r", "sha256": "1"}})
     run_folder.check(dataclasses.replace(other, overwrite=True), facts)
 
@@ -62,7 +62,7 @@ def test_a_folder_of_records_or_images_is_no_run_but_may_hold_one(
     (tmp_path / "statistics.png").write_bytes(b"")
     run_folder.check(chosen, facts)
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(InputError, match=f"which holds {name} and no config.json"):
+    with pytest.raises(InputError, match=f"holds {name}, but no config.json"):
         run_folder.check(chosen, facts)
     run_folder.check(dataclasses.replace(chosen, run=str(tmp_path / "run")), facts)
     run_folder.create(chosen, facts)
@@ -71,7 +71,7 @@ def test_a_folder_of_records_or_images_is_no_run_but_may_hold_one(
 
 def test_damaged_facts_are_refused_by_name(tmp_path):
     (tmp_path / run_folder.FACTS).write_text("{")
-    with pytest.raises(InputError, match="run.json, damaged"):
+    with pytest.raises(InputError, match="run.json is damaged"):
         run_folder.create(dataclasses.replace(settings, run=str(tmp_path)), facts)
 
 
@@ -90,13 +90,13 @@ def test_overwriting_leaves_nothing_of_the_run_before(tmp_path):
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="has no config.json"):
-        run_folder.load(str(tmp_path))
+        network.load_one(str(tmp_path))
 
 
 def test_a_run_without_weights_is_refused(tmp_path):
     run_folder.create(dataclasses.replace(settings, run=str(tmp_path)), facts)
     with pytest.raises(InputError, match=r"has no best.weights.h5"):
-        run_folder.load(str(tmp_path))
+        network.load_one(str(tmp_path))
 
 
 def test_damaged_settings_and_weights_are_refused(run, tmp_path):
@@ -105,22 +105,22 @@ def test_damaged_settings_and_weights_are_refused(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     whole = (copy / module.WEIGHTS).read_bytes()
     (copy / module.WEIGHTS).write_bytes(whole[:1000])
-    with pytest.raises(InputError, match="Weights must be"):
-        module.load(str(copy))
+    with pytest.raises(InputError, match="weights .* are damaged"):
+        network.load_one(str(copy))
     (copy / module.CONFIG).write_text("{")
-    with pytest.raises(InputError, match="Settings must be"):
-        module.load(str(copy))
+    with pytest.raises(InputError, match="settings of the run, .* are damaged"):
+        network.load_one(str(copy))
     (copy / module.CONFIG).write_text(json.dumps({"size": [64, 96], "new": 1}))
-    with pytest.raises(InputError, match="Settings must be"):
-        module.load(str(copy))
+    with pytest.raises(InputError, match="settings of the run, .* are damaged"):
+        network.load_one(str(copy))
 
 
 def test_the_loaded_network_goes_from_pixels_to_probabilities(run):
     from clouds.runs import run_folder as module
 
-    network = module.load(str(run))
+    model = network.load_one(str(run))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
-    probabilities = network.predict_on_batch(pixels)
+    probabilities = model.predict_on_batch(pixels)
     assert probabilities.shape == (2, 64, 96, 4)
     assert probabilities.dtype == np.float32
     assert 0 <= probabilities.min() < probabilities.max() <= 1
@@ -137,11 +137,11 @@ def test_the_loaded_network_takes_pixels_as_in_training(
     fields["preprocess"] = preprocess
     (copy / "config.json").write_text(json.dumps(fields))
     assert module.settings(str(copy)).preprocess == preprocess
-    network = module.load(str(copy))
+    model = network.load_one(str(copy))
     pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), np.uint8)
-    logits = network.get_layer("unet_resnet34")(pixels.astype("float32") * factor)
+    logits = model.get_layer("unet_resnet34")(pixels.astype("float32") * factor)
     expected = keras.ops.sigmoid(logits)
-    np.testing.assert_allclose(network(pixels), expected, atol=1e-5)
+    np.testing.assert_allclose(model(pixels), expected, atol=1e-5)
 
 
 def test_a_tuned_rule_is_read_as_it_was_written(tmp_path):
@@ -154,5 +154,5 @@ def test_a_tuned_rule_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize("text", ["{", "{}", '{"rule": {"thresholds": [2, 2, 2, 2]}}'])
 def test_a_damaged_rule_is_refused_by_name(tmp_path, text):
     (tmp_path / run_folder.RULE).write_text(text)
-    with pytest.raises(InputError, match=r"postprocess.json, damaged"):
+    with pytest.raises(InputError, match=r"postprocess.json is damaged"):
         run_folder.rule(str(tmp_path))

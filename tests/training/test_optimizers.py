@@ -11,7 +11,7 @@ from clouds.config.training import Training
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.models import unet
-from clouds.runs import checkpoints, run_folder
+from clouds.runs import checkpoints, network, run_folder
 from clouds.training import augment, optimizers, train
 
 OPTIONS = {"records": "records", "run": "run", "learning_rate": 0.01}
@@ -127,7 +127,7 @@ def test_the_moving_average_of_the_weights_is_validated_and_kept(
     folder = str(records)
     ((images, masks),) = pipeline.val_batches(folder, manifest.read(folder), 4)
     facts = json.loads((tmp_path / run_folder.FACTS).read_text())
-    kept = run_folder.load(str(tmp_path))
+    kept = network.load_one(str(tmp_path))
     logits = kept.get_layer("unet_resnet34")(
         preprocessing.prepare(images), training=False
     )
