@@ -1,7 +1,6 @@
-"""Figures of an evaluation and of a tuning, from the contents of their JSON files.
+"""Figures of evaluations, from the contents of metrics.json.
 
-Panels take `metrics.json` and `tuning.json` as `clouds.evaluation.results` and
-`clouds.evaluation.tuning.tune` describe them.
+`clouds.evaluation.results` describes the contents.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from clouds import schema
-from clouds.config.rule import Rule, area
 from clouds.plots import common
 from clouds.plots.common import GREY, INK, PAPER, Panel
 
@@ -33,9 +31,6 @@ _OF_MASKS = {
     "precision_post": "precision",
     "recall_post": "recall",
 }
-_SHADED = 0.15
-"""Range of Dice below a label's best that the colours of its map span."""
-
 _UNCLIPPED = {"clip_on": False, "in_layout": False}
 """Of points that may be on an edge; unclipped NaNs would upset the layout."""
 
@@ -66,32 +61,35 @@ def draw_evaluation(metrics: Mapping, path: Path, *, title: str) -> None:
       path: picture to write.
       title: line above all panels.
     """
-    shown = list(panels(metrics).values())
+    shown = panels(metrics)
     shown.insert(2, partial(_confusion, confusion=metrics["confusion"]))
     common.save(common.arrange(shown, columns=3, size=(5, 4.5), title=title), path)
 
 
-def panels(metrics: Mapping) -> dict[str, Panel]:
-    """Returns the panels of an evaluation, without the confusion matrix, by name."""
-    values, labels = metrics["figures"], list(enumerate(schema.LABELS))
+def panels(metrics: Mapping) -> list[Panel]:
+    """Returns the panels of an evaluation, without the confusion matrix."""
+    return [
+        partial(_dice, values=metrics["figures"]),
+        partial(_masks, values=metrics["figures"]),
+        precision_recall(
+            "Presence of labels", _lines(metrics, "AP", "average_precision")
+        ),
+        *(
+            calibration(
+                f"Calibration of {kind}", kind, _lines(metrics, "ECE", f"ece_{kind}")
+            )
+            for kind in ("pixels", "presence")
+        ),
+    ]
 
-    def lines(metric):
-        return [Line(f"{label}, {metric(label)}", metrics, k, k) for k, label in labels]
 
-    def average_precision(label):
-        value = values["average_precision"][label]["value"]
-        return "in no image" if value is None else f"AP {value:.3f}"
-
-    shown = {
-        "dice": partial(_dice, values=values),
-        "masks": partial(_masks, values=values),
-        "presence": precision_recall("Presence of labels", lines(average_precision)),
-    }
-    for kind in ("pixels", "presence"):
-        errors = {k: x["value"] for k, x in values[f"ece_{kind}"].items()}
-        own = lines(lambda label, errors=errors: f"ECE {errors[label]:.3f}")
-        shown[f"calibration_{kind}"] = calibration(f"Calibration of {kind}", kind, own)
-    return shown
+def _lines(metrics: Mapping, title: str, metric: str) -> list[Line]:
+    lines = []
+    for k, label in enumerate(schema.LABELS):
+        value = metrics["figures"][metric][label]["value"]
+        number = "-" if value is None else f"{value:.3f}"
+        lines.append(Line(f"{label}, {title} {number}", metrics, k, k))
+    return lines
 
 
 def precision_recall(title: str, lines: Sequence[Line]) -> Panel:
@@ -148,80 +146,6 @@ def calibration(title: str, kind: str, lines: Sequence[Line]) -> Panel:
         common.legend(ax)
 
     return draw
-
-
-def draw_tuning(tuned: Mapping, path: Path) -> None:
-    """Draws the mean Dice by threshold and minimum area, a map per label.
-
-    Args:
-      tuned: contents of tuning.json.
-      path: picture to write.
-    """
-    title = "Mean Dice by threshold and minimum area, without a peak threshold"
-    if any(tuned["rule"]["tops"] or ()):
-        title += "; with one, the chosen rule's score is not on the map"
-    shown = maps(tuned)
-    columns = {"columns": len(shown), "size": (15 / len(shown), 4.7)}
-    common.save(common.arrange(shown, title=title, **columns), path)
-
-
-def maps(tuned: Mapping) -> list[Panel]:
-    """Returns the map of each label.
-
-    Args:
-      tuned: contents of tuning.json. Thresholds and minimum areas are evenly spaced.
-    """
-    return [partial(_map, tuned=tuned, label=k) for k in range(len(schema.LABELS))]
-
-
-def _map(ax: Axes, tuned: Mapping, label: int) -> None:
-    grid, chosen = tuned["maps"], Rule(**tuned["rule"])
-    name, areas, thresholds = (
-        schema.LABELS[label],
-        grid["min_sizes"],
-        grid["thresholds"],
-    )
-    dice = np.array(grid["dice"][name])
-    # Values far below the best would take the colours of those close to it.
-    colours = {"cmap": "cividis", "vmin": dice.max() - _SHADED, "vmax": dice.max()}
-    extent = [*_edges(areas), *_edges(thresholds)]
-    place = {"extent": extent, "origin": "lower", "aspect": "auto"}
-    image = ax.imshow(dice, interpolation="none", **place, **colours)
-    bar = ax.figure.colorbar(image, ax=ax, format="%.2f", extend="min")
-    bar.solids.set_rasterized(True)
-    marks = [
-        _mark(ax, rule.thresholds[label], rule.min_sizes[label], areas[-1], *style)
-        for rule, *style in ((Rule(), "default", "o", 7), (chosen, "chosen", "*", 13))
-    ]
-    ax.set(xlim=extent[:2], ylim=extent[2:], ylabel="threshold")
-    ax.set_xlabel("minimum area, pixels of 350x525")
-    rule = chosen.describe_label(label).replace(", area", ",\narea")
-    ax.set_title(f"{name}\n{rule}")
-    common.legend(ax, marks)
-
-
-def _edges(values: Sequence[float]) -> tuple[float, float]:
-    half = (values[1] - values[0]) / 2
-    return values[0] - half, values[-1] + half
-
-
-def _mark(ax: Axes, threshold, size, largest, name: str, marker: str, points: int):
-    """Marks a rule, with an arrow at the edge if its area is beyond the axis."""
-    colours = {"color": "white", "markeredgecolor": "black"}
-    if size > largest:
-        ax.annotate(
-            f"{name}: {area(size)}",
-            (largest, threshold),
-            (-8, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            color="black",
-            bbox={"facecolor": "white", "alpha": 0.85, "pad": 1.5, "edgecolor": "none"},
-        )
-        size, marker, points = largest, ">", 9
-    options = {"linestyle": "", "marker": marker, "markersize": points, "label": name}
-    return ax.plot([size], [threshold], clip_on=False, **options, **colours)[0]
 
 
 def _dice(ax: Axes, values: Mapping) -> None:

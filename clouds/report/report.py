@@ -16,6 +16,7 @@ from clouds.evaluation.results import Evaluation
 from clouds.evaluation.tuning import tune
 from clouds.plots import evaluation as evaluation_plots
 from clouds.plots import training as training_plots
+from clouds.plots import tuning as tuning_plots
 from clouds.report import describe, gallery, html, sources
 from clouds.runs import run_folder
 
@@ -132,8 +133,8 @@ def _history(run: str) -> dict | None:
 
 def _panels(evaluation: Evaluation | None, tuning: dict | None) -> dict:
     return {
-        "evaluation": evaluation and evaluation_plots.panels(evaluation.facts).values(),
-        "tuning": tuning and evaluation_plots.maps(tuning),
+        "evaluation": evaluation and evaluation_plots.panels(evaluation.facts),
+        "tuning": tuning and tuning_plots.maps(tuning),
     }
 
 

@@ -1,12 +1,9 @@
-import dataclasses
-
 import cv2
 import numpy as np
 import pytest
 from helpers.figures import legends_beside_their_panels
 
 from clouds import schema
-from clouds.config.rule import NOTHING, Rule
 from clouds.plots import common, evaluation
 from clouds.plots.evaluation import Line
 
@@ -44,19 +41,6 @@ def measured(value=0.6):
     }
 
 
-def tuned(rule, dice=None):
-    """Contents of tuning.json."""
-    dice = np.random.default_rng(0).random((31, 31)) if dice is None else dice
-    return {
-        "rule": dataclasses.asdict(rule),
-        "maps": {
-            "thresholds": (np.arange(1, 32) / 32).tolist(),
-            "min_sizes": list(range(0, 31000, 1000)),
-            "dice": dict.fromkeys(schema.LABELS, dice.tolist()),
-        },
-    }
-
-
 def axes_of(panels):
     return common.arrange(list(panels), columns=1, size=(5, 4)).axes
 
@@ -79,7 +63,7 @@ def test_an_evaluation_becomes_a_picture_in_the_colours_of_the_labels(tmp_path):
 
 
 def test_legends_do_not_cover_panels():
-    panels = [*evaluation.panels(measured()).values()]
+    panels = evaluation.panels(measured())
     figure = common.arrange(panels, columns=len(panels), size=(5, 4.5))
     assert legends_beside_their_panels(figure) == 5
 
@@ -102,7 +86,7 @@ def test_bars_show_the_dice_and_marks_the_baselines():
         row: {"value": k / 10, "low": 0, "high": 1}
         for k, row in enumerate((*schema.LABELS, "mean"))
     }
-    (ax,) = axes_of([evaluation.panels(metrics)["dice"]])
+    (ax,) = axes_of([evaluation.panels(metrics)[0]])
     heights = [bar.get_height() for bar in ax.patches]
     assert heights == [0.6] * 5 + [0, 0.1, 0.2, 0.3, 0.4]
     names = [text.get_text() for text in ax.get_legend().get_texts()]
@@ -136,47 +120,8 @@ def test_empty_bins_are_left_out_of_a_calibration():
 
 
 def test_points_at_the_edge_are_not_cut():
-    axes = axes_of(evaluation.panels(measured(1.0)).values())
+    axes = axes_of(evaluation.panels(measured(1.0)))
     lines = [line for ax in axes for line in ax.lines if line.get_marker() == "o"]
     points = [line for line in lines if 1 in line.get_xdata()]
     assert points
     assert not any(line.get_clip_on() for line in points)
-
-
-def test_a_tuning_becomes_a_map_per_label(tmp_path):
-    rule = Rule(
-        thresholds=(0.3, 0.4, 0.5, 0.6),
-        min_sizes=(5, 9, 90000, NOTHING),
-        tops=(0, 0, 0.7, 0),
-    )
-    evaluation.draw_tuning(tuned(rule), tmp_path / "tuning.png")
-    assert [path.name for path in tmp_path.iterdir()] == ["tuning.png"]
-    shape, colours = colours_of(tmp_path / "tuning.png")
-    assert shape == (470, 1500, 3) and len(colours) > 200
-    titles = [ax.get_title() for ax in axes_of(evaluation.maps(tuned(rule)))[::2]]
-    for k, (title, label) in enumerate(zip(titles, schema.LABELS, strict=True)):
-        shown = f"{label} {rule.describe_label(k)}"
-        assert title.replace("\n", " ") == shown
-
-
-def test_the_cells_of_a_map_are_centred_on_their_values():
-    ax = axes_of(evaluation.maps(tuned(Rule()))[:1])[0]
-    extent = ax.images[0].get_extent()
-    np.testing.assert_allclose(extent, [-500, 30500, 0.5 / 32, 31.5 / 32])
-    shown = ax.images[0].get_array()
-    assert ax.images[0].get_clim() == (shown.max() - 0.15, shown.max())
-
-
-def test_an_arrow_with_the_area_points_beyond_the_axis():
-    rule = Rule(min_sizes=(5, 30000, 90000, NOTHING))
-    panels = axes_of(evaluation.maps(tuned(rule)))[::2]
-    marks = [[line.get_marker() for line in ax.lines] for ax in panels]
-    assert marks == [["o", "*"], ["o", "*"], ["o", ">"], ["o", ">"]]
-    texts = [[text.get_text() for text in ax.texts] for ax in panels]
-    assert texts == [[], [], ["chosen: 90,000"], ["chosen: nothing drawn"]]
-
-
-def test_a_flat_map_is_drawn(tmp_path):
-    fields = tuned(Rule(), np.ones((31, 31)))
-    evaluation.draw_tuning(fields, tmp_path / "tuning.png")
-    assert (tmp_path / "tuning.png").exists()
