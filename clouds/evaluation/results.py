@@ -77,14 +77,11 @@ class Evaluation(NamedTuple):
       folder: folder of the files.
       facts: contents of metrics.json.
       images: counts of each image.
-      dice: table with a row per image, by name, and a column per label: the
-        competition's Dice of the post-processed masks.
     """
 
     folder: str
     facts: dict
     images: Images
-    dice: pd.DataFrame
 
 
 def write(found: Summary, facts: Mapping, printed: str, out: Path) -> None:
@@ -131,8 +128,7 @@ def read(folder: str) -> Evaluation | None:
         return None
     try:
         facts = json.loads(path.read_text())
-        rows = pd.read_csv(table, dtype={"image": str})
-        images = _images(rows)
+        images = _images(pd.read_csv(table, dtype={"image": str}))
         if len(images.names) != facts["images"] or not facts["figures"]:
             raise ValueError(f"{len(images.names)} images instead of {facts['images']}")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -140,8 +136,7 @@ def read(folder: str) -> Evaluation | None:
             f"{path} or {table.name} is damaged or of another version ({error}). "
             "Run bin/evaluate again."
         ) from error
-    dice = rows.pivot(index="image", columns="label", values="dice_post")
-    return Evaluation(folder, facts, images, dice.loc[images.names, schema.LABELS])
+    return Evaluation(folder, facts, images)
 
 
 def predicted_alike(facts: dict, tuned_on: dict) -> bool:

@@ -92,23 +92,18 @@ def cross_fit(
 
 def _refine(by_label, levels, choice, weights, step):
     """Searches each label again among the levels less than a step from its choice."""
-    thresholds, tops = search.places(levels, choice)
-    picked = []
-    for label, found in enumerate(by_label):
-        around = np.append(thresholds[label], tops[label])[:, None]
-        near = np.unique(around + np.arange(1 - step, step))
+    options = {"weights": weights, "scope": choice.scope, "sizes": ()}
+    refined = []
+    for label, (found, *chosen) in enumerate(
+        zip(by_label, *search.places(levels, choice), strict=True)
+    ):
+        near = np.unique(np.add.outer(chosen, np.arange(1 - step, step)))
         near = near[(near >= 0) & (near < len(levels))]
-        sorted_ = area_curves.sort(
-            level_sets.subset(found, near[:, None]), len(near), choice.scope
-        )
-        best, _ = area_curves.curves(sorted_, weights[None], np.zeros(0, int))
-        own = levels[near, label : label + 1]
-        picked.append(search.choose(sorted_, own, best[0], weights))
-    fields = (
-        tuple(getattr(each, name)[0] for each in picked)
-        for name in ("thresholds", "tops", "min_sizes")
-    )
-    return Choice(*fields, choice.scope, tuple(each.dice[0] for each in picked))
+        part, own = level_sets.subset(found, near[:, None]), levels[near, label, None]
+        refined.append(search.search(part, own, **options).choice)
+    fields = ([field[0] for field in each[:3]] for each in refined)
+    dice = tuple(each.dice[0] for each in refined)
+    return Choice(*zip(*fields, strict=True), choice.scope, dice)
 
 
 def _with_defaults(levels, choice, present):

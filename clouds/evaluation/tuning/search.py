@@ -19,7 +19,7 @@ from clouds.evaluation.tuning.area_curves import Sorted
 from clouds.evaluation.tuning.level_sets import Components
 
 SIZES = tuple(range(0, 61500, 1500))
-"""Minimum areas of the map that `search`, in pixels of the submission's grid."""
+"""Minimum areas of the returned grids, in pixels of the submission's grid."""
 
 _SAME = 1e-9
 """Difference up to which mean Dices are equal; one pixel in 643 images exceeds it."""
@@ -92,10 +92,10 @@ def search(
       sizes: A minimum areas of the returned grid.
 
     Raises:
-      InputError: the levels or weights do not fit the components.
+      InputError: the levels do not fit the components.
     """
     levels = level_sets.checked(levels, found.truth.shape[1], found)
-    weights = _checked_weights(weights, len(found.truth))
+    weights = np.ones(len(found.truth)) if weights is None else np.float64(weights)
     sorted_ = area_curves.sort(found, len(levels), scope)
     best, grid = area_curves.curves(sorted_, weights[None], np.asarray(list(sizes)))
     return Search(choose(sorted_, levels, best[0], weights), grid[0])
@@ -219,16 +219,3 @@ def places(levels: np.ndarray, rule: Choice | Rule) -> tuple[np.ndarray, np.ndar
 
 def _same(levels, values):
     return levels.astype(np.float32) == values.astype(np.float32)
-
-
-def _checked_weights(weights, images):
-    if weights is None:
-        return np.ones(images)
-    weights = np.asarray(weights)
-    valid = weights.shape == (images,) and np.isfinite(weights).all()
-    if not valid or (weights < 0).any() or not weights.any():
-        raise InputError(
-            f"Weights must be {images} numbers of 0 or more, one per image and at "
-            f"least one above 0. Received: {weights.dtype}, shape {weights.shape}."
-        )
-    return weights.astype(np.float64)

@@ -29,7 +29,7 @@ from clouds.evaluation import bootstrap
 from clouds.evaluation.held_out import Predictions
 from clouds.evaluation.tuning import cross_fit, level_sets, search
 from clouds.evaluation.tuning.cross_fit import CrossFit
-from clouds.plots.evaluation import draw_tuning
+from clouds.plots.tuning import draw_tuning
 from clouds.postprocess import functional
 from clouds.runs import run_folder
 from clouds.runtime import files

@@ -222,12 +222,3 @@ def test_rules_away_from_the_levels_are_refused(top):
     rule = search.Choice(threshold, top, (0, 0), "image", ())
     with pytest.raises(InputError, match="must be among the levels.*Received: "):
         search.score(measured(*maps(2)), LEVELS, rule)
-
-
-@pytest.mark.parametrize(
-    "weights",
-    [np.ones(3), np.ones((4, 1)), np.zeros(4), [1, 1, 1, -1], [1, 1, 1, np.nan]],
-)
-def test_weights_that_do_not_fit_are_refused(weights):
-    with pytest.raises(InputError, match="Weights must be 4 numbers.*Received: "):
-        search.search(measured(*maps(4)), LEVELS, weights=weights)
