@@ -6,7 +6,6 @@
 import json
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,41 +38,7 @@ TITLES = {
 }
 """Titles of the tables in statistics.json."""
 
-_QUANTILES = {
-    "min": 0,
-    "5%": 0.05,
-    "25%": 0.25,
-    "50%": 0.5,
-    "75%": 0.75,
-    "95%": 0.95,
-    "max": 1,
-}
-
-
-class Counts(NamedTuple):
-    """Statistics that need no areas.
-
-    Attributes:
-      rows: number of rows without the header.
-      images: number of images.
-      masks: number of masks that are not empty.
-      labels: a row per label: its masks, their shares of all images and of all masks.
-      labels_per_image: a row for 0 to C labels: images with so many, and their share.
-      sets: a row per set of labels, such as `Fish + Sugar`, that some image has and no
-        other label, the most frequent first: its images, and their share.
-      both: int64[C, C], images with both labels.
-      both_share: float64[C, C], images with the column's label as a share of those
-        with the row's; NaN if there are none.
-    """
-
-    rows: int
-    images: int
-    masks: int
-    labels: pd.DataFrame
-    labels_per_image: pd.DataFrame
-    sets: pd.DataFrame
-    both: pd.DataFrame
-    both_share: pd.DataFrame
+_QUANTILES = ["min", "5%", "25%", "50%", "75%", "95%", "max"]
 
 
 def describe(settings: Description) -> dict[str, pd.DataFrame]:
@@ -91,15 +56,18 @@ def describe(settings: Description) -> dict[str, pd.DataFrame]:
         its row and run.
     """
     table, grid = annotations.read(settings.csv), settings.grid
-    counts, areas = count(table), measure(table, grid)
+    areas, pixels = measure(table, grid), grid[0] * grid[1]
     if warning := annotations.find_warning(table, grid):
         print(f"describe: warning: {warning}", file=sys.stderr)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    pixels = grid[0] * grid[1]
-    tables = _tables(counts, areas, pixels)
-    numbers = ((counts.rows, "row"), (counts.images, "image"), (counts.masks, "mask"))
-    head = ", ".join(counted(*pair) for pair in numbers)
+    tables = count(table.present) | summarise(areas, pixels)
+    numbers = {
+        "rows": table.texts.size,
+        "images": len(table.images),
+        "masks": int(table.present.sum()),
+    }
+    head = ", ".join(counted(number, name[:-1]) for name, number in numbers.items())
     draw_statistics(
         tables,
         *(each.assign(share=each["area"] / pixels) for each in areas),
@@ -107,39 +75,46 @@ def describe(settings: Description) -> dict[str, pd.DataFrame]:
         out / PICTURE,
         title=f"{Path(settings.csv).name}: {head}",
     )
-    fields = {"csv": settings.csv, "grid": grid, "speck": SPECK}
-    fields |= {name: getattr(counts, name) for name in ("rows", "images", "masks")}
-    for name, frame in tables.items():
-        fields[name] = json.loads(frame.to_json(orient="index"))
+    fields = {"csv": settings.csv, "grid": grid, "speck": SPECK, **numbers}
+    for name in TITLES:
+        fields[name] = json.loads(tables[name].to_json(orient="index"))
     files.write_json(out / FILE, fields)
     print(f"{settings.csv}: {head}, on a grid of {grid[0]}x{grid[1]} pixels")
-    for name, frame in tables.items():
-        print(f"\n{TITLES[name]}\n{_text(frame)}")
+    for name, title in TITLES.items():
+        print(f"\n{title}\n{_text(tables[name])}")
     return tables
 
 
-def count(table: annotations.Table) -> Counts:
-    """Counts rows, images, masks, and combinations of labels."""
-    present = table.present
-    images = len(present)
-    labels = pd.DataFrame({"masks": present.sum(0)}, index=list(schema.LABELS))
+def count(present: np.ndarray) -> dict[str, pd.DataFrame]:
+    """Counts masks and combinations of labels.
+
+    Args:
+      present: bool[N, C], whether an image has a label.
+
+    Returns:
+      `labels`: a row per label with its masks, their shares of all images and of all
+      masks. `labels_per_image`: a row for 0 to C labels with the images that have so
+      many, and their share. `sets`: the same with a row per set of labels, such as
+      `Fish + Sugar`, the most frequent first. `both`: int64[C, C], images with both
+      labels; `both_share`: as a share of the images with the row's label, NaN if there
+      are none.
+    """
+    images, names = len(present), list(schema.LABELS)
+    labels = pd.DataFrame({"masks": present.sum(0)}, index=names)
     labels["of_images"] = labels["masks"] / images
     labels["of_masks"] = labels["masks"] / labels["masks"].sum()
-    numbers = np.bincount(present.sum(1), minlength=len(schema.LABELS) + 1)
+    numbers = np.bincount(present.sum(1), minlength=len(names) + 1)
     sets = pd.Series(map(_set, present)).value_counts(sort=False)
     sets = sets.sort_values(ascending=False, kind="stable")
     both = present.T.astype(np.int64) @ present
-    both = pd.DataFrame(both, index=labels.index, columns=labels.index)
-    return Counts(
-        rows=present.size,
-        images=images,
-        masks=int(present.sum()),
-        labels=labels,
-        labels_per_image=_with_share(pd.Series(numbers), images),
-        sets=_with_share(sets, images),
-        both=both,
-        both_share=both.div(np.diag(both), axis=0),
-    )
+    both = pd.DataFrame(both, index=names, columns=names)
+    return {
+        "labels": labels,
+        "labels_per_image": _with_share(pd.Series(numbers), images),
+        "sets": _with_share(sets, images),
+        "both": both,
+        "both_share": both.div(np.diag(both), axis=0),
+    }
 
 
 def _set(present: np.ndarray) -> str:
@@ -150,21 +125,31 @@ def _with_share(numbers: pd.Series, images: int) -> pd.DataFrame:
     return pd.DataFrame({"images": numbers, "share": numbers / images})
 
 
-def _tables(counts: Counts, areas: Areas, pixels: int) -> dict[str, pd.DataFrame]:
+def summarise(areas: Areas, pixels: int) -> dict[str, pd.DataFrame]:
+    """Summarises areas per label.
+
+    Args:
+      areas: areas of masks and components.
+      pixels: number of pixels of the grid.
+
+    Returns:
+      `components`: numbers of components, specks and patches, and the share of masks
+      with several patches. The other tables hold quantiles.
+    """
     masks, components = areas
     patches = components[components["area"] >= SPECK * pixels]
+    several = (masks["patches"] > 1).groupby(masks["label"], observed=False).mean()
     numbers = pd.DataFrame(
         {
             "components": components["label"].value_counts(sort=False),
             "patches": patches["label"].value_counts(sort=False),
-            "masks_of_several_patches": _by_label(masks["patches"] > 1, masks).mean(),
+            "masks_of_several_patches": several,
         }
     )
     numbers = numbers.rename_axis(None)
     numbers.insert(1, "specks", numbers["components"] - numbers["patches"])
     area, patch_area = _quantiles(masks, "area"), _quantiles(patches, "area")
     return {
-        **{name: getattr(counts, name) for name in list(TITLES)[:5]},
         "area": _rounded(area),
         "area_share": area / pixels,
         "components": numbers,
@@ -176,14 +161,12 @@ def _tables(counts: Counts, areas: Areas, pixels: int) -> dict[str, pd.DataFrame
     }
 
 
-def _by_label(column: pd.Series, frame: pd.DataFrame):
-    return column.groupby(frame["label"], observed=False)
-
-
 def _quantiles(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    levels = list(_QUANTILES.values())
-    quantiles = _by_label(frame[column], frame).quantile(levels).unstack()
-    return quantiles.set_axis(list(_QUANTILES), axis=1).rename_axis(None)
+    levels = [float(name.strip("%")) / 100 for name in _QUANTILES[1:-1]]
+    groups = frame.groupby("label", observed=False)[column]
+    # Without any mask, the description has no rows.
+    described = groups.describe(percentiles=levels).reindex(list(schema.LABELS))
+    return described[_QUANTILES]
 
 
 def _rounded(frame: pd.DataFrame) -> pd.DataFrame:

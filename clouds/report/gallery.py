@@ -1,7 +1,6 @@
 """Images of an evaluation with the outlines of their true and predicted masks."""
 
 import base64
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -9,7 +8,9 @@ import numpy as np
 
 from clouds import schema
 from clouds.config.rule import Rule
-from clouds.evaluation.held_out import Batch, Predictions
+from clouds.evaluation import scores
+from clouds.evaluation.counts import Images
+from clouds.evaluation.held_out import Predictions
 from clouds.evaluation.results import Evaluation
 from clouds.postprocess import apply
 from clouds.prediction import polygons
@@ -22,6 +23,7 @@ KINDS = {
 }
 """Kinds of images, and how each is chosen."""
 
+_MASKS = ("raw_masks", "masks")
 _JPEG_QUALITY = 80
 _MIN_DEPTH = 8
 _NAME_SIZE = 80, 19
@@ -71,7 +73,7 @@ def choose(evaluation: Evaluation, count: int, *, seed: int = 0) -> dict[str, li
       Names by the keys of `KINDS`.
     """
     images = evaluation.images
-    names, dice = np.array(images.names), evaluation.dice.to_numpy().mean(axis=1)
+    names, dice = np.array(images.names), _dice(images).mean(axis=1)
     uncertainty = np.abs(images.score - 0.5).mean(axis=1)
     area = images.truth.sum(axis=1)
     orders = {
@@ -104,36 +106,30 @@ def pictures(
     Raises:
       InputError: a run or a shard cannot be read.
     """
-    rule = Rule(**evaluation.facts["rule"])
-    return {
-        picture.name: picture
-        for batch in predictions.pick(names)
-        for picture in _outlined(batch, rule, predictions.truth_size, evaluation)
-    }
+    rule, size = Rule(**evaluation.facts["rule"]), predictions.truth_size
+    images = evaluation.images
+    dice = dict(zip(images.names, _dice(images).tolist(), strict=True))
+    found = {}
+    for batch in predictions.pick(names):
+        drawn = apply(batch.probabilities, rule, batch.images, size, outputs=_MASKS)
+        raw, post = (masks.numpy() for masks in drawn.values())
+        for k, name in enumerate(batch.names):
+            masks = {"truth": batch.truth[k], "raw": raw[k], "post": post[k]}
+            planes = {
+                kind: list(np.moveaxis(mask, -1, 0).astype(bool))
+                for kind, mask in masks.items()
+            }
+            outlines = {
+                kind: [outline(polygons.trace(plane)) for plane in some]
+                for kind, some in planes.items()
+            }
+            places, data = _places(planes, size), _data_uri(batch.images[k])
+            found[name] = Picture(name, data, size, outlines, places, dice[name])
+    return found
 
 
-def _outlined(
-    batch: Batch, rule: Rule, size: tuple[int, int], evaluation: Evaluation
-) -> Iterator[Picture]:
-    wanted = ("raw_masks", "masks")
-    masks = apply(batch.probabilities, rule, batch.images, size, outputs=wanted)
-    raw, post = (planes.numpy() for planes in masks.values())
-    masks = {"truth": batch.truth, "raw": raw, "post": post}
-    for k, name in enumerate(batch.names):
-        planes = {
-            kind: np.moveaxis(drawn[k], -1, 0).astype(bool)
-            for kind, drawn in masks.items()
-        }
-        outlines = {
-            kind: [outline(polygons.trace(plane)) for plane in some]
-            for kind, some in planes.items()
-        }
-        # A post-processed mask is named instead of the raw one.
-        pairs = zip(planes["raw"], planes["post"], strict=True)
-        planes["raw"] = [raw & ~post.any() for raw, post in pairs]
-        places = _places(planes, size)
-        dice = evaluation.dice.loc[name].tolist()
-        yield Picture(name, _data_uri(batch.images[k]), size, outlines, places, dice)
+def _dice(images: Images) -> np.ndarray:
+    return scores.dice(images.truth, images.post, images.post_shared)
 
 
 def outline(polygons: list[list[np.ndarray]]) -> str:
@@ -156,6 +152,9 @@ def outline(polygons: list[list[np.ndarray]]) -> str:
 
 def _places(planes: dict, size) -> dict[str, list[tuple[int, int] | None]]:
     """Places names within their masks, without overlaps."""
+    # A post-processed mask is named instead of the raw one.
+    pairs = zip(planes["raw"], planes["post"], strict=True)
+    planes = planes | {"raw": [raw & ~post.any() for raw, post in pairs]}
     taken = []
     return {
         kind: [_place(plane, size, taken) for plane in some]

@@ -191,9 +191,9 @@ def test_runs_of_other_images_are_refused(runs, capsys):
 
 def test_one_run_twice_or_without_an_evaluation_is_refused(runs, capsys):
     assert compared(runs, "a") == 2
-    assert "two runs or more. Received: 1" in capsys.readouterr().err
+    assert "needs at least two runs. Received: 1" in capsys.readouterr().err
     assert compared(runs, "a", "a") == 2
-    assert "must be named once" in capsys.readouterr().err
+    assert "must be given once" in capsys.readouterr().err
     (runs / "b/metrics.json").unlink()
     assert compared(runs, "a", "b") == 2
     assert "bin/evaluate --records DIR --run" in capsys.readouterr().err

@@ -15,26 +15,27 @@ from clouds.report import describe
 
 def test_counts_are_those_of_a_walk_over_the_images(tmp_path):
     masks = noise()
-    counts = describe.count(annotations.read(write_csv(tmp_path, masks)))
+    tables = describe.count(annotations.read(write_csv(tmp_path, masks)).present)
+    labels, both = tables["labels"], tables["both"]
     sets = [[n for n, label in enumerate(m.T) if label.any()] for m in masks]
-    assert (counts.rows, counts.images) == (160, 40)
-    assert counts.masks == sum(map(len, sets)) == counts.labels["masks"].sum()
+    assert sum(map(len, sets)) == labels["masks"].sum()
     for row, label in enumerate(schema.LABELS):
-        having = [labels for labels in sets if row in labels]
-        assert counts.labels["masks"][label] == len(having)
-        assert counts.labels["of_images"][label] == len(having) / 40
-        assert counts.labels["of_masks"][label] == len(having) / counts.masks
+        having = [each for each in sets if row in each]
+        assert labels["masks"][label] == len(having)
+        assert labels["of_images"][label] == len(having) / 40
+        assert labels["of_masks"][label] == len(having) / labels["masks"].sum()
         for column, other in enumerate(schema.LABELS):
-            both = sum(column in labels for labels in having)
-            assert counts.both.loc[label, other] == both
-            assert counts.both_share.loc[label, other] == both / len(having)
+            count = sum(column in each for each in having)
+            assert both.loc[label, other] == count
+            share = tables["both_share"].loc[label, other]
+            assert share == count / len(having)
     for number in range(5):
-        images = sum(len(labels) == number for labels in sets)
-        assert counts.labels_per_image["images"][number] == images
-    names = [" + ".join(schema.LABELS[n] for n in labels) or "none" for labels in sets]
-    assert counts.sets["images"].to_dict() == {n: names.count(n) for n in names}
-    assert counts.sets["images"].is_monotonic_decreasing
-    assert counts.sets["share"].sum() == pytest.approx(1)
+        images = sum(len(each) == number for each in sets)
+        assert tables["labels_per_image"]["images"][number] == images
+    names = [" + ".join(schema.LABELS[n] for n in each) or "none" for each in sets]
+    assert tables["sets"]["images"].to_dict() == {n: names.count(n) for n in names}
+    assert tables["sets"]["images"].is_monotonic_decreasing
+    assert tables["sets"]["share"].sum() == pytest.approx(1)
 
 
 def test_specks_and_patches_are_listed_separately(tmp_path):
@@ -109,7 +110,9 @@ def test_an_unlikely_grid_is_warned_of(tmp_path, capsys):
 
 
 def test_the_real_csv_counts_as_is_known(real_data):
-    counts = describe.count(annotations.read(str(real_data / "train.csv.xz")))
-    assert (counts.rows, counts.images, counts.masks) == (12852, 3213, 6853)
-    assert counts.labels["masks"].tolist() == [1610, 1369, 1703, 2171]
-    assert counts.labels_per_image["images"].tolist() == [0, 781, 1377, 902, 153]
+    table = annotations.read(str(real_data / "train.csv.xz"))
+    assert (table.texts.size, len(table.images)) == (12852, 3213)
+    tables = describe.count(table.present)
+    assert tables["labels"]["masks"].tolist() == [1610, 1369, 1703, 2171]
+    images = tables["labels_per_image"]["images"]
+    assert images.tolist() == [0, 781, 1377, 902, 153]

@@ -4,10 +4,8 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
-from clouds import schema
 from clouds.evaluation.counts import Images
 from clouds.evaluation.results import Evaluation
 from clouds.prediction import polygons
@@ -44,15 +42,14 @@ def test_an_outline_encloses_its_mask_and_leaves_holes_open():
 
 @pytest.fixture
 def evaluation():
-    """Twelve images; their Dice rises with their number, of 10 and 11 it is equal."""
+    """Twelve images; their Dice rises with their number up to 10 and 11, which tie."""
     names = [f"{k}.jpg" for k in range(12)]
-    dice = np.minimum(np.arange(12), 10)[:, None] / 10 * np.ones((1, 4))
     score = np.full((12, 4), 0.9)
     score[5] = 0.5
-    truth = np.zeros((12, 4), int)
-    truth[11] = 100
-    images = Images(names, score, truth, *[truth] * 4)
-    return Evaluation("", {}, images, pd.DataFrame(dice, names, schema.LABELS))
+    area = np.full((12, 4), 10)
+    area[11] = 100
+    shared = area * np.minimum(np.arange(12), 10)[:, None] // 10
+    return Evaluation("", {}, Images(names, score, area, area, shared, area, shared))
 
 
 def test_images_are_chosen_by_their_metrics(evaluation):
@@ -88,9 +85,15 @@ def test_a_name_is_within_its_mask_and_a_speck_has_none(mask):
 
 
 def test_names_do_not_overlap(mask):
-    planes = {kind: [mask, mask] for kind in ("truth", "raw", "post")}
+    planes = {"truth": [mask] * 4, "raw": [mask] * 2, "post": [mask, mask & False]}
     places = gallery._places(planes, mask.shape)
-    rows = sorted(y for some in places.values() for _, y in some)
+    assert all(places["truth"])
+    # A raw mask is named where the post-processed one is empty.
+    assert [place is None for kind in ("raw", "post") for place in places[kind]] == [
+        *(True, False),
+        *(False, True),
+    ]
+    rows = sorted(place[1] for some in places.values() for place in some if place)
     assert min(np.diff(rows)) >= gallery._NAME_SIZE[1]
     assert all(abs(y - 150) < 60 for y in rows)
 

@@ -197,7 +197,7 @@ def test_another_file_is_not_replaced_by_the_page(evaluated, tmp_path, capsys):
 
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     assert main.main(["report", "--run", str(tmp_path)]) == 2
-    assert "must be a folder of bin/train" in capsys.readouterr().err
+    assert "is not the folder of a run" in capsys.readouterr().err
 
 
 def test_switches_hide_what_they_name(browser, folder):
