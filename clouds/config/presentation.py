@@ -1,4 +1,4 @@
-"""Settings of what shows the figures of runs."""
+"""Settings of the commands that show results."""
 
 from dataclasses import dataclass
 
@@ -16,62 +16,60 @@ from clouds.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Writes a page about a run: data, training, figures, predictions to look at.
+    """Writes a web page about a run: data, training, metrics, predictions.
 
-    It shows what bin/train, bin/evaluate and bin/describe left in the run's folder,
-    and says of what is not there how it is made.
+    The page shows what bin/train, bin/evaluate and bin/describe wrote to the folder of
+    the run. For a missing part it names the command that makes it.
 
     Example:
       bin/report --run runs/first
     """
 
-    run: LocalFolder = flag("folder of a run")
+    run: LocalFolder = flag("folder of the run")
     evaluation: LocalFolder | None = flag(
-        "folder of the figures, if bin/evaluate --out named another than the run's",
-        None,
+        "folder given to bin/evaluate --out (default: the folder of the run)", None
     )
     statistics: LocalFolder | None = flag(
-        "folder of statistics.json, if bin/describe --out named another than the run's",
-        None,
+        "folder given to bin/describe --out (default: the folder of the run)", None
     )
     records: Folder | None = flag(
-        "folder of the records that the run was evaluated on, if they were moved", None
+        "folder of the records of the evaluation, if they were moved", None
     )
-    gallery: int = flag("images of each kind: best, worst, most uncertain, random", 4)
+    gallery: int = flag(
+        "number of images of each kind: best, worst, most uncertain, random", 4
+    )
     out: LocalFile | None = flag(
-        "page to write, or to write anew; report.html in the run if not given", None
+        "page to write or replace (default: report.html in the folder of the run)", None
     )
 
     def __post_init__(self):
-        """Refuses values out of range."""
+        """Rejects values out of range."""
         positive(self, "gallery")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Sets runs side by side that were evaluated on the same images.
+    """Writes a web page that compares runs evaluated on the same images.
 
     Differences are to the first run, with paired 95 % intervals: each resample of the
-    bootstrap draws the same images for both.
+    bootstrap draws the same images for both runs.
 
     Example:
       bin/compare runs/first runs/second
     """
 
-    run: LocalFolders = positional(
-        "folders of runs, or of figures that bin/evaluate --out named"
-    )
-    out: LocalFile = flag("page to write, or to write anew", "compare.html")
+    run: LocalFolders = positional("folders of runs, or of bin/evaluate --out")
+    out: LocalFile = flag("page to write or replace", "compare.html")
 
     def __post_init__(self):
-        """Refuses fewer than two runs."""
+        """Rejects fewer than two runs, and duplicates."""
         if len(self.run) < 2:
             raise InputError(
-                "bin/compare must be given two runs or more. Received: "
-                f"{len(self.run)}. Name their folders, as in bin/compare runs/a runs/b."
+                f"bin/compare needs at least two runs. Received: {len(self.run)}. Give "
+                "their folders, as in bin/compare runs/a runs/b."
             )
-        twice = {folder for folder in self.run if self.run.count(folder) > 1}
-        if twice:
+        duplicates = sorted({run for run in self.run if self.run.count(run) > 1})
+        if duplicates:
             raise InputError(
-                f"Runs must be named once. Received: {', '.join(sorted(twice))} twice."
+                f"Each run must be given once. Received: {', '.join(duplicates)} twice."
             )
