@@ -38,12 +38,7 @@ _CONNECT_SECONDS = 5
 
 
 class Answer(NamedTuple):
-    """Masks of an image.
-
-    Attributes:
-      rle: run-length code of each label's mask.
-      scores: score of each label.
-    """
+    """The run-length code and the score of each label in an image."""
 
     rle: list[str]
     scores: list[float]
@@ -65,9 +60,6 @@ class Client:
 
     def check(self, seconds: float) -> int:
         """Looks for the model, and keeps to one of its versions from then on.
-
-        Args:
-          seconds: timeout.
 
         Returns:
           The version, the latest if none was given.
@@ -91,14 +83,7 @@ class Client:
         return self._version
 
     def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
-        """Asks for the masks of image files.
-
-        Args:
-          files: contents of the files.
-          seconds: timeout.
-
-        Returns:
-          An answer for each file.
+        """Asks for the masks of image files, given by their contents.
 
         Raises:
           Busy: the request may succeed later; `Lost` if the model is gone.
@@ -124,11 +109,7 @@ class Client:
 
 
 def connect(settings: Request) -> Client:
-    """Returns the client for the settings; sends nothing yet.
-
-    Raises:
-      InputError: the address is invalid.
-    """
+    """Returns the client for the settings, without connecting yet."""
     given = address(settings).rstrip("/")
     kind = "gRPC" if settings.grpc else "REST"
     host = given.removeprefix("grpc://") if settings.grpc else given

@@ -12,12 +12,7 @@ _BUSY = {408, 429, 500, 502, 503, 504}
 
 
 def fetch(url: str, seconds: float, max_bytes: int) -> bytes:
-    """Downloads a file.
-
-    Args:
-      url: URL of the file.
-      seconds: timeout for the entire file.
-      max_bytes: maximum size of the file.
+    """Downloads a file of limited size within a time.
 
     Raises:
       Busy: it may succeed later.
@@ -35,12 +30,7 @@ def fetch(url: str, seconds: float, max_bytes: int) -> bytes:
 
 
 def read(response: httpx.Response, end: float, max_bytes: float = math.inf) -> bytes:
-    """Reads a response.
-
-    Args:
-      response: response whose headers have arrived.
-      end: latest time to read at, of `time.monotonic`.
-      max_bytes: maximum size of the content.
+    """Reads the content of a response until a time of `time.monotonic`.
 
     Raises:
       Busy: the status is one that may change.

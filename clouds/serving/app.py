@@ -41,18 +41,17 @@ _CLIENT_CLOSED_REQUEST = 499
 
 
 class Service:
-    """Answers requests to a model.
-
-    Args:
-      settings: limits.
-      model: model that is served.
-    """
+    """Answers requests to a model, within the limits of the settings."""
 
     def __init__(self, settings: Serving, model: Model):
         self._settings = settings
         self._model = model
         self._metrics = Metrics()
-        self._memory = limits.Memory(int(settings.max_memory * _MEGA))
+        self._bodies = limits.Bodies(
+            max_bytes=int(settings.max_body * _MEGA),
+            max_total=int(settings.max_memory * _MEGA),
+            seconds=settings.request_timeout,
+        )
         self._batcher = Batcher(
             max_size=settings.max_batch,
             max_wait=settings.max_wait / 1000,
@@ -60,7 +59,7 @@ class Service:
             report=self._metrics.add_batch,
         )
         self._metrics.waiting.set_function(lambda: len(self._batcher))
-        self._metrics.held.set_function(lambda: self._memory.held)
+        self._metrics.held.set_function(lambda: self._bodies.held)
         self._metrics.version.set_function(lambda: self._model.version.number)
         # Few, since JSON takes several times its length while it is parsed.
         self._parsers = ThreadPoolExecutor(_PARSERS, "parsers")
@@ -144,24 +143,18 @@ class Service:
     async def _report_metadata(self, request: Request) -> Response:
         version = self._model.find(**request.path_params)
         spec = {"name": self._model.name, "signature_name": ""}
+        spec["version"] = str(version.number)
         definitions = {"signature_def": version.metadata}
-        return _json(
-            {
-                "model_spec": {**spec, "version": str(version.number)},
-                "metadata": {"signature_def": definitions},
-            }
-        )
+        return _json({"model_spec": spec, "metadata": {"signature_def": definitions}})
 
     async def _predict(self, request: Request) -> Response:
         signatures = self._model.find(**request.path_params).signatures
         inputs = {name: signature.inputs for name, signature in signatures.items()}
-        async with self._body(request) as body:
+        async with self._bodies.read(request) as body:
             query = await self._in_thread(protocol.parse, body, inputs)
             work = self._run(signatures[query.signature], query.rows)
             outputs = await _unless_disconnected(request, work)
-            text = await self._in_thread(
-                lambda: protocol.answer(outputs, by_row=query.by_row)
-            )
+            text = await self._in_thread(protocol.answer, outputs, query.by_row)
         return Response(text, media_type="application/json")
 
     async def _predict_image(self, request: Request) -> Response:
@@ -169,7 +162,7 @@ class Service:
         names = [protocol.DEFAULT]
         if "probabilities" in request.query_params:
             names.append("probabilities")
-        async with self._body(request) as body:
+        async with self._bodies.read(request) as body:
             row = {model_store.FILES: np.array(body, object)}
             work = [self._run(version.signatures[name], [row]) for name in names]
             outputs = await _unless_disconnected(request, asyncio.gather(*work))
@@ -186,7 +179,7 @@ class Service:
         return _json(answer)
 
     async def _draw_polygons(self, request: Request) -> Response:
-        async with self._body(request) as body:
+        async with self._bodies.read(request) as body:
             text = await self._in_thread(web_page.polygons, body)
         return Response(text, media_type="application/geo+json")
 
@@ -215,19 +208,9 @@ class Service:
         return results
 
     def _check_files(self, rows: list[Row]) -> list[Refusal | None]:
-        def check(row: Row) -> Refusal | None:
-            contents = row[model_store.FILES].item()
-            try:
-                limits.check_image(contents, int(self._settings.max_pixels * _MEGA))
-            except Refusal as refusal:
-                return refusal
-
-        return list(map(check, rows))
-
-    def _body(self, request: Request):
-        max_bytes = int(self._settings.max_body * _MEGA)
-        seconds = self._settings.request_timeout
-        return limits.body(request, max_bytes, self._memory, seconds)
+        max_pixels = int(self._settings.max_pixels * _MEGA)
+        contents = (row[model_store.FILES].item() for row in rows)
+        return [limits.check_image(each, max_pixels) for each in contents]
 
     def _in_thread(self, function: Callable, *arguments):
         loop = asyncio.get_running_loop()

@@ -19,11 +19,7 @@ _SMOOTHING = 0.2
 
 
 class QueueFullError(Exception):
-    """The queue has no space for more items.
-
-    Attributes:
-      seconds: estimated seconds until it has.
-    """
+    """The queue has no space for more items, for an estimated number of seconds."""
 
     def __init__(self, seconds: int):
         super().__init__(f"The queue is full for {seconds} s.")
@@ -56,10 +52,8 @@ class Batcher:
         max_queue: int,
         report: Callable[[int, float], None] = lambda size, seconds: None,
     ):
-        self._max_size = max_size
-        self._max_wait = max_wait
-        self._max_queue = max_queue
-        self._report = report
+        self._max_size, self._max_wait = max_size, max_wait
+        self._max_queue, self._report = max_queue, report
         self._seconds_per_item = 0.1
         self._queue: list[_Item] = []
         self._arrival = asyncio.Event()

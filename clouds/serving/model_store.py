@@ -91,9 +91,6 @@ class Signature:
 class Version:
     """A loaded version.
 
-    Args:
-      folder: folder of the version.
-
     Attributes:
       number: its number.
       signatures: functions by name.
@@ -121,11 +118,7 @@ class Version:
             )
 
     def warm_up(self, sizes: Sequence[int]) -> None:
-        """Makes the first requests as fast as later ones.
-
-        Args:
-          sizes: batch sizes.
-        """
+        """Runs batches of these sizes, so that first requests are fast."""
         for signature, size in itertools.product(self.signatures.values(), sizes):
             if signature.takes_files:
                 signature([{FILES: np.array(_PIXEL, object)}] * size)
@@ -196,15 +189,10 @@ class Model:
     def find(
         self, name: str | None = None, version: str | None = None, label: str = _LATEST
     ) -> Version:
-        """Returns the version that a URL names, if it is the one that is served.
-
-        Args:
-          name: name of the model.
-          version: number of the version.
-          label: label of the version.
+        """Returns the version that the parts of a URL name.
 
         Raises:
-          Refusal: it is another model or version; 404.
+          Refusal: it is another version or model than the one that is served; 404.
         """
         served = self.version
         self._check_name(name)
@@ -221,12 +209,12 @@ class Model:
     def status(
         self, name: str | None = None, version: str | None = None, label: str = ""
     ) -> dict:
-        """Returns the state of the versions, in the form of TensorFlow Serving.
+        """Returns TensorFlow Serving's JSON of the states of the versions.
 
         Args:
-          name: name of the model.
-          version: number of the only version to return.
-          label: label of the only version to return.
+          name: name of the model, from a URL, as are the others.
+          version: number of a version, to return this one only.
+          label: label of a version, to return this one only.
 
         Raises:
           Refusal: there is no such model or version; 404.

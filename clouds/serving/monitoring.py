@@ -18,16 +18,7 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """The metrics of one server.
-
-    Attributes:
-      requests: requests by route and status.
-      seconds: time from the headers of a request to its response, by route.
-      images: images by outcome, answered or refused.
-      waiting: images in the queue.
-      held: bytes of the requests in memory.
-      version: version that is served.
-    """
+    """The metrics of one server; images have the outcome answered or refused."""
 
     def __init__(self):
         self._registry = registry = CollectorRegistry()

@@ -116,7 +116,7 @@ def parse(body: bytes, signatures: Mapping[str, Mapping[str, Spec]]) -> Query:
     return Query(name, by_row, split(tensors))
 
 
-def answer(rows: Sequence[Row | Refusal], *, by_row: bool) -> bytes:
+def answer(rows: Sequence[Row | Refusal], by_row: bool) -> bytes:
     """Writes a response.
 
     Args:
@@ -208,12 +208,12 @@ def _tensor(values, spec: Spec, name: str) -> np.ndarray:
         tensor[:] = [_bytes(value, f"{name} {k}") for k, value in enumerate(values)]
     else:
         tensor = _numbers(values, spec, name)
-    shape = _Unquoted(f"shape {list(tensor.shape)}")
     pairs = zip(tensor.shape, spec.shape, strict=False)
-    if tensor.ndim != len(spec.shape) or any(b not in (None, a) for a, b in pairs):
-        raise _bad(f"{name} must be {spec}", shape)
-    if not tensor.size:
-        raise _bad(f"{name} must not be empty", shape)
+    fits = tensor.ndim == len(spec.shape) and all(b in (None, a) for a, b in pairs)
+    if not fits or not tensor.size:
+        expected = f"be {spec}" if not fits else "not be empty"
+        shape = list(tensor.shape)
+        raise Refusal(400, f"{name} must {expected}. Received: shape {shape}.")
     return tensor
 
 
@@ -237,7 +237,7 @@ def _numbers(values, spec: Spec, name: str) -> np.ndarray:
     if numbers.size and numbers.dtype.kind not in kinds:
         numeric = numbers.dtype.kind in "biuf"
         received = numbers.dtype.name if numeric else "other values"
-        raise _bad(f"{name} must be {spec}", _Unquoted(received))
+        raise Refusal(400, f"{name} must be {spec}. Received: {received}.")
     if spec.dtype.kind in "iu" and numbers.size:
         bounds = np.iinfo(spec.dtype)
         low, high = numbers.min().item(), numbers.max().item()
@@ -268,13 +268,6 @@ def _values(values: np.ndarray, name: str):
     if name.endswith("_bytes"):
         return {"b64": base64.b64encode(text).decode()}
     return text.decode(errors="replace")
-
-
-class _Unquoted(str):
-    """Text that `repr` shows without quotes."""
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def _bad(expected: str, received) -> Refusal:

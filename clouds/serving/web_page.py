@@ -23,12 +23,7 @@ _MAX_RUNS = 20_000
 
 
 class Page(NamedTuple):
-    """A page.
-
-    Attributes:
-      html: its source.
-      headers: its HTTP headers, with a Content-Security-Policy.
-    """
+    """A page, with HTTP headers that restrict what it may load."""
 
     html: str
     headers: dict[str, str]

@@ -87,13 +87,15 @@ def damaged(draw, files):
 
 def outcome(signature, contents):
     """Returns how a server answers a file."""
+    refusal = limits.check_image(contents, 4_000_000)
     try:
-        limits.check_image(contents, 4_000_000)
-        signature([{FILES: np.array(contents, object)}])
-    except Refusal as refusal:
-        assert refusal.status == 400
-        return refusal.reason.partition(" Received")[0]
-    return "answered"
+        if refusal is None:
+            signature([{FILES: np.array(contents, object)}])
+            return "answered"
+    except Refusal as error:
+        refusal = error
+    assert refusal.status == 400
+    return refusal.reason.partition(" Received")[0]
 
 
 def fuzz(signature, going, seed):

@@ -7,13 +7,15 @@ from helpers import tiny_export
 from starlette.requests import Request
 
 from clouds.serving import limits
-from clouds.serving.limits import Memory
 from clouds.serving.protocol import Refusal
 
 
-def read(chunks, most=10, memory=None, headers=(), seconds=5):
-    """Reads a body of chunks, and what memory then holds, within and after."""
-    memory = memory or Memory(1000)
+def reader(max_bytes=10, max_total=1000, seconds=5):
+    return limits.Bodies(max_bytes=max_bytes, max_total=max_total, seconds=seconds)
+
+
+def read(bodies, chunks, headers=()):
+    """Reads a body of chunks; returns it and the bytes held meanwhile."""
     waiting = list(chunks)
 
     async def receive():
@@ -23,14 +25,16 @@ def read(chunks, most=10, memory=None, headers=(), seconds=5):
 
     async def read_all():
         scope = {"type": "http", "method": "POST", "headers": list(headers)}
-        async with limits.body(Request(scope, receive), most, memory, seconds) as body:
-            return body, memory.held
+        async with bodies.read(Request(scope, receive)) as body:
+            return body, bodies.held
 
-    return *asyncio.run(read_all()), memory.held
+    return asyncio.run(read_all())
 
 
 def test_a_body_counts_as_long_as_it_is_used():
-    assert read([b"abc", b"", b"de"]) == (b"abcde", 5, 0)
+    bodies = reader()
+    assert read(bodies, [b"abc", b"", b"de"]) == (b"abcde", 5)
+    assert bodies.held == 0
 
 
 @pytest.mark.parametrize(
@@ -42,39 +46,39 @@ def test_a_body_counts_as_long_as_it_is_used():
     ],
 )
 def test_a_body_that_is_too_long_is_refused_before_it_is_read(chunks, headers):
-    memory = Memory(1000)
+    bodies = reader()
     with pytest.raises(Refusal, match="10 bytes at most") as refusal:
-        read(chunks, headers=headers, memory=memory)
+        read(bodies, chunks, headers)
     assert refusal.value.status == 413
-    assert memory.held == 0
+    assert bodies.held == 0
 
 
 @pytest.mark.parametrize("chunks", [[None], [b"abc", None]])
 def test_a_body_that_does_not_arrive_in_time_is_refused(chunks):
-    memory = Memory(1000)
+    bodies = reader(seconds=0.1)
     with pytest.raises(Refusal, match="did not arrive within 0.1 s") as refusal:
-        read(chunks, memory=memory, seconds=0.1)
+        read(bodies, chunks)
     assert refusal.value.status == 408
-    assert memory.held == 0
+    assert bodies.held == 0
 
 
-def test_all_bodies_share_a_memory():
-    memory = Memory(8)
-    memory.take(5)
+def test_all_bodies_share_a_limit():
+    bodies = reader(max_total=8)
+    bodies.held = 5
     with pytest.raises(Refusal, match="memory") as refusal:
-        read([b"abc", b"d"], memory=memory)
+        read(bodies, [b"abc", b"d"])
     assert (refusal.value.status, refusal.value.retry_after) == (503, 1)
-    assert memory.held == 5
-    memory.give_back(5)
-    assert read([b"abcd"], memory=memory)[0] == b"abcd"
+    assert bodies.held == 5
+    bodies.held = 4
+    assert read(bodies, [b"abcd"]) == (b"abcd", 8)
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp"])
 def test_an_image_with_few_pixels_is_accepted(ending):
     contents = tiny_export.encoded(ending)
-    limits.check_image(contents, 140 * 210)
-    with pytest.raises(Refusal, match="Received: 210 x 140"):
-        limits.check_image(contents, 140 * 210 - 1)
+    assert limits.check_image(contents, 140 * 210) is None
+    refusal = limits.check_image(contents, 140 * 210 - 1)
+    assert "Received: 210 x 140" in refusal.reason
 
 
 def bomb():
@@ -93,8 +97,8 @@ def huge_jpeg():
 
 @pytest.mark.parametrize("contents", [bomb(), huge_jpeg()])
 def test_a_decompression_bomb_is_refused_by_its_header(contents):
-    with pytest.raises(Refusal, match="from 1 to 1,000,000 pixels"):
-        limits.check_image(contents, 1_000_000)
+    refusal = limits.check_image(contents, 1_000_000)
+    assert "from 1 to 1,000,000 pixels" in refusal.reason
 
 
 @pytest.mark.parametrize(
@@ -112,16 +116,14 @@ def test_a_decompression_bomb_is_refused_by_its_header(contents):
     ],
 )
 def test_a_bad_image_is_refused_with_a_reason(contents, reason):
-    with pytest.raises(Refusal, match=reason) as refusal:
-        limits.check_image(contents, 1_000_000)
-    assert refusal.value.status == 400
+    refusal = limits.check_image(contents, 1_000_000)
+    assert reason in refusal.reason
+    assert refusal.status == 400
 
 
 def test_noise_is_refused_or_accepted_but_raises_nothing_else():
     noise = np.random.default_rng(0)
     for start in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"):
         for length in range(0, 200, 7):
-            try:
-                limits.check_image(start + noise.bytes(length), 10**6)
-            except Refusal as refusal:
-                assert refusal.status == 400
+            refusal = limits.check_image(start + noise.bytes(length), 10**6)
+            assert refusal is None or refusal.status == 400

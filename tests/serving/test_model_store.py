@@ -36,7 +36,9 @@ def test_a_signature_answers_each_row_like_the_graph(model):
     image = tf.io.decode_jpeg(tiny_export.encoded(), dct_method="INTEGER_ACCURATE")
     images = cv2.resize(image.numpy(), (96, 64), interpolation=cv2.INTER_AREA)[None]
     found = tiny_export.Network()(images)
-    _, masks = apply(found, tiny_export.RULE, images, (350, 525), outputs=("raw_masks", "masks")).values()
+    _, masks = apply(
+        found, tiny_export.RULE, images, (350, 525), outputs=("raw_masks", "masks")
+    ).values()
     areas = masks.numpy().sum((0, 1, 2))
     assert areas[:2].min() > 10_000
     assert np.abs(answers[1]["area"] - areas).max() < 100
