@@ -20,7 +20,7 @@ from tqdm import tqdm  # noqa: E402
 from clouds.config.rule import Rule  # noqa: E402
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.evaluation import scores
-from clouds.export import signatures
+from clouds.export.signatures import cast_kernels_once
 from clouds.models import layers, unet
 from clouds.postprocess import apply
 from clouds.runs import run_folder
@@ -111,10 +111,10 @@ def of_int8(network):
 
 
 VARIANTS = {
-    "float32": lambda *of: signatures.settled(load(*of, "float32")),
-    "float32-folded": lambda *of: signatures.settled(load(*of, "float32", fold=True)),
-    "mixed_bfloat16": lambda *of: signatures.settled(load(*of, "mixed_bfloat16")),
-    "mixed_float16": lambda *of: signatures.settled(load(*of, "mixed_float16")),
+    "float32": lambda *of: cast_kernels_once(load(*of, "float32")),
+    "float32-folded": lambda *of: cast_kernels_once(load(*of, "float32", fold=True)),
+    "mixed_bfloat16": lambda *of: cast_kernels_once(load(*of, "mixed_bfloat16")),
+    "mixed_float16": lambda *of: cast_kernels_once(load(*of, "mixed_float16")),
     "int8-float32": lambda *of: of_int8(load(*of, "float32")),
     "int8-bfloat16": lambda *of: of_int8(load(*of, "mixed_bfloat16")),
 }

@@ -63,7 +63,7 @@ def write_weights(folder, settings, path):
 
 def write_parts(folder, settings, precision, path):
     """The graph of the export, in three."""
-    predict = signatures.settled(network.load_one(folder, precision=precision))
+    predict = signatures.cast_kernels_once(network.load_one(folder, precision=precision))
     size, grid = settings.size, schema.SUBMISSION_SIZE
     archive = keras.export.ExportArchive()
 

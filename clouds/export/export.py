@@ -1,96 +1,84 @@
 """Exports a run as a SavedModel for TensorFlow Serving, or for any TensorFlow.
 
-A model's folder has a folder for each version, whose name is its number, and for the
-server `models.config` and `batching_parameters.txt`. A version holds, beside the
-SavedModel, `model_card.md`, `signature.md`, `assets.extra/postprocess.json`, the rule
-by which masks are drawn, and `assets.extra/tf_serving_warmup_requests`.
+A model's folder has a folder for each version, named by its number, and for the server
+`models.config` and `batching_parameters.txt`. A version has, next to the SavedModel,
+`model_card.md`, `signature.md`, `assets.extra/postprocess.json` (the post-processing
+rule) and `assets.extra/tf_serving_warmup_requests`.
 """
 
 import dataclasses
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 
 from clouds.config import resolve
 from clouds.config.prediction import Export
-from clouds.config.rule import describe_source
+from clouds.config.rule import Rule, describe_source
 from clouds.errors import InputError
 from clouds.evaluation import results
 from clouds.export import model_card, signatures, warmup
 from clouds.export.signatures import Signature
-from clouds.runs import network as run_network
-from clouds.runs import run_folder
+from clouds.runs import network, run_folder
 from clouds.runtime import files
 
 NAME = "clouds"
-"""Under which the model is served."""
+"""Name of the model on the server."""
 
 EXTRA = "assets.extra"
 MODELS, BATCHING = "models.config", "batching_parameters.txt"
 
 
 def export(settings: Export) -> Path:
-    """Writes the next version of a model.
-
-    Args:
-      settings: the runs, the folder, and how masks are drawn.
-
-    Returns:
-      The version's folder.
+    """Writes the next version of a model; returns its folder.
 
     Raises:
-      InputError: a run cannot be read, the folder is one, or Keras does not run on
+      InputError: a run cannot be read, the folder is a run, or Keras does not run on
         TensorFlow.
     """
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise InputError(
-            "Exporting needs Keras on TensorFlow; the run may be of any backend. "
-            f"Received: KERAS_BACKEND={backend}. Set KERAS_BACKEND=tensorflow."
-        )
-    if Path(settings.out, resolve.FILE).is_file():
-        raise InputError(
-            "--out must be a folder of a model's own. Received: "
-            f"'{settings.out}', which is a run. Give another, such as models/clouds."
-        )
-    trained = run_network.settings(settings.run)
+    _check(settings)
+    training = network.settings(settings.run)
     tuned = run_folder.rule(settings.run[0])
     rule = settings.rule(tuned)
-    network = run_network.load(
+    loaded = network.load(
         settings.run, flips=settings.flips, precision=settings.precision
     )
-    predicted = _listed(run_folder.settings(place).precision for place in settings.run)
-    precision = settings.precision or predicted
-    built = signatures.build(network, rule, exact=trained.decode == "exact")
+    built = signatures.build(loaded, rule, exact=training.decode == "exact")
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     with files.sole_writer(settings.out, "--out"):
-        known = versions(out)
-        version = out / str(known[-1] + 1 if known else 1)
-        # A server that watches the folder takes only what has a number for a name.
+        version = out / str(max(versions(out), default=0) + 1)
+        # A server that watches the folder ignores names that are not numbers.
         part = out / "part"
         shutil.rmtree(part, ignore_errors=True)
         try:
             outputs = save(part, built)
-            _add(part, version.name, settings, precision, rule, built, outputs)
+            inputs = {name: spec for name, (_, spec) in built.items()}
+            described = model_card.signatures(version.name, inputs, outputs)
+            files.write(part / model_card.SIGNATURES, described)
+            files.write(part / model_card.MODEL, _card(version.name, settings, rule))
+            (part / EXTRA).mkdir()
+            fields = dataclasses.asdict(rule)
+            files.write_json(part / EXTRA / run_folder.RULE, fields)
+            warmup.write(part / EXTRA / warmup.FILE, NAME, inputs)
             part.rename(version)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-        files.write(str(out / MODELS), models_config(versions(out)))
-        files.write(str(out / BATCHING), _BATCHING)
+        files.write(out / MODELS, models_config(versions(out)))
+        files.write(out / BATCHING, _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")
     print(describe_source(settings.rule_source(tuned is not None), settings.run[0]))
-    if precision != predicted:
+    trained = _trained_precision(settings)
+    if settings.precision not in (None, trained):
         print(
-            f"It computes in {precision}, bin/predict in {predicted}: some pixels of "
-            "their masks may differ."
+            f"The export computes in {settings.precision}, bin/predict in {trained}: "
+            "some pixels of their masks may differ."
         )
-    if "mixed_float16" in precision:
+    if "mixed_float16" in (settings.precision or trained):
         print(
-            f"It computes in {precision}, as it was trained: CPUs are slow at float16. "
-            "For one, export with --precision mixed_bfloat16 or float32."
+            "The export computes in mixed_float16, which is slow on CPUs. For a CPU, "
+            "export with --precision mixed_bfloat16 or float32."
         )
     return version
 
@@ -102,17 +90,9 @@ def versions(folder: Path) -> list[int]:
 
 
 def save(folder: Path, built: Mapping[str, Signature]) -> dict[str, dict]:
-    """Writes a SavedModel.
-
-    Args:
-      folder: for it.
-      built: its signatures.
-
-    Returns:
-      What each gives, `tf.TensorSpec` by name.
-    """
-    # Not `tf.saved_model.save`: of a Keras 3 model the C++ loader finds no variables.
-    # Endpoints bring their variables; to track the network would store them twice.
+    """Writes a SavedModel; returns the `tf.TensorSpec` of each signature's outputs."""
+    # Not `tf.saved_model.save`: the C++ loader finds no variables of a Keras 3 model.
+    # Endpoints bring their variables; tracking the network would store them twice.
     archive = keras.export.ExportArchive()
     endpoints = {
         name: archive.add_endpoint(name, function, input_signature=[spec])
@@ -125,16 +105,12 @@ def save(folder: Path, built: Mapping[str, Signature]) -> dict[str, dict]:
     }
 
 
-def models_config(known: Sequence[int]) -> str:
-    """Writes TensorFlow Serving's configuration of a model.
+def models_config(numbers: Sequence[int]) -> str:
+    """Formats TensorFlow Serving's configuration of a model's versions.
 
-    Args:
-      known: its versions, in order.
-
-    Returns:
-      Its text: the newest version, labelled `latest`, and the one before, `previous`.
+    It serves the newest version, labelled `latest`, and the one before, `previous`.
     """
-    labels = dict(zip(("latest", "previous"), reversed(known[-2:]), strict=False))
+    labels = dict(zip(("latest", "previous"), reversed(numbers[-2:]), strict=False))
     served = " ".join(f"versions: {number}" for number in labels.values())
     lines = [
         f'    version_labels {{ key: "{label}" value: {number} }}'
@@ -143,39 +119,48 @@ def models_config(known: Sequence[int]) -> str:
     return _MODELS.format(name=NAME, served=served, labels="\n".join(lines))
 
 
-def _add(folder, version, settings, precision, rule, built, outputs) -> None:
-    """Adds what lies beside the SavedModel of a version."""
-    inputs = {name: spec for name, (_, spec) in built.items()}
-    extra = folder / EXTRA
-    extra.mkdir()
-    files.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
-    warmup.write(extra / warmup.FILE, NAME, inputs)
+def _check(settings: Export) -> None:
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise InputError(
+            "Exporting needs Keras on TensorFlow; the run may be of any backend. "
+            f"Received: KERAS_BACKEND={backend}. Set KERAS_BACKEND=tensorflow."
+        )
+    if Path(settings.out, resolve.FILE).is_file():
+        raise InputError(
+            "--out must be a separate folder for the model. Received: "
+            f"'{settings.out}', which is a run. Give another, such as models/clouds."
+        )
+
+
+def _card(version: str, settings: Export, rule: Rule) -> str:
+    runs = [
+        model_card.Trained(
+            run_folder.settings(folder),
+            run_folder.read_facts(folder),
+            run_folder.weights_checksum(folder),
+        )
+        for folder in settings.run
+    ]
     measured = results.read(settings.run[0])
-    described = model_card.signatures(version, inputs, outputs)
-    (folder / model_card.SIGNATURES).write_text(described)
-    card = model_card.model(
+    return model_card.model(
         version,
-        [_trained(place) for place in settings.run],
+        runs,
         rule,
         tuned=rule == run_folder.rule(settings.run[0]),
         metrics=measured and measured.facts,
-        precision=precision,
+        precision=settings.precision or _trained_precision(settings),
         flips=settings.flips,
     )
-    (folder / model_card.MODEL).write_text(card)
 
 
-def _listed(words: Iterable[str]) -> str:
-    return " and ".join(dict.fromkeys(words))
-
-
-def _trained(place: str) -> model_card.Trained:
-    facts, weights = run_folder.read_facts(place), run_folder.weights_checksum(place)
-    return model_card.Trained(run_folder.settings(place), facts, weights)
+def _trained_precision(settings: Export) -> str:
+    precisions = [run_folder.settings(folder).precision for folder in settings.run]
+    return " and ".join(dict.fromkeys(precisions))
 
 
 _MODELS = """\
-# Written anew by each bin/export; of TensorFlow Serving, --model_config_file.
+# For --model_config_file of TensorFlow Serving; replaced by each bin/export.
 model_config_list {{
   config {{
     name: "{name}"
@@ -188,7 +173,7 @@ model_config_list {{
 """
 
 _BATCHING = """\
-# Of TensorFlow Serving, --enable_batching --batching_parameters_file.
+# For --enable_batching --batching_parameters_file of TensorFlow Serving.
 max_batch_size { value: 8 }
 batch_timeout_micros { value: 5000 }
 max_enqueued_batches { value: 32 }

@@ -1,7 +1,6 @@
-"""What goes with an exported model for people to read: its card, its signatures.
+"""Markdown that goes with an exported model: its card and its signatures.
 
-Markdown. Nothing of the machine that wrote it: runs and records are told by their
-checksums, not by their paths.
+It names nothing of this machine: runs and records have checksums instead of paths.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,22 +17,16 @@ from clouds.text import counted
 MODEL, SIGNATURES = "model_card.md", "signature.md"
 
 _GRID = "x".join(map(str, schema.SUBMISSION_SIZE))
-_FIGURES = {
-    "Competition's Dice, post-processed": "dice_post",
-    "Dice, non-empty": "dice_non_empty_post",
-    "AP of presence, by `score`": "average_precision",
-    "ECE of presence, by `score`": "ece_presence",
+_METRICS = {
+    "Competition Dice, post-processed": "dice_post",
+    "Dice of non-empty masks": "dice_non_empty_post",
+    "Average precision of `score`": "average_precision",
+    "Calibration error (ECE) of `score`": "ece_presence",
 }
 
 
 class Trained(NamedTuple):
-    """One of the runs that a model is made of.
-
-    Attributes:
-      settings: of its training.
-      facts: what `run.json` holds.
-      weights: SHA-256 of its weights.
-    """
+    """A run: settings, content of `run.json`, and SHA-256 of the weights."""
 
     settings: Training
     facts: Mapping
@@ -45,19 +38,16 @@ def signatures(
     inputs: Mapping[str, tf.TensorSpec],
     outputs: Mapping[str, Mapping[str, tf.TensorSpec]],
 ) -> str:
-    """Describes what a model takes and gives.
+    """Describes the signatures of a model in Markdown.
 
     Args:
-      version: of the model.
-      inputs: what each signature takes.
-      outputs: what it gives, by name.
-
-    Returns:
-      Markdown.
+      version: version of the model.
+      inputs: type of each signature's input.
+      outputs: types of each signature's outputs, by name.
     """
     rows = [
-        f"| `{name}` | {_shown(spec.name, spec)} | "
-        f"{', '.join(_shown(key, outputs[name][key]) for key in outputs[name])} |"
+        f"| `{name}` | {_type(spec.name, spec)} | "
+        f"{', '.join(_type(key, output) for key, output in outputs[name].items())} |"
         for name, spec in inputs.items()
     ]
     return _SIGNATURES.format(
@@ -79,41 +69,38 @@ def model(
     precision: str,
     flips: bool,
 ) -> str:
-    """Writes the card of a model.
+    """Writes the card of a model in Markdown.
 
     Args:
-      version: of the model.
-      runs: that it is made of.
-      rule: by which its masks are drawn.
-      tuned: whether that is the first run's tuned rule, unchanged.
-      metrics: what `metrics.json` of the first run holds; None if it has none.
-      precision: of the exported network.
-      flips: whether it averages four flipped views.
-
-    Returns:
-      Markdown.
+      version: version of the model.
+      runs: runs whose networks are averaged.
+      rule: post-processing rule.
+      tuned: whether it is the rule tuned for the first run, unchanged.
+      metrics: content of the first run's `metrics.json`, if any.
+      precision: precision of the exported network.
+      flips: whether four flipped views are averaged.
     """
     views = ", averaged over four flipped views" if flips else ""
     size = "x".join(map(str, runs[0].settings.size))
-    several = f"the mean of {len(runs)} networks" if len(runs) > 1 else "one network"
+    networks = f"the mean of {len(runs)} networks" if len(runs) > 1 else "one network"
     return _MODEL.format(
         version=version,
         clouds=__version__,
-        network=f"{several}{views}, at {size} in {precision}",
-        runs="\n".join(map(_of_run, runs)),
-        metrics=_of_metrics(metrics, rule, [each.weights for each in runs], flips),
-        rule=_of_rule(rule, tuned),
+        network=f"{networks}{views}, at {size} in {precision}",
+        runs="\n".join(map(_describe_run, runs)),
+        metrics=_metrics_table(metrics, rule, [run.weights for run in runs], flips),
+        rule=_rule_table(rule, tuned),
         labels=", ".join(schema.LABELS),
         grid=_GRID,
     )
 
 
-def _shown(name: str, spec: tf.TensorSpec) -> str:
-    sides = ["B", *("any" if n is None else str(n) for n in spec.shape[1:])]
-    return f"`{name}` {spec.dtype.name}[{', '.join(sides)}]"
+def _type(name: str, spec: tf.TensorSpec) -> str:
+    shape = ["B", *("any" if n is None else str(n) for n in spec.shape[1:])]
+    return f"`{name}` {spec.dtype.name}[{', '.join(shape)}]"
 
 
-def _of_run(trained: Trained) -> str:
+def _describe_run(trained: Trained) -> str:
     settings, facts = trained.settings, trained.facts
     records = facts.get("records", {})
     source = records.get("source") or {}
@@ -124,147 +111,143 @@ def _of_run(trained: Trained) -> str:
         f" (records {records.get('sha256', 'unknown')[:16]})",
         f"started {facts.get('started', 'unknown')}",
         f"{facts.get('backend', 'unknown backend')} in {settings.precision}",
-        f"encoder from {'random weights' if _random(settings) else 'given weights'}",
+        f"encoder from {'random' if settings.encoder_weights == 'none' else 'given'} "
+        "weights",
         f"loss {settings.loss}, best epoch {facts.get('best_epoch', 'unknown')} of "
         f"{facts.get('epochs', settings.epochs)}",
         *(f"{name} {best[name]:.4f}" for name in sorted(best) if "mean_dice" in name),
     ]
     if settings.fold is not None:
-        parts.append(f"fold {settings.fold} left out")
+        parts.append(f"without fold {settings.fold}")
     return f"- {'; '.join(parts)}"
 
 
-def _random(settings: Training) -> bool:
-    return settings.encoder_weights == "none"
-
-
-def _of_rule(rule: Rule, tuned: bool) -> str:
+def _rule_table(rule: Rule, tuned: bool) -> str:
     rows = [
-        "| label | threshold | must reach | pixels, more than |",
+        "| label | threshold | peak threshold | minimum area, pixels |",
         "| --- | --- | --- | --- |",
     ]
-    tops = rule.tops or [None] * len(schema.LABELS)
-    numbers = zip(schema.LABELS, rule.thresholds, tops, rule.min_sizes, strict=True)
+    peaks = rule.tops or [None] * len(schema.LABELS)
+    numbers = zip(schema.LABELS, rule.thresholds, peaks, rule.min_sizes, strict=True)
     rows += [
-        f"| {label} | {threshold:.4g} | {f'{top:.4g}' if top else '-'} | {area(size)} |"
-        for label, threshold, top, size in numbers
+        f"| {label} | {threshold:.4g} | {f'{peak:.4g}' if peak else '-'} "
+        f"| {area(size)} |"
+        for label, threshold, peak, size in numbers
     ]
     grid = _GRID if rule.grid == "submission" else "the network's grid, then resized"
-    return "\n".join(
-        [
-            *rows,
-            "",
-            f"{'Tuned on validation images' if tuned else 'Not tuned'}. Components are "
-            f"8-connected, counted on {grid}; a top counts within the {rule.scope}. "
-            f"What is black in the image is {'cut out' if rule.gap else 'kept'}.",
-        ]
+    notes = (
+        f"{'Tuned on validation images' if tuned else 'Not tuned'}. Components are "
+        f"8-connected and measured on {grid}. Peak thresholds apply per {rule.scope}. "
+        f"The black orbit gap is {'removed from' if rule.gap else 'kept in'} the masks."
     )
+    return "\n".join([*rows, "", notes])
 
 
-def _of_metrics(
+def _metrics_table(
     metrics: Mapping | None, rule: Rule, weights: list[str], flips: bool
 ) -> str:
     if not metrics:
-        return "Not measured. `bin/evaluate` before `bin/export` brings figures here."
+        return (
+            "Not measured. Run `bin/evaluate` before `bin/export` to include metrics."
+        )
     names = (*schema.LABELS, "mean")
     rows = [f"| | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
-    for title, name in _FIGURES.items():
+    for title, name in _METRICS.items():
         values = [_value(metrics["figures"][name][label]) for label in names]
         rows.append(f"| {title} | {' | '.join(values)} |")
     notes = [
         f"On {counted(metrics['images'], 'image')} of the {metrics['split']} split, "
-        "95 % intervals by the bootstrap over images. All-empty masks score "
+        "with 95 % bootstrap intervals over images. All-empty masks score "
         f"{metrics['figures']['dice_all_empty']['mean']['value']:.3f}."
     ]
     if metrics.get("tuned_on_these_images"):
-        notes.append("The rule was tuned on these very images: expect less of others.")
+        notes.append("The rule was tuned on these images: the scores are optimistic.")
     measured = Rule(**metrics["rule"]), metrics.get("weights"), metrics["flips"]
     if measured != (rule, weights, flips):
-        notes.append(
-            "Measured with other weights, views or rule than are exported here."
-        )
+        notes.append("Measured with other weights, views or rule than exported.")
     return "\n".join([*rows, "", " ".join(notes)])
 
 
-def _value(figure: Mapping) -> str:
-    if figure["value"] is None:
+def _value(metric: Mapping) -> str:
+    if metric["value"] is None:
         return "-"
-    if figure["low"] is None:
-        return f"{figure['value']:.3f}"
-    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**figure)
+    if metric["low"] is None:
+        return f"{metric['value']:.3f}"
+    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**metric)
 
 
 _SIGNATURES = """\
 # Signatures of clouds, version {version}
 
-| signature | takes | gives |
+| signature | input | outputs |
 | --- | --- | --- |
 {rows}
 
-B is the number of images of a request, 1 or more. Labels come in the order {labels}.
+B is the number of images of a request, 1 or more. The labels are, in order, {labels}.
 
-- `image_bytes`: whole files, JPEG, PNG or BMP, of {most} pixels at most. Grey, palette,
-  alpha, CMYK and 16-bit images are turned into 8-bit RGB.
+- `image_bytes`: JPEG, PNG or BMP files of {most} pixels at most. Grey, palette, alpha,
+  CMYK and 16-bit images are converted to 8-bit RGB.
 - `images`: pixels of 0..255 in RGB, of any height and width.
-- `rle`: the masks as the competition has them, "start length start length ...": pixels
-  are counted from 1 down the columns of a grid of {grid}, whatever the image's size.
-  Empty if nothing was found.
-- `score`: how sure the label is in the image, 0..1: the mean of its highest
-  probabilities, of 17,500 pixels of {grid}. It does not depend on the thresholds.
-- `area`: pixels of the mask, of {grid}.
+- `rle`: masks in the competition's format, "start length start length ...". Pixels are
+  counted from 1 down the columns of a grid of {grid}, whatever the size of the image.
+  Empty if the label is absent.
+- `score`: score of the label's presence, 0..1: the mean of the 17,500 highest
+  probabilities on {grid}. It does not depend on the thresholds.
+- `area`: number of pixels of the mask on {grid}.
 - `probabilities`: before thresholds, at the network's size.
-- `mask_bytes`: the masks as PNGs of {grid}, 0 or 255.
+- `mask_bytes`: masks as PNGs of {grid}, 0 or 255.
 
 ## REST
 
-`POST /v1/models/clouds:predict`, with files in base64; `signature_name` picks another:
+`POST /v1/models/clouds:predict` with files in base64; `signature_name` selects a
+signature:
 
     {{"instances": [{{"b64": "/9j/4AAQ..."}}]}}
     {{"signature_name": "masks_png", "instances": [{{"b64": "/9j/4AAQ..."}}]}}
 
-The answer holds an object an image, or, of one output, its values alone; PNGs come in
-base64:
+The response has an object per image, or the values alone if there is one output; PNGs
+are in base64:
 
     {{"predictions": [{{"rle": ["", "1 350", ...], "score": [0.1, ...],
                       "area": [0, 350, ...], "label": ["Fish", ...]}}]}}
 
 ## Errors
 
-What is no whole image, or has too many pixels, numbers that are no pixels, and an empty
-request are refused with INVALID_ARGUMENT (gRPC 3, HTTP 400) and a reason. In TensorFlow
-Serving one such image fails its whole request and, where the server batches, those that
-share its batch: send them again, one by one. `bin/serve` answers for each image.
+A damaged or too large image, numbers that are not pixels, and an empty request are
+refused with INVALID_ARGUMENT (gRPC 3, HTTP 400) and a reason. In TensorFlow Serving one
+such image fails its entire request and, if the server batches, the requests in its
+batch: send them again, one by one. `bin/serve` answers the other images.
 """
 
 _MODEL = """\
 # clouds, version {version}
 
-Finds {labels} (the organisation of shallow clouds) in true-colour satellite images.
-Exported by clouds {clouds}: a U-Net on ResNet34, {network}.
+Finds {labels} (patterns of shallow clouds) in true-colour satellite images. Exported by
+clouds {clouds}: a U-Net on ResNet34, {network}.
 
 ## Data
 
 {runs}
 
-The labels that this is made for, those of the competition *Understanding Clouds from
-Satellite Images*, are rough regions drawn by volunteers: one of them, held against the
-union of three others, reaches a Dice of 0.54 to 0.58.
+The labels that this model is trained for, those of the competition *Understanding
+Clouds from Satellite Images*, are rough regions drawn by volunteers: one volunteer
+compared with the union of three others has a Dice of 0.54 to 0.58.
 
-## Figures
+## Metrics
 
 {metrics}
 
-## Masks
+## Post-processing
 
 {rule}
 
 ## Limits
 
-- Trained for scenes of the size and the proportions (2:3) of its data; others are
-  stretched to the network's size.
+- The model is trained for scenes of the size and proportions (2:3) of its data; others
+  are stretched to the network's size.
 - A mask is a region in which a pattern prevails, not the outline of clouds. Regions of
   different labels may overlap.
-- `score` is no calibrated probability.
-- What was not in the data, such as other satellites, land, sunglint or other seasons,
-  was not measured.
+- `score` is not a calibrated probability.
+- The model was not tested on anything outside its data, such as other satellites, land,
+  sunglint or other seasons.
 """

@@ -1,16 +1,16 @@
-"""What an exported model computes: the graphs from a request to its answer (TF).
+"""What an exported model computes: graphs from a request to its answer (TensorFlow).
 
-Requests hold `image_bytes` string[B], JPEGs, PNGs or BMPs as they are on disk, or
-`images` [B, H, W, 3], pixels of 0..255 in RGB, of any one size. Answers have the
-batch's dimension first, as servers that batch requests of their own accord need it:
+Requests hold `image_bytes` string[B], JPEG, PNG or BMP files, or `images` [B, H, W, 3],
+pixels of 0..255 in RGB of any size. Answers have the batch dimension first, since
+servers batch requests:
 
-- `rle` string[B, C], the post-processed masks as the competition's text;
-- `score` float32[B, C], how sure the label is in the image (`postprocess.presence`);
-- `area` int32[B, C], the pixels of these masks;
+- `rle` string[B, C], the post-processed masks in the competition's format;
+- `score` float32[B, C], the score of the label's presence (`postprocess.presence`);
+- `area` int32[B, C], the number of pixels of the masks;
 - `label` string[B, C], the labels, the same for each image.
 
-Masks and areas count on the submission's grid, 350x525. Pixels go the way they go in
-training and in `bin/predict`, and masks are drawn by the same function.
+Masks and areas are on the submission's grid, 350x525. Pixels and masks are processed
+by the same functions as in training and in `bin/predict`.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,7 @@ from clouds.postprocess import apply, functional
 DEFAULT = "serving_default"
 
 Signature = tuple[Callable, tf.TensorSpec]
-"""A function of one tensor to a dict of tensors, and what it takes."""
-
-_LABELS = len(schema.LABELS)
+"""A function from a tensor to a dict of tensors, and the type of its input."""
 
 
 def build(
@@ -38,94 +36,85 @@ def build(
     """Builds the signatures of a network.
 
     Args:
-      network: from uint8[B, h, w, 3] to probabilities float32[B, h, w, C].
-      rule: by which its masks are drawn.
-      exact: whether it was trained on images that were decoded exactly (see
-        `pixels.decode`).
+      network: network from uint8[B, h, w, 3] to probabilities float32[B, h, w, C].
+      rule: post-processing rule.
+      exact: whether the network was trained on exactly decoded images (see
+        `preprocessing.decode`).
 
     Returns:
       By name: `serving_default` from `image_bytes`, `images` from float32 and
-      `images_uint8` from uint8 to all that the module's docstring lists;
+      `images_uint8` from uint8 to all outputs in the module's docstring;
       `probabilities` from `image_bytes` to `probabilities` float32[B, h, w, C];
       `masks_png` from `image_bytes` to `mask_bytes` string[B, C], black and white
       PNGs. Bytes that cannot be decoded, and pixels out of range, raise
-      `InvalidArgumentError` for the whole batch.
+      `InvalidArgumentError` for the entire batch.
     """
     size, grid = network.input_shape[1:3], schema.SUBMISSION_SIZE
-    predict = settled(network)
+    predict = cast_kernels_once(network)
 
     def decode(contents):
-        return preprocessing.decode(preprocessing.limited(contents), size, exact=exact)[
-            0
-        ]
+        contents = preprocessing.limited(contents)
+        return preprocessing.decode(contents, size, exact=exact)[0]
 
     def resize(image):
         return preprocessing.resize(image, size, exact=exact)
 
     def answer(images):
         probabilities = predict(images)
-        text, area = apply(probabilities, rule, images, grid, outputs=("rle", "areas")).values()
-        # On the grid on which bin/evaluate tells how well scores are calibrated.
+        masks = apply(probabilities, rule, images, grid, outputs=("rle", "areas"))
+        # On the grid on which bin/evaluate measures the calibration of scores.
         resized = functional.resize(probabilities, grid)
         return {
-            "rle": text,
+            "rle": masks["rle"],
             "score": functional.presence(resized),
-            "area": area,
-            "label": tf.tile([schema.LABELS], [tf.shape(text)[0], 1]),
+            "area": masks["areas"],
+            "label": tf.tile([schema.LABELS], [tf.shape(images)[0], 1]),
         }
 
-    def answer_bytes(image_bytes):
-        return answer(_each(decode, image_bytes, size))
-
-    def answer_floats(images):
-        return answer(_each(resize, _as_pixels(images), size))
-
-    def answer_pixels(images):
-        return answer(_each(resize, images, size))
-
-    def probabilities(image_bytes):
-        return {"probabilities": predict(_each(decode, image_bytes, size))}
-
-    def masks_png(image_bytes):
-        images = _each(decode, image_bytes, size)
-        _, masks = apply(predict(images), rule, images, grid, outputs=("raw_masks", "masks")).values()
-        masks = tf.cast(masks, tf.uint8) * 255
-        planes = tf.transpose(masks, [0, 3, 1, 2])[..., None]
+    def masks_png(images):
+        masks = apply(predict(images), rule, images, grid)["masks"]
+        planes = tf.transpose(tf.cast(masks, tf.uint8) * 255, [0, 3, 1, 2])[..., None]
         return {"mask_bytes": tf.io.encode_png(planes)}
 
-    contents = tf.TensorSpec([None], tf.string, "image_bytes")
+    def from_files(function):
+        return lambda image_bytes: function(_map(decode, image_bytes, size))
+
+    def from_pixels(function):
+        return lambda images: function(_map(resize, _check_pixels(images), size))
+
+    files = tf.TensorSpec([None], tf.string, "image_bytes")
     shape = [None, None, None, 3]
     return {
-        DEFAULT: (answer_bytes, contents),
-        "probabilities": (probabilities, contents),
-        "images": (answer_floats, tf.TensorSpec(shape, tf.float32, "images")),
-        "images_uint8": (answer_pixels, tf.TensorSpec(shape, tf.uint8, "images")),
-        "masks_png": (masks_png, contents),
+        DEFAULT: (from_files(answer), files),
+        "probabilities": (
+            from_files(lambda images: {"probabilities": predict(images)}),
+            files,
+        ),
+        "images": (from_pixels(answer), tf.TensorSpec(shape, tf.float32, "images")),
+        "images_uint8": (from_pixels(answer), tf.TensorSpec(shape, tf.uint8, "images")),
+        "masks_png": (from_files(masks_png), files),
     }
 
 
-def settled(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Makes of a network a function that does not cast its kernels for each batch.
+def cast_kernels_once(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a network as a function that does not cast its kernels for each batch.
 
-    They are kept in what their layers compute with; bfloat16 takes half the space, too.
+    It stores kernels in the compute dtype of their layers; bfloat16 halves their size.
 
     Args:
-      network: that is trained no more.
-
-    Returns:
-      What it computes.
+      network: trained network.
     """
-    kept = []
+    casts = []
     for layer in _layers(network):
         if isinstance(layer, UpsampledConv2D):
             layer.fix_kernels()
         elif hasattr(layer, "kernel") and layer.compute_dtype != "float32":
             kernel = tf.cast(layer.kernel.value, layer.compute_dtype)
-            kept.append((layer.kernel, tf.Variable(kernel, trainable=False)))
+            casts.append((layer.kernel, tf.Variable(kernel, trainable=False)))
 
     def predict(images):
         with keras.StatelessScope() as scope:
-            for weight, kernel in kept:
+            for weight, kernel in casts:
                 scope.add_update((weight, tf.convert_to_tensor(kernel)))
             return network(images, training=False)
 
@@ -137,21 +126,23 @@ def _layers(network):
         yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]
 
 
-def _each(function, batch, size):
-    """Calls a function of one image for each of a batch, side by side."""
-    some = tf.Assert(
+def _map(function, batch, size):
+    """Calls a function of one image for each image of a batch, in parallel."""
+    not_empty = tf.Assert(
         tf.shape(batch)[0] > 0, ["A batch must hold an image. Received: none."]
     )
     spec = tf.TensorSpec([*size, 3], tf.uint8)
-    with tf.control_dependencies([some]):
+    with tf.control_dependencies([not_empty]):
         return tf.map_fn(function, batch, fn_output_signature=spec)
 
 
-def _as_pixels(images):
-    """uint8 of floats, none of which may be out of range, or not a number."""
-    within = tf.Assert(
+def _check_pixels(images):
+    """Converts pixels to uint8; floats out of range and NaN are errors."""
+    if images.dtype == tf.uint8:
+        return images
+    in_range = tf.Assert(
         tf.reduce_all(tf.abs(images - 127.5) <= 127.5),
         ["Pixels must be numbers from 0 to 255. Received: some that are not."],
     )
-    with tf.control_dependencies([within]):
+    with tf.control_dependencies([in_range]):
         return tf.cast(tf.round(images), tf.uint8)

@@ -17,8 +17,7 @@ from clouds.config.rule import Rule
 from clouds.data import annotations, preprocessing
 from clouds.data.scenes import scene
 from clouds.export import export, model_card, warmup
-from clouds.runs import network
-from clouds.runs import run_folder as run_folder
+from clouds.runs import network, run_folder
 
 OPS = ROOT / "tests/addons/serving_ops.txt"
 
@@ -35,7 +34,7 @@ def batch_of(contents):
 
 @pytest.fixture(scope="module")
 def jpegs(sample, request):
-    """The full-resolution images, where they are to be had; else scenes."""
+    """Full-resolution images if available, else scenes."""
     try:
         folder = request.getfixturevalue("real_data") / "fullres/train_images"
     except pytest.skip.Exception:
@@ -62,7 +61,7 @@ def requests(jpegs):
 
 @pytest.fixture(scope="module")
 def answers(exported, requests):
-    """Those of TensorFlow in this process."""
+    """Answers of TensorFlow in this process."""
     signatures = tf.saved_model.load(str(exported / "1")).signatures
     found = []
     for name, batch in requests:
@@ -110,7 +109,7 @@ def stored(version):
     return sum(path.stat().st_size for path in (version / "variables").iterdir())
 
 
-def test_the_text_is_that_of_bin_predict_on_the_same_files(
+def test_the_rle_is_that_of_bin_predict_on_the_same_files(
     exported, run, jpegs, tmp_path
 ):
     texts = texts_of_export(exported, jpegs)
@@ -120,7 +119,7 @@ def test_the_text_is_that_of_bin_predict_on_the_same_files(
 
 @pytest.fixture(scope="module", params=["mixed_bfloat16", "mixed_float16"])
 def half(request, run, tmp_path_factory):
-    """The run as if trained in half precision, and its export."""
+    """A run as if trained in half precision, and its export."""
     folder = tmp_path_factory.mktemp("half") / "run"
     shutil.copytree(run, folder)
     settings = json.loads((folder / run_folder.CONFIG).read_text())
@@ -132,7 +131,7 @@ def half(request, run, tmp_path_factory):
     return folder, model
 
 
-def test_a_run_in_half_precision_is_exported_so_and_in_half_the_size(
+def test_a_run_in_half_precision_keeps_it_and_takes_half_the_space(
     half, jpegs, tmp_path
 ):
     folder, model = half
@@ -145,9 +144,7 @@ def test_a_run_in_half_precision_is_exported_so_and_in_half_the_size(
     assert stored(model / "1") < 0.55 * weights
 
 
-def test_runs_in_several_precisions_are_exported_each_in_its_own(
-    half, run, jpegs, tmp_path
-):
+def test_each_of_several_runs_keeps_its_precision(half, run, jpegs, tmp_path):
     runs, model = (half[0], run), tmp_path / "model"
     flags = ["--run", *map(str, runs), "--out", str(model), *RULE]
     assert main.main(["export", *flags]) == 0
@@ -172,7 +169,7 @@ def test_other_loaders_answer_in_half_precision(half, oracle, jpegs, tmp_path):
     np.testing.assert_allclose(older["score"], answer["score"], atol=0.01)
 
 
-def test_an_export_in_another_precision_says_that_masks_may_differ(
+def test_an_export_in_another_precision_warns_that_masks_may_differ(
     half, run, tmp_path, capsys
 ):
     flags = ["--run", str(half[0]), "--out", str(tmp_path)]
@@ -187,7 +184,7 @@ def in_cpp(*paths):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_cpp_loader_answers_alike_without_tensorflows_python(
+def test_the_cpp_loader_gives_the_same_without_tensorflows_python(
     exported, requests, answers, tmp_path
 ):
     (tmp_path / "requests").write_bytes(pickle.dumps(requests))
@@ -197,7 +194,7 @@ def test_the_cpp_loader_answers_alike_without_tensorflows_python(
 
 
 def answer_in_session(folder, contents):
-    """Loads and answers as TensorFlow 1 did, and as the C++ loader does."""
+    """Answers in a session, like TensorFlow 1 and the C++ loader."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
         signature = loaded.signature_def["serving_default"]
@@ -206,7 +203,7 @@ def answer_in_session(folder, contents):
         return session.run(wanted, {given.name: contents})
 
 
-def test_a_session_answers_alike_which_a_plain_saved_model_does_not(
+def test_a_session_gives_the_same_unlike_a_plain_saved_model(
     exported, run, jpegs, answers, tmp_path
 ):
     same(answers[1:2], [answer_in_session(exported / "1", jpegs[4:5])])
@@ -222,7 +219,7 @@ def test_a_session_answers_alike_which_a_plain_saved_model_does_not(
         answer_in_session(tmp_path, jpegs[:1])
 
 
-def test_the_graph_holds_nothing_but_ops_of_old_servers(exported):
+def test_the_graph_contains_only_ops_of_old_servers(exported):
     contents = (exported / "1/saved_model.pb").read_bytes()
     graph = saved_model_pb2.SavedModel.FromString(contents).meta_graphs[0].graph_def
     functions = graph.library.function
@@ -236,7 +233,7 @@ def test_the_graph_holds_nothing_but_ops_of_old_servers(exported):
     assert not any(one.attr["_XlaMustCompile"].b for one in functions)
 
 
-def test_tensorflow_2_15_answers_alike_and_has_a_kernel_for_every_op(
+def test_tensorflow_2_15_gives_the_same_and_has_a_kernel_for_every_op(
     oracle, exported, requests, answers, tmp_path
 ):
     (tmp_path / "requests").write_bytes(pickle.dumps(requests))
@@ -247,7 +244,7 @@ def test_tensorflow_2_15_answers_alike_and_has_a_kernel_for_every_op(
     same(answers, others, tolerance=1e-5)
 
 
-def test_official_stubs_are_answered_by_the_tests_grpc_server(
+def test_official_stubs_get_answers_from_the_tests_grpc_server(
     grpc_server, requests, answers
 ):
     address, _ = grpc_server
@@ -271,15 +268,13 @@ def test_official_stubs_are_answered_by_the_tests_grpc_server(
     same(answers, found)
 
 
-def test_a_run_is_no_place_for_a_model(run, capsys):
+def test_the_folder_of_a_run_is_rejected(run, capsys):
     assert main.main(["export", "--run", str(run), "--out", str(run)]) == 2
     assert f"Received: '{run}', which is a run." in capsys.readouterr().err
     assert not (run / export.MODELS).exists()
 
 
-def test_each_export_is_the_next_version_and_says_by_what_rule(
-    exported, run, tmp_path, capsys
-):
+def test_each_export_is_the_next_version_with_its_rule(exported, run, tmp_path, capsys):
     rule = json.loads((exported / "1/assets.extra/postprocess.json").read_text())
     assert Rule(**rule) == Rule(thresholds=(0.3,) * 4, min_sizes=(500,) * 4)
     for name in ("3", "notes"):

@@ -48,7 +48,7 @@ def card(found=None, rule=RULE, **others):
     return model_card.model("7", [RUN], rule, metrics=found, **options)
 
 
-def test_a_card_tells_data_figures_masks_and_limits_but_no_path():
+def test_a_card_has_data_metrics_rule_and_limits_but_no_path():
     text = card(metrics())
     for told in (
         "# clouds, version 7",
@@ -57,7 +57,7 @@ def test_a_card_tells_data_figures_masks_and_limits_but_no_path():
         "jax",
         "val_mean_dice 0.5123",
         "643 images of the val split",
-        "| Competition's Dice, post-processed | 0.510 [0.470, 0.550] |",
+        "| Competition Dice, post-processed | 0.510 [0.470, 0.550] |",
         "| Flower | 0.3854 | - | 20 |",
         "| Gravel | 0.6 | - | 300 |",
         "| Sugar | 0.7 | - | nothing drawn |",
@@ -67,31 +67,31 @@ def test_a_card_tells_data_figures_masks_and_limits_but_no_path():
         assert told in text
     assert "/home" not in text
     assert OTHERS not in text
-    assert "expect less" not in text
+    assert "optimistic" not in text
 
 
 @pytest.mark.parametrize(
     ("found", "others", "told"),
     [
         (None, {}, "Not measured."),
-        (metrics(tuned_on_these_images=True), {}, "expect less of others"),
+        (metrics(tuned_on_these_images=True), {}, "scores are optimistic"),
         (metrics(), {"flips": True}, OTHERS),
         (metrics(), {"rule": Rule(), "tuned": False}, OTHERS),
         (metrics(weights=["00" * 32]), {}, OTHERS),
     ],
 )
-def test_figures_that_say_little_of_this_model_are_told_as_such(found, others, told):
+def test_metrics_that_may_not_hold_for_this_model_have_a_note(found, others, told):
     assert told in card(found, **others)
 
 
-def test_a_figure_that_is_not_defined_is_a_dash():
+def test_an_undefined_metric_is_a_dash():
     found = metrics()
     undefined = {"value": None, "low": None, "high": None}
     found["figures"]["average_precision"] = dict.fromkeys(NAMES, undefined)
-    assert "| AP of presence, by `score` | - | - | - | - | - |" in card(found)
+    assert "| Average precision of `score` | - | - | - | - | - |" in card(found)
 
 
-def test_signatures_are_told_with_keys_dtypes_and_shapes():
+def test_signatures_have_names_dtypes_and_shapes():
     inputs = {"serving_default": tf.TensorSpec([None], tf.string, "image_bytes")}
     spec = tf.TensorSpec([None, 4], tf.float32)
     text = model_card.signatures("7", inputs, {"serving_default": {"score": spec}})

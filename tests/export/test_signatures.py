@@ -35,7 +35,7 @@ def png_of_size(height, width):
 
 @pytest.fixture(scope="module")
 def network():
-    """Probabilities are the channels, and their mean."""
+    """A network whose probabilities are the channels and their mean."""
     images = keras.Input((*SIZE, 3), dtype="uint8")
     shares = keras.ops.cast(images, "float32") / 255
     mean = keras.ops.mean(shares, axis=-1, keepdims=True)
@@ -64,11 +64,17 @@ def answer(served):
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_bytes_go_the_way_of_training_and_prediction(network, exact):
+def test_files_are_processed_as_in_training_and_prediction(network, exact):
     served = functions(network, exact=exact)
     image, _ = preprocessing.decode(tf.constant(PNG), SIZE, exact=exact)
     probabilities = network(image[None])
-    _, text = apply(probabilities, RULE, image[None], schema.SUBMISSION_SIZE, outputs=("raw_rle", "rle")).values()
+    _, text = apply(
+        probabilities,
+        RULE,
+        image[None],
+        schema.SUBMISSION_SIZE,
+        outputs=("raw_rle", "rle"),
+    ).values()
     assert all(text.numpy()[0])
     answer = served["serving_default"](tf.constant([PNG]))
     assert (answer["rle"] == text).numpy().all()
@@ -78,7 +84,7 @@ def test_bytes_go_the_way_of_training_and_prediction(network, exact):
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("name", ["images", "images_uint8"])
-def test_pixels_are_answered_as_a_png_of_them(network, name, exact):
+def test_pixels_give_the_same_as_a_png_of_them(network, name, exact):
     served = functions(network, exact=exact)
     dtype = tf.float32 if name == "images" else tf.uint8
     expected = served["serving_default"](tf.constant([PNG]))
@@ -88,7 +94,7 @@ def test_pixels_are_answered_as_a_png_of_them(network, name, exact):
         np.testing.assert_array_equal(answer[key], value)
 
 
-def test_an_answer_has_text_score_area_and_label_of_each_image(answer):
+def test_an_answer_has_rle_score_area_and_label_of_each_image(answer):
     dtypes = {key: (value.shape, value.dtype) for key, value in answer.items()}
     assert dtypes == {
         "rle": ((2, 4), np.dtype(object)),
@@ -103,7 +109,7 @@ def test_an_answer_has_text_score_area_and_label_of_each_image(answer):
     assert ((answer["score"] > 0.4) & (answer["score"] <= 1)).all()
 
 
-def test_masks_come_as_black_and_white_pngs(served, answer):
+def test_masks_are_returned_as_black_and_white_pngs(served, answer):
     pngs = served["masks_png"](tf.constant([PNG]))["mask_bytes"].numpy()
     assert pngs.shape == (1, 4)
     for png, text in zip(pngs[0], answer["rle"][0], strict=True):
@@ -130,7 +136,7 @@ ALPHA = np.dstack([SCENE, np.full(SCENE.shape[:2], 77, np.uint8)])
         (written(SCENE[:1, :1], "jpeg"), None),
     ],
 )
-def test_images_of_every_kind_are_answered_as_their_pixels(served, contents, seen):
+def test_images_of_every_kind_give_the_same_as_their_pixels(served, contents, seen):
     answer = served["probabilities"](tf.constant([contents]))["probabilities"]
     assert answer.shape == (1, *SIZE, 4)
     if seen is not None:
@@ -160,11 +166,11 @@ def refused(served, message, request, name="serving_default"):
         (b"BM", "(?i)bmp"),
     ],
 )
-def test_bytes_that_are_no_whole_image_fail_the_batch(served, contents, message):
+def test_a_damaged_file_fails_the_batch(served, contents, message):
     refused(served, message, [PNG, contents])
 
 
-def test_an_image_that_would_unpack_to_gigabytes_is_refused_unread(served):
+def test_an_image_with_too_many_pixels_is_not_decoded(served):
     for height, width in ((30000, 30000), (1, 2**31 - 1), (2**32 - 1, 2**32 - 1)):
         refused(served, "100000000 pixels at most", [png_of_size(height, width)])
     tall = bytearray(written(SCENE, "bmp"))
@@ -179,20 +185,20 @@ def test_an_image_that_would_unpack_to_gigabytes_is_refused_unread(served):
 
 
 @pytest.mark.parametrize("value", [-1, 256, np.nan, np.inf])
-def test_floats_that_are_no_pixels_are_refused(served, value):
+def test_floats_that_are_not_pixels_are_refused(served, value):
     images = np.full((1, 4, 4, 3), 128, np.float32)
     images[0, 1, 2, 0] = value
     refused(served, "numbers from 0 to 255", images, "images")
 
 
-def test_a_batch_of_nothing_or_of_no_pixels_is_refused(served):
+def test_an_empty_batch_or_image_is_refused(served):
     refused(served, "must hold an image", np.zeros(0, object))
     refused(served, "must hold an image", np.zeros((0, 4, 4, 3), "f4"), "images")
     with pytest.raises(tf.errors.InvalidArgumentError):
         served["images_uint8"](tf.zeros((1, 0, 4, 3), tf.uint8))
 
 
-def test_what_is_black_between_two_orbits_is_cut_from_the_masks(network):
+def test_the_orbit_gap_is_removed_from_the_masks(network):
     image = np.full((*SIZE, 3), 255, np.uint8)
     image[:, 20:] = 0
     bright = keras.Sequential([keras.Input((*SIZE, 3), dtype="uint8")])
