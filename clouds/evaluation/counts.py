@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from clouds import schema
-from clouds.errors import InputError
 
 BINS = 20
 """Number of equal bins of 0..1 for the probabilities of pixels."""
@@ -109,11 +108,7 @@ class Tally:
           plain: {0, 1} [B, H, W, C].
           post: {0, 1} [B, H, W, C].
           truth: {0, 1} [B, H, W, C].
-
-        Raises:
-          InputError: the arrays do not have the same shape [B, H, W, C].
         """
-        _check(names, probabilities, plain, post, truth)
         added = bins(probabilities, truth, BINS)
         self.bins = Bins(*map(np.add, self.bins, added))
         for name, row, *masks in zip(names, score, truth, plain, post, strict=True):
@@ -146,14 +141,3 @@ def _areas(sets):
     for pairs in (with_plain, with_post):
         yield has.T @ pairs.sum(axis=0)
         yield np.einsum("tp,tc,pc->c", pairs, has, has)
-
-
-def _check(names, probabilities, *masks):
-    shapes = [array.shape for array in (probabilities, *masks)]
-    expected = len(names), *probabilities.shape[1:3], _LABELS
-    if probabilities.ndim != 4 or set(shapes) != {expected}:
-        raise InputError(
-            f"Probabilities, masks and truth must have the same shape [B, H, W, "
-            f"{_LABELS}], with B names. Received: {', '.join(map(str, shapes))}, and "
-            f"{len(names)} names. Give one image as image[None]."
-        )

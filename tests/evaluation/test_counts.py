@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from helpers.references import maps, presence
 
-from clouds.errors import InputError
 from clouds.evaluation import counts
 
 
@@ -79,16 +78,3 @@ def test_batches_do_not_matter(drawn, sizes):
 def test_without_images_there_are_no_numbers():
     images = counts.Tally().images
     assert images.names == [] and images.truth.shape == images.score.shape == (0, 4)
-
-
-def test_arrays_of_other_shapes_are_refused(drawn):
-    names, score, *arrays = drawn
-    calls = [
-        (names, score, *(array[0] for array in arrays)),
-        (names, score, *(array[..., :3] for array in arrays)),
-        (names[1:], score, *arrays),
-        (names, score, *arrays[:-1], arrays[-1][:, 1:]),
-    ]
-    for call in calls:
-        with pytest.raises(InputError, match="the same shape.*Received: "):
-            counts.Tally().add(*call)

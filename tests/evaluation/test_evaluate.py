@@ -239,7 +239,7 @@ def test_a_damaged_rule_is_refused(records, tmp_path):
     folder = small.write_run(tmp_path, records)
     (folder / run_folder.RULE).write_text('{"rule": {"thresholds": [2]}}')
     settings = Evaluation(records=str(records), run=(str(folder),))
-    with pytest.raises(InputError, match="as bin/evaluate --tune writes it. Received"):
+    with pytest.raises(InputError, match="The rule .* is damaged"):
         evaluate.evaluate(settings)
 
 

@@ -64,11 +64,9 @@ def cross_fit(
       sizes: A minimum areas of the returned grid.
 
     Raises:
-      InputError: the levels do not fit the components, or there are fewer images than
-        folds.
+      InputError: there are fewer images than folds.
     """
     labels = found.truth.shape[1]
-    levels = level_sets.checked(levels, labels, found)
     fold = splits.folds(found.truth > 0, folds, seed=seed)
     weights = np.ones((folds + 1, len(fold)))
     weights[fold, np.arange(len(fold))] = 0

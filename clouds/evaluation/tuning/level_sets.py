@@ -69,7 +69,7 @@ def measure(
             f"{truth.shape}. Resize the probabilities to its grid."
         )
     if not tf.is_tensor(levels) or tf.executing_eagerly():
-        levels = checked(np.asarray(levels), probabilities.shape[3])
+        _check_levels(np.asarray(levels, np.float32), probabilities.shape[3])
     return _measure(
         tf.cast(probabilities, tf.float32),
         tf.cast(truth, tf.bool),
@@ -137,48 +137,24 @@ def of_label(found: Components, label: int) -> Components:
     return kept._replace(label=np.zeros_like(kept.label), truth=truth)
 
 
-def checked(
-    levels: np.ndarray, labels: int, found: Components | None = None
-) -> np.ndarray:
-    """Checks levels.
+def _select(found: Components, kept: np.ndarray) -> Components:
+    rows = np.flatnonzero(kept)
+    return Components(*(part[rows] for part in found[:-1]), found.truth)
 
-    Args:
-      levels: levels to check.
-      labels: C, number of labels.
-      found: components that were measured at these levels, if any.
 
-    Returns:
-      float64[T, C].
-
-    Raises:
-      InputError: they do not rise within 0..1, or do not fit labels or components.
-    """
-    levels = np.asarray(levels)
+def _check_levels(levels, labels):
     fits = levels.ndim == 2 and levels.shape[1] == labels
     if not fits or not 1 <= len(levels) <= _MAX_LEVELS:
         raise InputError(
             f"Levels must be float[T, {labels}], T from 1 to {_MAX_LEVELS}. Received: "
-            f"shape {levels.shape}. Repeat levels that all labels share: "
-            "numpy.repeat(levels[:, None], labels, axis=1)."
+            f"shape {levels.shape}."
         )
-    levels = levels.astype(np.float64)
     ends = np.pad(levels, [[1, 1], [0, 0]], constant_values=[[0, 1], [0, 0]])
-    if not (np.diff(ends.astype(np.float32), axis=0) > 0).all():
+    if not (np.diff(ends, axis=0) > 0).all():
         raise InputError(
             "Levels must rise within 0..1, both excluded, for each label. Received: "
-            f"{levels.T.tolist()}. Sort them and drop duplicates."
+            f"{levels.T.tolist()}."
         )
-    if found is not None and found.level.max(initial=0) >= len(levels):
-        raise InputError(
-            f"Components must be of the {len(levels)} levels given. Received: one of "
-            f"level {found.level.max()}. Give the levels that they were measured at."
-        )
-    return levels
-
-
-def _select(found: Components, kept: np.ndarray) -> Components:
-    rows = np.flatnonzero(kept)
-    return Components(*(part[rows] for part in found[:-1]), found.truth)
 
 
 @tf.function(reduce_retracing=True)

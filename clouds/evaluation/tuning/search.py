@@ -14,7 +14,7 @@ import numpy as np
 
 from clouds.config.rule import NOTHING, Rule, Scope
 from clouds.errors import InputError
-from clouds.evaluation.tuning import area_curves, level_sets
+from clouds.evaluation.tuning import area_curves
 from clouds.evaluation.tuning.area_curves import Sorted
 from clouds.evaluation.tuning.level_sets import Components
 
@@ -90,11 +90,8 @@ def search(
       weights: float or bool[N], weights of the images; equal by default.
       scope: where the peak threshold must be exceeded (see `Rule`).
       sizes: A minimum areas of the returned grid.
-
-    Raises:
-      InputError: the levels do not fit the components.
     """
-    levels = level_sets.checked(levels, found.truth.shape[1], found)
+    levels = np.asarray(levels)
     weights = np.ones(len(found.truth)) if weights is None else np.float64(weights)
     sorted_ = area_curves.sort(found, len(levels), scope)
     best, grid = area_curves.curves(sorted_, weights[None], np.asarray(list(sizes)))
@@ -110,10 +107,8 @@ def score(found: Components, levels: np.ndarray, rule: Choice | Rule) -> np.ndar
       rule: rule whose thresholds and peak thresholds are among the levels.
 
     Raises:
-      InputError: the levels do not fit the components, or the rule does not fit the
-        levels.
+      InputError: the rule does not fit the levels.
     """
-    levels = level_sets.checked(levels, found.truth.shape[1], found)
     thresholds, tops = places(levels, rule)
     plane = found.image * np.int64(found.truth.shape[1]) + found.label
     rows = np.flatnonzero(found.level == thresholds[found.label])
@@ -194,7 +189,7 @@ def _middles(scores, area, firsts):
     return np.where(start == firsts, NOTHING, middles)
 
 
-def places(levels: np.ndarray, rule: Choice | Rule) -> tuple[np.ndarray, np.ndarray]:
+def places(levels: np.ndarray, rule: Choice | Rule) -> list[np.ndarray]:
     """Returns the indices of thresholds and peak thresholds, each int64[C].
 
     Args:
@@ -204,18 +199,12 @@ def places(levels: np.ndarray, rule: Choice | Rule) -> tuple[np.ndarray, np.ndar
     Raises:
       InputError: they are not.
     """
-    thresholds = np.asarray(rule.thresholds)
-    tops = np.zeros(len(thresholds)) if rule.tops is None else np.asarray(rule.tops)
-    tops = np.maximum(thresholds, tops)
-    for name, values in (("Thresholds", thresholds), ("Peak thresholds", tops)):
-        if len(values) != levels.shape[1] or not _same(levels, values).any(0).all():
-            raise InputError(
-                f"{name} must be among the levels, one per label. Received: "
-                f"{values.tolist()}, with levels {levels.T.tolist()}. Give a choice "
-                "made at these levels, or measure at others."
-            )
-    return _same(levels, thresholds).argmax(0), _same(levels, tops).argmax(0)
-
-
-def _same(levels, values):
-    return levels.astype(np.float32) == values.astype(np.float32)
+    tops = rule.thresholds if rule.tops is None else rule.tops
+    numbers = rule.thresholds, np.maximum(rule.thresholds, tops)
+    same = [np.float32(levels) == np.float32(values) for values in numbers]
+    if not all(each.any(axis=0).all() for each in same):
+        raise InputError(
+            "Thresholds and peak thresholds must be among the levels. Received: "
+            f"{rule.thresholds} and {rule.tops}, with levels {levels.T.tolist()}."
+        )
+    return [each.argmax(axis=0) for each in same]

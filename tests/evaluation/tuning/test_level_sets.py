@@ -122,3 +122,22 @@ def test_one_label_is_what_measuring_it_alone_finds(label):
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(mine, other)
         assert mine.dtype == other.dtype
+
+
+@pytest.mark.parametrize(
+    "levels, message",
+    [
+        (LEVELS[::-1], "must rise within 0..1"),
+        (LEVELS[[0, 0, 1]], "must rise within 0..1"),
+        (LEVELS - 0.1, "must rise within 0..1"),
+        (LEVELS + 0.1, "must rise within 0..1"),
+        (LEVELS * np.nan, "must rise within 0..1"),
+        (LEVELS[:, 0], r"must be float\[T, 2\]"),
+        (LEVELS[:, :1], r"must be float\[T, 2\]"),
+        (LEVELS[:0], "T from 1 to 127"),
+        (np.linspace(0.1, 0.9, 128)[:, None] + [0, 0], "T from 1 to 127"),
+    ],
+)
+def test_invalid_levels_are_refused(levels, message):
+    with pytest.raises(InputError, match=f"{message}.*Received: "):
+        level_sets.measure(*maps(2), levels)

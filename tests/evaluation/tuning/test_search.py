@@ -10,7 +10,6 @@ from clouds import metrics, schema
 from clouds.config.rule import NOTHING, Rule
 from clouds.errors import InputError
 from clouds.evaluation.tuning import level_sets, search
-from clouds.evaluation.tuning.cross_fit import cross_fit
 from clouds.postprocess import functional
 
 LEVELS = np.linspace(0.1, 0.9, 5)[:, None] + [0.0, 0.03]
@@ -181,39 +180,6 @@ def test_a_choice_becomes_a_rule_and_scores_as_one():
     plain = choice._replace(tops=(0.0,) * 4).rule()
     assert plain.tops is None
     assert search.score(found, levels, plain).shape == (5, 4)
-
-
-@pytest.mark.parametrize(
-    "levels, message",
-    [
-        (LEVELS[::-1], "must rise within 0..1"),
-        (LEVELS[[0, 0, 1]], "must rise within 0..1"),
-        (LEVELS - 0.1, "must rise within 0..1"),
-        (LEVELS + 0.1, "must rise within 0..1"),
-        (LEVELS * np.nan, "must rise within 0..1"),
-        (LEVELS[:, 0], r"must be float\[T, 2\]"),
-        (LEVELS[:, :1], r"must be float\[T, 2\]"),
-        (LEVELS[:0], "T from 1 to 127"),
-        (np.linspace(0.1, 0.9, 128)[:, None] + [0, 0], "T from 1 to 127"),
-    ],
-)
-def test_levels_that_do_not_fit_are_refused(levels, message):
-    maps_ = maps(2)
-    found = measured(*maps_)
-    calls = (
-        lambda: level_sets.measure(*maps_, levels),
-        lambda: search.search(found, levels),
-        lambda: cross_fit(found, levels),
-        lambda: search.score(found, levels, choose(1, None)),
-    )
-    for call in calls:
-        with pytest.raises(InputError, match=f"{message}.*Received: "):
-            call()
-
-
-def test_levels_other_than_those_measured_are_refused():
-    with pytest.raises(InputError, match="must be of the 2 levels given. Received: "):
-        search.search(measured(*maps(2)), LEVELS[:2])
 
 
 @pytest.mark.parametrize("top", [None, [0.91, 0.91]])
