@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -152,6 +154,17 @@ def legend(ax: Axes, handles: Iterable[Artist] | None = None) -> None:
         bbox_transform=ax.transAxes + offset,
         borderaxespad=0,
     )
+
+
+def heat_map(
+    ax: Axes, shares: pd.DataFrame, texts: Sequence[Sequence[str]], title: str
+) -> None:
+    """Draws a table of shares from 0 to 1 as shades of grey with text."""
+    colours = sns.light_palette("#999999", as_cmap=True)
+    options = {"annot": texts, "fmt": "", "annot_kws": {"color": INK}}
+    sns.heatmap(shares, vmin=0, vmax=1, cmap=colours, cbar=False, ax=ax, **options)
+    ax.set_title(title)
+    ax.tick_params(length=0, rotation=0)
 
 
 def _labelled(ax: Axes) -> list[Line2D]:

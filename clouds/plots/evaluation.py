@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
@@ -33,8 +33,6 @@ _OF_MASKS = {
 }
 _UNCLIPPED = {"clip_on": False, "in_layout": False}
 """Of points that may be on an edge; unclipped NaNs would upset the layout."""
-
-_SHADES = LinearSegmentedColormap.from_list("shades", ["white", "#999999"])
 
 
 class Line(NamedTuple):
@@ -198,17 +196,11 @@ def _masks(ax: Axes, values: Mapping) -> None:
 
 
 def _confusion(ax: Axes, confusion: Mapping) -> None:
-    shares = np.array(confusion["shares"], float)
-    ax.imshow(shares, cmap=_SHADES, vmin=0, vmax=1, aspect="auto")
-    for (row, column), share in np.ndenumerate(shares):
-        text = f"{share:.0%}" if np.isfinite(share) else "-"
-        ax.text(column, row, text, ha="center", va="center")
-    places = range(len(shares))
-    ax.set_xticks(places, confusion["labels"])
-    ax.set_yticks(places, confusion["labels"])
-    ax.set(title="Pixels, share of the row's", xlabel="predicted", ylabel="true")
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
+    names = confusion["labels"]
+    shares = pd.DataFrame(confusion["shares"], names, names, float)
+    texts = [["-" if np.isnan(x) else f"{x:.0%}" for x in row] for row in shares.values]
+    common.heat_map(ax, shares.fillna(0), texts, "Pixels, share of the row's")
+    ax.set(xlabel="predicted", ylabel="true")
 
 
 def _intervals(values: Mapping) -> np.ndarray:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -72,11 +71,7 @@ def _both(ax: Axes, both: pd.DataFrame) -> None:
         [f"{number:,}\n{share:.0%}" for number, share in zip(*row, strict=True)]
         for row in zip(both.to_numpy(), shares.to_numpy(), strict=True)
     ]
-    options = {"cmap": sns.light_palette("#999999", as_cmap=True), "cbar": False}
-    options |= {"annot": cells, "fmt": "", "annot_kws": {"color": common.INK}}
-    sns.heatmap(shares, vmin=0, vmax=1, ax=ax, **options)
-    ax.set_title("Images with both labels, share of the row's")
-    ax.tick_params(length=0)
+    common.heat_map(ax, shares, cells, "Images with both labels, share of the row's")
 
 
 def _mask_areas(ax: Axes, masks: pd.DataFrame) -> None:

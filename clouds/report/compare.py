@@ -86,24 +86,19 @@ def _read(folder: str) -> Evaluation:
 
 
 def _check_same_images(first: Evaluation, other: Evaluation) -> None:
-    both, facts = (first, other), (first.facts, other.facts)
-    for key, name in {"split": "split", "sha256": "records"}.items():
-        if facts[0][key] != facts[1][key]:
-            shown = " and ".join(f"{each.facts[name]} ({each.folder})" for each in both)
-            raise InputError(
-                f"Runs must be evaluated on the same {name}. Received: {shown}"
-                f"{', with other contents' * (key == 'sha256')}. Evaluate both on one "
-                "(bin/evaluate --records DIR --split SPLIT)."
-            )
-    if sorted(first.images.names) != sorted(other.images.names):
+    def key(each):
+        return each.facts["split"], each.facts["sha256"], sorted(each.images.names)
+
+    if key(first) != key(other):
         shown = " and ".join(
-            f"{counted(len(each.images.names), 'image')} of folds "
-            f"{each.facts['folds']} ({each.folder})"
-            for each in both
+            f"{counted(len(each.images.names), 'image')} of the {each.facts['split']} "
+            f"split of {each.facts['records']} (SHA-256 {each.facts['sha256'][:8]}, "
+            f"folds {each.facts['folds']}; {each.folder})"
+            for each in (first, other)
         )
         raise InputError(
-            f"Runs must be evaluated on the same images. Received: {shown}. Compare "
-            "runs of one fold, or of all folds evaluated together."
+            f"Runs must be evaluated on the same images. Received: {shown}. Evaluate "
+            "both on one split of the same records, or all folds together."
         )
 
 

@@ -14,6 +14,7 @@ from clouds import schema
 from clouds.config.data import Description
 from clouds.data import annotations
 from clouds.plots.statistics import draw_statistics
+from clouds.report import html
 from clouds.report.areas import SPECK, Areas, measure
 from clouds.runtime import files
 from clouds.text import counted
@@ -175,10 +176,4 @@ def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _text(frame: pd.DataFrame) -> str:
     shown = frame.rename(columns=lambda name: name.replace("_", " ")).astype(object)
-    return shown.map(_cell).to_string()
-
-
-def _cell(value) -> str:
-    if pd.isna(value):
-        return "-"
-    return f"{value:.1%}" if isinstance(value, float) else f"{value:,}"
+    return shown.map(html.cell).to_string()

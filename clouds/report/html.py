@@ -69,16 +69,13 @@ def check(template: str, path: Path) -> None:
     Raises:
       InputError: something else is there.
     """
-    if not path.exists():
-        return
-    if path.is_file():
-        with path.open("rb") as file:
-            if f'content="{_generator(template)}"'.encode() in file.read(_HEAD):
-                return
-    raise InputError(
-        f"'{path}' exists, and {_generator(template)} did not write it. Give another "
-        "--out, or move it away."
-    )
+    mark = f'content="{_generator(template)}"'.encode()
+    is_earlier = path.is_file() and mark in path.read_bytes()[:_HEAD]
+    if path.exists() and not is_earlier:
+        raise InputError(
+            f"'{path}' exists, and {_generator(template)} did not write it. Give "
+            "another --out, or move it away."
+        )
 
 
 def write(template: str, path: Path, **fields) -> int:
