@@ -171,8 +171,8 @@ def _check_box(settings: Request, path: str, retry: Retry) -> None:
         return
     with contextlib.suppress(tf.errors.OpError):
         shape = preprocessing.decode(contents, schema.SUBMISSION_SIZE)[1].numpy()
-        if doubt := geojson.check_proportions(settings.bbox, shape):
-            print(f"request: warning: {doubt}", file=sys.stderr)
+        if warning := geojson.check_proportions(settings.bbox, shape):
+            print(f"request: warning: {warning}", file=sys.stderr)
 
 
 def _gather(

@@ -68,8 +68,8 @@ def test_a_box_of_other_proportions_is_a_warning_or_an_error(
         code = ask(server, tmp_path / box, pictures / "a.jpg", flags=flags)
         assert code == (2 if word == "must" else 0)
         shown = capsys.readouterr()
-        told = f"--bbox {word} have the images' proportions" in shown.err
-        assert told == (word is not None)
+        reported = f"--bbox {word} have the proportions of the images" in shown.err
+        assert reported == (word is not None)
         assert "in pixels" not in shown.out
 
 
@@ -257,11 +257,11 @@ def test_an_interrupted_request_resumes_with_the_same_settings_only(
         refused(capsys, message, server, out, *images, flags=flags)
         assert contents(out) == before
 
-    say("geojson false there, true here", *images, flags=[*flags, "--geojson"])
-    say("with other images or another order. Give", *images[:2])
+    say("geojson false, not true", *images, flags=[*flags, "--geojson"])
+    say(": other images or another order. Give", *images[:2])
     with monkeypatch.context() as patch:
         patch.setattr(request.client.Rest, "check", lambda self, seconds: 2)
-        say("with version 1 there, 2 here. Give another folder", *images)
+        say("version 1, not 2. Give another folder", *images)
     asked = watch()
     assert ask(server, out, *images, flags=flags) == 0
     assert len(asked) == 2
@@ -271,8 +271,8 @@ def test_an_interrupted_request_resumes_with_the_same_settings_only(
 
 
 def test_an_interrupted_prediction_is_not_replaced(server, pictures, tmp_path, capsys):
-    begun = tmp_path / "predict.jsonl.part"
-    begun.write_text("{}\n")
+    journal = tmp_path / "predict.jsonl.part"
+    journal.write_text("{}\n")
     message = "predict.jsonl.part of unknown settings"
     refused(capsys, message, server, tmp_path, pictures / "a.jpg")
-    assert begun.read_text() == "{}\n"
+    assert journal.read_text() == "{}\n"
