@@ -57,7 +57,7 @@ def time_albumentations(options):
 
 
 def time_ours(options, threads, compiled):
-    """Milliseconds an image of `clouds.training.augment`, in a graph or compiled by XLA."""
+    """Milliseconds per image of our augmentation, in a graph or compiled by XLA."""
     import tensorflow as tf
 
     from clouds.training import augment

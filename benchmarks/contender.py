@@ -22,7 +22,7 @@ def ours(mode, size, batch, precision):
     import keras
 
     from clouds import losses, metrics
-    from clouds.models import layers, unet
+    from clouds.models import unet
 
     keras.utils.set_random_seed(0)
     network = unet.build(size, dtype=precision)
@@ -30,14 +30,17 @@ def ours(mode, size, batch, precision):
         probabilities = keras.layers.Activation("sigmoid", dtype="float32")
         model = keras.Model(network.inputs, probabilities(network.outputs[0]))
         return predicting(model, size, batch)
-    from clouds.training import augment, train
+    from clouds.training import augment, optimizers
+    from clouds.training import trainer as trainer_module
 
     still = dict.fromkeys(
         ("horizontal_flip", "vertical_flip", "grid_distortion", "elastic"), 0
     )
-    model = train.Trainer(network, augment.build(**still), "unit", dtype=precision)
+    model = trainer_module.Trainer(
+        network, augment.build(**still), "unit", dtype=precision
+    )
     model.compile(
-        layers.Adam(3e-4),
+        optimizers.Adam(3e-4),
         loss=losses.bce_dice,
         metrics=metrics.of_logits(),
         jit_compile=False,

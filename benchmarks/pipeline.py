@@ -1,7 +1,7 @@
 """Times the pipeline against the notebook's generator, and beside a training step.
 
-First, images a second: `clouds.data.pipeline.train_batches` on records of 320x480, without
-augmentation, which runs on the device; and a generator that does the notebook's
+First, images per second: `clouds.data.pipeline.train_batches` on records of 320x480,
+without augmentation, which runs on the device; and a generator that does the notebook's
 work on the same full-resolution images: reads and resizes JPEGs, paints four
 masks at 1400x2100 and resizes them, augments with albumentations or does not.
 Each measurement is a process of its own, and peers take turns; a ratio is of one
@@ -153,11 +153,11 @@ def read_masks(texts):
 def time_steps(options):
     """Milliseconds of training steps, and of their waiting for a batch."""
     from clouds.config.training import Training
-    from clouds.training import train
+    from clouds.training import trainer as trainer_module
 
     precision = options.precision
     if precision == "auto":
-        precision = train.fastest_precision()
+        precision = trainer_module.fastest_precision()
     settings = Training(
         records=f"{options.folder}/records",
         run=str(options.folder),
@@ -165,7 +165,7 @@ def time_steps(options):
         batch_size=options.step_batch,
         precision=precision,
     )
-    trainer = train.build(settings)
+    trainer = trainer_module.build(settings)
     fed = iter(batches_of(options.folder, options.step_batch))
     ready = itertools.repeat(next(fed))
     blocks = {"ready": [], "fed": [], "wait": []}

@@ -127,7 +127,13 @@ def dice(predict, folder, records, size):
 
     @tf.function(reduce_retracing=True)
     def judge(images, truth):
-        _, drawn = apply(predict(images), rule, images, known.truth_size, outputs=("raw_masks", "masks")).values()
+        _, drawn = apply(
+            predict(images),
+            rule,
+            images,
+            known.truth_size,
+            outputs=("raw_masks", "masks"),
+        ).values()
         true, drawn = tf.cast(truth, tf.int32), tf.cast(drawn, tf.int32)
         return [tf.reduce_sum(each, (1, 2)) for each in (true, drawn, true * drawn)]
 

@@ -5,7 +5,7 @@ First, in one process with one thread: the full-resolution images to records of
 same reduction, 1/4. Both take turns in each round; a ratio is of one round. Then
 where that time goes, part by part.
 
-Second, `clouds.data.make_tfrecords.convert` on the images under many names, with one worker
+Second, `make_tfrecords.convert` on the images under many names, with one worker
 (in the process) and with several: the rate is the slope of the examples' arrival
 times after the first quarter, so that the start of the pool, shown beside it,
 does not count.

@@ -1,8 +1,8 @@
 """Times JPEG bytes to text through the C++ loader that TensorFlow Serving has inside.
 
 Full-resolution JPEGs (2100x1400), one and eight at a time, in a process without
-TensorFlow's Python (`tests/helpers/loader.py`). The whole is set against its parts, measured
-apart through the same loader, on the same batches: decode, network, post-process. And
+TensorFlow's Python (`tests/helpers/loader.py`). The whole is set against its parts,
+measured apart through the same loader, on the same batches: decode, network, post-process. And
 against the notebook's way with the same weights, in an environment of its own
 (`bin/test --oracle`): OpenCV's decoder and resizing, segmentation-models on TensorFlow
 2.15 in float32, the notebook's loop over components and its mask2rle. All take turns, a

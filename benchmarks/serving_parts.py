@@ -63,7 +63,9 @@ def write_weights(folder, settings, path):
 
 def write_parts(folder, settings, precision, path):
     """The graph of the export, in three."""
-    predict = signatures.cast_kernels_once(network.load_one(folder, precision=precision))
+    predict = signatures.cast_kernels_once(
+        network.load_one(folder, precision=precision)
+    )
     size, grid = settings.size, schema.SUBMISSION_SIZE
     archive = keras.export.ExportArchive()
 
@@ -76,7 +78,9 @@ def write_parts(folder, settings, precision, path):
 
     def judge(images, probabilities):
         rule = run_folder.rule(folder) or Rule()
-        text, area = apply(probabilities, rule, images, grid, outputs=("rle", "areas")).values()
+        text, area = apply(
+            probabilities, rule, images, grid, outputs=("rle", "areas")
+        ).values()
         score = functional.presence(functional.resize(probabilities, grid))
         return {"rle": text, "area": area, "score": score}
 

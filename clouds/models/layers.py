@@ -163,7 +163,7 @@ class UpsampledConv2D(keras.layers.Layer):
         )
 
     def call(self, inputs):
-        """Returns [B, 2h, 2w, filters] from [B, h, w, C] and optional [B, 2h, 2w, D]."""
+        """Returns [B, 2h, 2w, filters]; inputs are [B, h, w, C] and [B, 2h, 2w, D]."""
         features, *skips = inputs
         upsampling, kernel = self._fixed_kernels or self._split(self.kernel)
         result = ops.conv_transpose(features, upsampling, strides=2, padding="same")
@@ -174,7 +174,9 @@ class UpsampledConv2D(keras.layers.Layer):
     def fix_kernels(self):
         """Computes the kernels of `call` once, for inference (TensorFlow)."""
         parts = self._split(ops.cast(self.kernel, self.compute_dtype))
-        self._fixed_kernels = tuple(tf.Variable(part, trainable=False) for part in parts)
+        self._fixed_kernels = tuple(
+            tf.Variable(part, trainable=False) for part in parts
+        )
 
     def _split(self, kernel):
         """Returns the kernels of the transposed convolution and of the skip."""
@@ -195,39 +197,3 @@ class UpsampledConv2D(keras.layers.Layer):
     def get_config(self):
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "filters": self.filters}
-
-
-@keras.saving.register_keras_serializable("clouds")
-class Adam(keras.optimizers.Adam):
-    """Adam by TensorFlow's fused kernel: one op a variable, and no temporary copies.
-
-    A step's graph of Keras's own takes seconds to trace for as many variables.
-    """
-
-    def finalize_variable_values(self, var_list):
-        """Leaves the weights alone, where Keras puts their averages when `fit` ends.
-
-        A training that goes on must go on from the weights.
-        """
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Moves a variable, as Keras's Adam does."""
-        if not _ON_TENSORFLOW or self.amsgrad or tf.distribute.has_strategy():
-            super().update_step(gradient, variable, learning_rate)
-            return
-        # Outside a strategy, too, Keras hands over TensorFlow's variable, not its own.
-        index = self._get_variable_index(variable)
-        dtype = variable.dtype
-        step = tf.cast(self.iterations + 1, dtype)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=tf.cast(self.beta_1, dtype) ** step,
-            beta2_power=tf.cast(self.beta_2, dtype) ** step,
-            lr=tf.cast(learning_rate, dtype),
-            beta1=tf.cast(self.beta_1, dtype),
-            beta2=tf.cast(self.beta_2, dtype),
-            epsilon=tf.cast(self.epsilon, dtype),
-            grad=tf.cast(gradient, dtype),
-        )

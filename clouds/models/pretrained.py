@@ -71,7 +71,9 @@ def read(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
             is_keras_2 = "layer_names" in root.attrs
             by_layer = _read_keras_2(root) if is_keras_2 else _read_keras_3(root)
     except (OSError, KeyError, ValueError) as error:
-        raise _unreadable(path, f"which is no HDF5 file or damaged ({error})") from error
+        raise _unreadable(
+            path, f"which is no HDF5 file or damaged ({error})"
+        ) from error
     if not by_layer:
         raise _unreadable(path, "which has no layers")
     return by_layer

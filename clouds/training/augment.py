@@ -1,9 +1,8 @@
-"""Keras layers that move a batch at random, images and masks by one draw.
+"""Random augmentation of a batch: one draw moves images and masks.
 
-Images are uint8 or float [B, H, W, 3], of 0 to 255; masks uint8 [B, H, W, C], of
-0 and 1. Both leave with the dtype they came with, whatever the precision policy:
-coordinates are float32. Every image has draws of its own. Outside of training
-nothing moves.
+Images are uint8 or float [B, H, W, 3] in 0..255; masks uint8 [B, H, W, C] in {0, 1}.
+Both keep their dtype, whatever the precision policy: coordinates are float32. Each
+image has its own draw. Outside training nothing is moved.
 """
 
 import inspect
@@ -61,7 +60,7 @@ WITHOUT_XLA = (
     "RandomTranslation",
     "RandomZoom",
 )
-"""Those of them that XLA cannot compile on TensorFlow (Keras 3.15)."""
+"""Layers that XLA cannot compile on TensorFlow (Keras 3.15)."""
 
 
 @keras.saving.register_keras_serializable(package="clouds")
@@ -69,20 +68,20 @@ class RandomGeometry(keras.layers.Layer):
     """The notebook's flips, GridDistortion and ElasticTransform (albumentations).
 
     Args:
-      horizontal_flip: chance of a flip left to right.
-      vertical_flip: chance of a flip upside down.
-      grid_distortion: chance of a grid distortion.
-      grid_steps: its cells along each axis.
-      grid_limit: a cell is stretched by a factor of 1 - limit to 1 + limit.
-      elastic: chance of an elastic distortion.
+      horizontal_flip: probability of a left-right flip.
+      vertical_flip: probability of an up-down flip.
+      grid_distortion: probability of a grid distortion.
+      grid_steps: number of cells along each axis.
+      grid_limit: cells are stretched by a factor of 1 - limit to 1 + limit.
+      elastic: probability of an elastic distortion.
       elastic_alpha: factor of its smoothed noise.
-      elastic_sigma: pixels, of the gaussian that smooths the noise.
-      elastic_affine: pixels by which three corners move at most, along each axis.
-      seed: of the draws.
-      **kwargs: of `keras.layers.Layer`.
+      elastic_sigma: standard deviation of the Gaussian that smooths it, in pixels.
+      elastic_affine: maximum shift of three corners along each axis, in pixels.
+      seed: random seed.
+      **kwargs: arguments of `keras.layers.Layer`.
 
     Raises:
-      InputError: a chance outside of 0 to 1, or an impossible option.
+      InputError: a probability outside 0 to 1, or an invalid option.
     """
 
     def __init__(
@@ -101,17 +100,17 @@ class RandomGeometry(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
-        self.chances = {
+        self.probabilities = {
             "horizontal_flip": horizontal_flip,
             "vertical_flip": vertical_flip,
             "grid_distortion": grid_distortion,
             "elastic": elastic,
         }
-        for name, chance in self.chances.items():
-            _within(name, chance, 0, 1)
-        _within("grid_steps", grid_steps, 1, 1000)
-        _within("grid_limit", grid_limit, 0, 1)
-        _within("elastic_sigma", elastic_sigma, 0.01, 1e4)
+        for name, probability in self.probabilities.items():
+            _check_range(name, probability, 0, 1)
+        _check_range("grid_steps", grid_steps, 1, 1000)
+        _check_range("grid_limit", grid_limit, 0, 1)
+        _check_range("elastic_sigma", elastic_sigma, 0.01, 1e4)
         self.grid_steps = grid_steps
         self.grid_limit = grid_limit
         self.elastic_alpha = elastic_alpha
@@ -122,46 +121,46 @@ class RandomGeometry(keras.layers.Layer):
         self.built = True
 
     def draw(self, count, size: tuple[int, int]) -> dict:
-        """Draws what happens to each image.
+        """Draws the random numbers of each image.
 
-        The noise of albumentations is uniform in [-1, 1], so its variance is 1/3;
-        the waves are orthonormal, so the noise's amplitudes on them have that
-        variance too, are uncorrelated, and as sums over all pixels are normal.
+        The noise of albumentations is uniform in [-1, 1], with variance 1/3. The waves
+        are orthonormal, so its amplitudes on them have that variance, too, are
+        uncorrelated, and, being sums over all pixels, are normally distributed.
 
         Args:
-          count: B, number of images.
+          count: number of images, B.
           size: (H, W) of the images.
 
         Returns:
-          A dict: bool[B] under the name of each chance; `factors` float32[B, 2,
+          A dict: bool[B] under the name of each probability; `factors` float32[B, 2,
           steps + 1] for x and for y, `jitters` float32[B, 3, 2] and `amplitudes`
           float32[B, 2, K, L], see `warp.grid_lines` and `warp.elastic`.
         """
         options = {"seed": self.generator, "dtype": "float32"}
-        chosen = keras.random.uniform((count, len(self.chances)), **options)
-        chosen = chosen < np.array(list(self.chances.values()), "float32")
+        chosen = keras.random.uniform((count, len(self.probabilities)), **options)
+        chosen = chosen < np.array(list(self.probabilities.values()), "float32")
         shape = (count, 2, self.grid_steps + 1)
         factors = keras.random.uniform(shape, -1.0, 1.0, **options)
         jitters = keras.random.uniform((count, 3, 2), -1.0, 1.0, **options)
         lengths = (warp.waves(n, self.elastic_sigma)[1].size for n in size)
         shape = (count, 2, *lengths)
         return {
-            **{name: chosen[:, k] for k, name in enumerate(self.chances)},
+            **{name: chosen[:, k] for k, name in enumerate(self.probabilities)},
             "factors": 1.0 + self.grid_limit * factors,
             "jitters": self.elastic_affine * jitters,
             "amplitudes": keras.random.normal(shape, stddev=3**-0.5, **options),
         }
 
     def move(self, images, masks, drawn):
-        """Moves images and masks by what was drawn, see `draw`.
+        """Moves images and masks by the numbers from `draw`.
 
-        One image after the other: only a third of them are distorted, and to find
-        and blend pixels costs far more than the loop.
+        Image by image: only a third of them are distorted, and sampling pixels costs
+        far more than the loop.
 
         Args:
           images: uint8 or float [B, H, W, 3].
           masks: uint8[B, H, W, C].
-          drawn: what `draw` returns.
+          drawn: result of `draw`.
 
         Returns:
           Images and masks, of the same shapes and dtypes.
@@ -184,10 +183,10 @@ class RandomGeometry(keras.layers.Layer):
         return self.move(images, masks, drawn)
 
     def get_config(self):
-        """Returns the arguments that make this layer."""
+        """Returns the arguments of the constructor."""
         names = "grid_steps grid_limit elastic_alpha elastic_sigma elastic_affine seed"
         options = {name: getattr(self, name) for name in names.split()}
-        return {**super().get_config(), **self.chances, **options}
+        return {**super().get_config(), **self.probabilities, **options}
 
     def _move_one(self, drawn):
         flips = drawn["horizontal_flip"], drawn["vertical_flip"]
@@ -202,7 +201,7 @@ class RandomGeometry(keras.layers.Layer):
         size = image.shape[:2]
         coordinates = [np.arange(n, dtype="float32") for n in size]
         coordinates = coordinates[0][None, :, None], coordinates[1][None, None]
-        if self.chances["elastic"]:
+        if self.probabilities["elastic"]:
             jitters, amplitudes = drawn["jitters"][None], drawn["amplitudes"][None]
             options = size, self.elastic_alpha, self.elastic_sigma
             moved = warp.elastic(jitters, amplitudes, *options)
@@ -210,7 +209,7 @@ class RandomGeometry(keras.layers.Layer):
                 ops.where(drawn["elastic"], new, old)
                 for new, old in zip(moved, coordinates, strict=True)
             ]
-        if self.chances["grid_distortion"]:
+        if self.probabilities["grid_distortion"]:
             coordinates = [
                 self._follow_grid(drawn, positions, 1 - axis, size[axis])
                 for axis, positions in enumerate(coordinates)
@@ -227,16 +226,16 @@ class RandomGeometry(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="clouds")
 class Augmentation(keras.layers.Layer):
-    """The notebook's geometry, then Keras's own layers. Made by `build`.
+    """The notebook's geometric augmentation, then Keras layers; see `build`.
 
     Args:
       extra: dicts, each with the `name` of a Keras layer and its arguments.
-      seed: of all draws.
-      geometry: dict, options of `RandomGeometry`.
-      **kwargs: of `keras.layers.Layer`.
+      seed: random seed.
+      geometry: options of `RandomGeometry`.
+      **kwargs: arguments of `keras.layers.Layer`.
 
     Raises:
-      InputError: an unknown or unfit layer, or arguments that it refuses.
+      InputError: an unknown or unsupported layer, or invalid arguments.
     """
 
     def __init__(self, *, extra=(), seed=0, geometry=None, **kwargs):
@@ -253,7 +252,7 @@ class Augmentation(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, training=None):
-        """Changes a batch `(images, masks)`, in training only."""
+        """Augments a batch `(images, masks)`, in training only."""
         images, masks = self.geometry(inputs, training=training)
         if not training or not self.layers:
             return images, masks
@@ -266,28 +265,28 @@ class Augmentation(keras.layers.Layer):
         return ops.cast(images, dtypes[0]), ops.cast(masks, dtypes[1])
 
     def get_config(self):
-        """Returns the arguments that make this layer."""
+        """Returns the arguments of the constructor."""
         extra = [dict(spec) for spec in self.extra]
         settings = {"extra": extra, "seed": self.seed, "geometry": dict(self.options)}
         return {**super().get_config(), **settings}
 
 
 def build(*, extra=(), seed: int | None = 0, **geometry) -> Augmentation:
-    """Makes the augmentation: the notebook's, unless options say otherwise.
+    """Builds the augmentation, by default the notebook's.
 
     Args:
       extra: dicts, each with the `name` of a Keras layer in `PHOTOMETRIC`,
         `GEOMETRIC` or `MIXING`, and its arguments, in the order to apply:
         `[{"name": "RandomContrast", "factor": 0.2}]`.
-      seed: of all draws.
+      seed: random seed.
       **geometry: options of `RandomGeometry`.
 
     Returns:
-      A layer: `layer((images, masks), training=True)` -> (images, masks). Keras
-      layers in `WITHOUT_XLA` turn off its `supports_jit` on TensorFlow.
+      A layer: `layer((images, masks), training=True)` -> (images, masks). Keras layers
+      in `WITHOUT_XLA` turn off its `supports_jit` on TensorFlow.
 
     Raises:
-      InputError: an unknown or unfit layer, or arguments that it refuses.
+      InputError: an unknown or unsupported layer, or invalid arguments.
     """
     return Augmentation(extra=extra, seed=seed, geometry=geometry)
 
@@ -301,10 +300,10 @@ def _make(spec, seed):
     kind = getattr(keras.layers, name, None) if name in known else None
     if kind is None:
         raise InputError(
-            'An augmentation layer must be a mapping {"name": ..., its arguments}, and '
-            f"Keras {keras.__version__} must have it. Received: {spec!r}. Take one of "
-            f"{', '.join(sorted(known))}; Keras's others change the size, blend masks, "
-            "or fail on masks of several labels."
+            'An augmentation layer must be a mapping {"name": ..., arguments} of a '
+            f"layer in Keras {keras.__version__}. Received: {spec!r}. Supported layers: "
+            f"{', '.join(sorted(known))}; others change the size, blend masks, or fail "
+            "on masks of several labels."
         )
     if "seed" in inspect.signature(kind).parameters:
         arguments.setdefault("seed", seed)
@@ -313,7 +312,7 @@ def _make(spec, seed):
     except (TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"keras.layers.{name} refuses its arguments: {reason} "
+            f"keras.layers.{name} rejects its arguments: {reason} "
             f"Received: {spec}. See keras.io/api/layers/preprocessing_layers."
         ) from error
 
@@ -325,15 +324,15 @@ def _apply(name, layer, images, masks):
         moved = {"images": images, "segmentation_masks": masks}
         moved = layer(moved, training=True)
         return moved["images"], moved["segmentation_masks"]
-    # CutMix repeats its mask for the images' channels, and so fails on masks of
-    # another number of labels; as one stack of channels both move alike.
+    # CutMix fails on masks with another number of channels than the images; stacked as
+    # channels, both are moved alike.
     stack = ops.concatenate([images, ops.cast(masks, "float32")], axis=-1)
     stack = layer(stack, training=True)
     return stack[..., : images.shape[-1]], stack[..., images.shape[-1] :]
 
 
-def _within(name, value, least, most):
-    if not least <= value <= most:
+def _check_range(name, value, lowest, highest):
+    if not lowest <= value <= highest:
         raise InputError(
-            f"{name} must lie between {least} and {most}. Received: {value}."
+            f"{name} must be from {lowest} to {highest}. Received: {value}."
         )

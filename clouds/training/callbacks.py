@@ -1,6 +1,6 @@
-"""What steers a training beside its steps: checkpoints, when to stop, how to go on.
+"""Callbacks that control a training: checkpoints, stopping, resuming.
 
-The callbacks share `checkpoints.Progress` and bring it forward.
+The callbacks share and update `checkpoints.Progress`.
 """
 
 import math
@@ -29,19 +29,16 @@ def make(
     checkpointing: "Checkpoints",
     trackers: Iterable[keras.callbacks.Callback] = (),
 ) -> list[keras.callbacks.Callback]:
-    """Lists the callbacks of one call of `fit`, in the order that they need.
+    """Returns the callbacks of `fit`, in the required order.
 
     Args:
-      settings: of the training.
-      folder: of the run.
-      progress: so far; the callbacks bring it forward.
-      examples: images uint8[B, H, W, 3] and masks uint8[B, H, W, C] of the
-        validation split, for the panel.
-      checkpointing: the one that saves.
-      trackers: those of an experiment tracker.
-
-    Returns:
-      Callbacks.
+      settings: settings of the training.
+      folder: folder of the run.
+      progress: progress so far, which the callbacks update.
+      examples: images uint8[B, H, W, 3] and masks uint8[B, H, W, C] of the validation
+        split, for the panel.
+      checkpointing: callback that saves checkpoints.
+      trackers: callbacks of an experiment tracker.
     """
     stopping = keras.callbacks.EarlyStopping(
         monitor="val_loss", mode="min", patience=settings.stop_patience, verbose=1
@@ -72,16 +69,16 @@ def make(
     ]
 
 
-class Watch(keras.callbacks.Callback):
-    """Stops at the first loss that is not finite.
+class StopIfNotFinite(keras.callbacks.Callback):
+    """Ends the training with an error if the loss is not finite.
 
     Args:
-      settings: of the training.
-      records: the manifest of what it trains on.
-      progress: of the training.
+      settings: settings of the training.
+      records: manifest of the records.
+      progress: progress of the training.
     """
 
-    # Keras need not wait for the figures of each step.
+    # Keras need not wait for the metrics of each step.
     async_safe = True
 
     def __init__(self, settings: Training, records: Manifest, progress: Progress):
@@ -91,32 +88,32 @@ class Watch(keras.callbacks.Callback):
         self.progress = progress
 
     def on_train_begin(self, logs=None):
-        """Counts on from the steps that were done before."""
-        self.done = self.progress.step
+        """Starts counting at the steps that are finished."""
+        self.finished_steps = self.progress.step
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Has seen nothing yet."""
-        self.epoch, self.found = epoch, {}
+        """Forgets the previous epoch."""
+        self.epoch, self.failures = epoch, {}
 
     def on_train_batch_end(self, batch, logs=None):
-        """Notes a loss, a mean over the epoch so far, that is not finite."""
+        """Notes a loss, averaged over the epoch so far, that is not finite."""
         if not math.isfinite(logs["loss"]):
-            self.found[batch] = f"a loss of {logs['loss']}"
+            self.failures[batch] = f"The loss became {logs['loss']}"
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Stops if one was noted."""
-        if self.found:
-            self.stop(*min(dict(self.found).items()))
+        """Stops if a failure was noted."""
+        if self.failures:
+            self.stop(*min(dict(self.failures).items()))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Stops if one was noted, or if validation was not finite."""
+        """Stops if a failure was noted, or if the validation loss is not finite."""
         self.on_train_batch_begin(0)
         if not math.isfinite(logs["val_loss"]):
-            self._stop(f"a val_loss of {logs['val_loss']} after epoch {epoch + 1}")
+            self._stop(f"val_loss became {logs['val_loss']} after epoch {epoch + 1}")
 
     def stop(self, batch: int, what: str) -> NoReturn:
-        """Raises the error of a batch."""
-        settings, step = self.settings, self.done + batch
+        """Raises the error for a batch."""
+        settings, step = self.settings, self.finished_steps + batch
         source = (settings.records, self.records, settings.batch_size // settings.hosts)
         names = pipeline.train_names(
             *source,
@@ -127,25 +124,25 @@ class Watch(keras.callbacks.Callback):
             hosts=settings.hosts,
         )
         place = f"step {step + 1} of epoch {self.epoch + 1}"
-        self._stop(f"{what} after {place}, on {', '.join(names)}")
+        self._stop(f"{what} at {place} (images {', '.join(names)})")
 
-    def _stop(self, received: str) -> NoReturn:
+    def _stop(self, what: str) -> NoReturn:
         good = checkpoints.paths(Path(self.settings.run))
+        last = f"The last good checkpoint is {good[0]}. " if good else ""
         raise InputError(
-            f"Training must stay finite. Received: {received}. The last good "
-            f"checkpoint is {good[0] if good else 'none'}; the same command goes on "
-            "from there. If it ends here again, train anew with a lower "
-            "--learning-rate or --precision float32, and look at those images."
+            f"{what}. {last}Run the same command again to resume. If it fails here "
+            "again, check these images, and train from the start with a lower "
+            "--learning-rate or --precision float32."
         )
 
 
 class SaveBest(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the least `val_loss`.
+    """Saves the weights of the epoch with the lowest `val_loss`.
 
     Args:
-      folder: of the run.
-      progress: of the training.
-      averaged: of `optimizers.averages`.
+      folder: folder of the run.
+      progress: progress of the training.
+      averaged: callbacks for `optimizers.averaged_weights`.
     """
 
     def __init__(self, folder: Path, progress: Progress, averaged: list):
@@ -155,33 +152,33 @@ class SaveBest(keras.callbacks.Callback):
         self.best = min((row["val_loss"] for row in progress.history), default=math.inf)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes them if they are."""
+        """Saves the weights if the epoch is the best."""
         if logs["val_loss"] < self.best:
             self.best = logs["val_loss"]
-            with optimizers.averages(self.averaged):
+            with optimizers.averaged_weights(self.averaged):
                 run_folder.save_weights(self.model.network, self.folder)
 
 
 class Replay(keras.callbacks.Callback):
-    """Shows callbacks the epochs before this `fit`, at whose begin they forget all.
+    """Replays past epochs, because Keras callbacks reset when `fit` starts.
 
     Args:
-      settings: of the training.
-      progress: so far.
-      shown: the callbacks.
+      settings: settings of the training.
+      progress: progress so far.
+      replayed: callbacks that need the past epochs.
     """
 
-    def __init__(self, settings: Training, progress: Progress, shown: list):
+    def __init__(self, settings: Training, progress: Progress, replayed: list):
         super().__init__()
         self.settings = settings
         self.progress = progress
-        self.shown = shown
+        self.replayed = replayed
 
     def on_train_begin(self, logs=None):
-        """Replays the history; the learning rate comes out as it was."""
+        """Replays the history, which also restores the learning rate."""
         if self.settings.schedule == "plateau":
             self.model.optimizer.learning_rate = self.settings.learning_rate
-        for callback in self.shown:
+        for callback in self.replayed:
             verbose, callback.verbose = callback.verbose, 0
             for row in self.progress.history:
                 callback.on_epoch_end(int(row["epoch"]), dict(row))
@@ -189,33 +186,33 @@ class Replay(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves every few steps, at each epoch's end, and when it is asked to stop.
+    """Saves checkpoints every few steps, after each epoch, and before stopping.
 
     Args:
-      every: how many steps.
-      folder: of the run.
-      progress: of the training.
-      watch: what stops a training that is not finite, so that none is saved.
-      arrays: of the checkpoint to begin with, if there is one.
-      asked: set where the training should save and stop.
+      every: number of steps between checkpoints.
+      folder: folder of the run.
+      progress: progress of the training.
+      watch: callback that stops a training that is not finite.
+      arrays: arrays of the checkpoint to resume from, if there is one.
+      stop: event that is set when the training should save and stop.
     """
 
-    def __init__(self, every, folder, progress, watch, arrays, asked):
+    def __init__(self, every, folder, progress, watch, arrays, stop):
         super().__init__()
         self.every = every
         self.folder = folder
         self.progress = progress
         self.watch = watch
         self.arrays = arrays
-        self.asked = asked
+        self.stop_requested = stop
 
     def on_train_begin(self, logs=None):
-        """Counts on from the steps that were done before."""
-        self.done = self.progress.step
+        """Starts counting at the steps that are finished."""
+        self.finished_steps = self.progress.step
         self.clock = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Restores; not before, as `fit` has only now reset the metrics."""
+        """Restores the checkpoint, after `fit` has reset the metrics."""
         if self.arrays is None:
             return
         checkpoints.restore(self.model, self.arrays, self.folder)
@@ -224,20 +221,20 @@ class Checkpoints(keras.callbacks.Callback):
         self.arrays = None
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Saves what the steps before this one made, if it is time."""
-        asked = self.asked.is_set()
-        if asked or (batch and (self.done + batch) % self.every == 0):
-            self.progress.step = self.done + batch
+        """Saves the state after the previous step, if it is time or on request."""
+        stop, step = self.stop_requested.is_set(), self.finished_steps + batch
+        if stop or (batch and step % self.every == 0):
+            self.progress.step = step
             self._save(batch)
-        if asked:
+        if stop:
             raise KeyboardInterrupt
 
     def on_epoch_end(self, epoch, logs=None):
-        """Saves; an epoch begun before this `fit` ends it."""
+        """Saves; an epoch that started before this `fit` ends it."""
         self.progress.epoch, self.progress.step = epoch + 1, 0
         self.progress.stopped = self.model.stop_training
         self._save(self.params["steps"])
-        if self.done:
+        if self.finished_steps:
             self.model.stop_training = True
 
     def _save(self, batch: int):
@@ -246,5 +243,5 @@ class Checkpoints(keras.callbacks.Callback):
         self.clock = now
         arrays = checkpoints.values(self.model)
         if not all(np.isfinite(array).all() for array in arrays):
-            self.watch.stop(batch - 1, "weights that are not finite")
+            self.watch.stop(batch - 1, "Weights became infinite or NaN")
         checkpoints.save(self.folder, self.progress, arrays)

@@ -1,9 +1,9 @@
-"""The devices of a training: one, several of a machine, or those of several machines.
+"""The devices of a training, on one or several machines.
 
-On TensorFlow the devices of one machine share a batch through `MirroredStrategy`:
-each normalises and computes its loss over its own part of the batch, and the
-gradients are averaged. On JAX those of any number of hosts share it through Keras's
-`DataParallel`: the step computes what one device would. Batches are [B, ...].
+On TensorFlow the devices of one machine share a batch through `MirroredStrategy`: each
+normalizes over its own part of the batch, and the gradients are averaged. On JAX the
+devices of any number of hosts share it through Keras's `DataParallel`: the step is
+equal to that of a single device. Batches are [B, ...].
 """
 
 import atexit
@@ -25,21 +25,21 @@ from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.text import counted
 
-_PATIENCE = 60
-"""Seconds without a sign of life after which a host counts as gone."""
+_HEARTBEAT_TIMEOUT = 60
+"""Seconds without a heartbeat after which a host counts as lost."""
 
-_OF_A_HOST = ("records", "run", "host_index", "coordinator", "cache")
+_HOST_SETTINGS = ("records", "run", "host_index", "coordinator", "cache")
 
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What a training runs on.
+    """The devices of a training.
 
     Attributes:
-      count: devices of each host.
-      host: which of the hosts this is, from 0.
-      hosts: how many.
-      strategy: TensorFlow's, if the devices are several there.
+      count: number of devices per host.
+      host: index of this host, from 0.
+      hosts: number of hosts.
+      strategy: strategy of several devices on TensorFlow.
     """
 
     count: int = 1
@@ -48,14 +48,14 @@ class Devices:
     strategy: tf.distribute.Strategy | None = None
 
     def scope(self) -> contextlib.AbstractContextManager:
-        """Within, the model must be built."""
+        """Returns the context in which the model must be built."""
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
 
     def repeat(self, *batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Repeats a batch for each device of this host, as a batch is shared out.
+        """Repeats a batch for each device of this host, as devices share a batch.
 
-        So every device sees all of it, whatever its size, and the figures of a
-        validation are those of one device.
+        So every device gets all of it, whatever its size, and validation metrics are
+        those of a single device.
         """
         if self.count * self.hosts == 1:
             return batch
@@ -64,46 +64,45 @@ class Devices:
         )
 
     def agree(self, settings: Training, epoch: int, step: int) -> None:
-        """Waits for all hosts, which must be about to do the same.
+        """Waits for all hosts, and checks that they start in the same state.
 
         Args:
-          settings: of this host.
-          epoch: that it goes on with.
-          step: and the step in it.
+          settings: settings of this host.
+          epoch: epoch at which it starts.
+          step: step in this epoch.
 
         Raises:
-          InputError: another host has other settings, or goes on elsewhere.
+          InputError: another host has other settings, or another epoch or step.
         """
         if self.hosts == 1:
             return
         from jax.experimental import multihost_utils
 
         fields = dataclasses.asdict(settings).items()
-        alike = [pair for pair in fields if pair[0] not in _OF_A_HOST]
-        here = np.array([zlib.crc32(repr(alike).encode()) >> 1, epoch, step], np.int32)
-        there = multihost_utils.process_allgather(here)
-        if (there[:, 0] != here[0]).any():
+        shared = [pair for pair in fields if pair[0] not in _HOST_SETTINGS]
+        own = np.array([zlib.crc32(repr(shared).encode()) >> 1, epoch, step], np.int32)
+        states = multihost_utils.process_allgather(own)
+        if (states[:, 0] != own[0]).any():
             raise InputError(
-                "Every host must be given the same flags, but for --host-index. "
-                f"Received: others on host {self.host} than elsewhere. Start all of "
-                "them again."
+                f"Host {self.host} has other flags than other hosts. Start all hosts "
+                "again with the same flags, except for --host-index."
             )
-        if (there != here).any():
-            shown = ", ".join(f"epoch {e} and step {s}" for _, e, s in there.tolist())
+        if (states != own).any():
+            shown = ", ".join(f"epoch {e} and step {s}" for _, e, s in states.tolist())
             raise InputError(
-                "--run must be a folder that every host sees, to go on from the same "
-                f"checkpoint. Received: {shown}, host by host. Put it on a shared disk."
+                f"The hosts would resume from different checkpoints: {shown}. --run "
+                "must be a folder that all hosts see. Put it on a shared disk."
             )
 
     @contextlib.contextmanager
     def folder(self, run: str) -> Iterator[Path]:
-        """Where this host writes: the first in the run's folder, as all do the same.
+        """Yields the folder in which this host writes.
 
         Args:
-          run: that folder.
+          run: folder of the run.
 
         Yields:
-          It, or on other hosts one that goes afterwards.
+          The folder of the run on host 0, a temporary folder on other hosts.
         """
         if self.host == 0:
             yield Path(run)
@@ -113,7 +112,7 @@ class Devices:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Within, the end of one host is the end of all.
+        """Ends this host if another host ends.
 
         Raises:
           InputError: another host has ended.
@@ -124,69 +123,70 @@ class Devices:
         try:
             yield
         except BaseException as error:
-            gone = _of_jax(error)
-            mistake = gone or isinstance(error, InputError | OSError)
+            lost = _connection_error(error)
+            is_input = lost or isinstance(error, InputError | OSError)
             interrupted = isinstance(error, KeyboardInterrupt)
-            # JAX's own farewell waits for the other hosts, then aborts.
-            atexit.register(self._leave, 130 if interrupted else 2 if mistake else 1)
-            if not gone:
+            # JAX's own shutdown waits for the other hosts, then aborts.
+            atexit.register(self._leave, 130 if interrupted else 2 if is_input else 1)
+            if not lost:
                 raise
             raise InputError(
-                "Every host must run to the end. Received: "
-                f"{str(gone).splitlines()[0]}, on host {self.host} of {self.hosts}. "
-                "Start all hosts again; they go on from the last checkpoint."
+                f"Host {self.host} of {self.hosts} lost the connection to another host "
+                f"({str(lost).splitlines()[0]}). Start all hosts again: they resume "
+                "from the last checkpoint."
             ) from error
 
     def _leave(self, code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         if self.host == 0:
-            # What the others are about to say is lost when the first is gone.
+            # The messages of other hosts are lost when host 0 has ended.
             time.sleep(1)
         os._exit(code)
 
 
 def start(settings: Training) -> Devices:
-    """Makes ready what the settings ask for; before TensorFlow or JAX compute anything.
+    """Prepares the devices, before TensorFlow or JAX compute anything.
 
-    On a machine without GPUs and TPUs its processor is divided into as many devices.
+    A machine without GPUs and TPUs has its processor divided into devices.
 
     Args:
-      settings: of the training.
+      settings: settings of the training.
 
     Returns:
       The devices.
 
     Raises:
-      InputError: the machine has too few, the batch cannot be shared out evenly, or
-        the hosts do not find each other.
+      InputError: the machine has too few devices, the batch cannot be divided evenly,
+        or the hosts cannot connect.
     """
     on_jax = keras.backend.backend() == "jax"
-    found = _start_jax(settings) if on_jax else _start_tensorflow(settings)
-    total = found.count * found.hosts
+    devices = _start_jax(settings) if on_jax else _start_tensorflow(settings)
+    total = devices.count * devices.hosts
     if settings.batch_size % total:
-        of_hosts = f" on each of {found.hosts} hosts" if found.hosts > 1 else ""
+        per_host = f" on each of {devices.hosts} hosts" if devices.hosts > 1 else ""
         raise InputError(
-            "--batch-size must divide by the devices. Received: "
-            f"{settings.batch_size}, for {counted(found.count, 'device')}{of_hosts}. "
+            "--batch-size must be a multiple of the number of devices. Received: "
+            f"{settings.batch_size}, for {counted(devices.count, 'device')}{per_host}. "
             f"Give a multiple of {total}."
         )
     if total > 1:
-        _announce(found)
-    return found
+        _announce(devices)
+    return devices
 
 
 def each(function: Callable, batch):
-    """Calls a function of a batch that treats each of its examples alone.
+    """Calls a function of a batch that treats each example separately.
 
-    XLA would gather the batch on every device for what loops over its examples.
+    On several devices of JAX, each computes its part of the batch; XLA would gather the
+    batch on every device for a loop over its examples.
 
     Args:
-      function: of a tree of tensors [B, ...], to another.
-      batch: that tree.
+      function: function from a tree of tensors [B, ...] to another tree.
+      batch: the tree.
 
     Returns:
-      What it returns; on several devices of JAX each computes its part.
+      The result of the function.
     """
     shared = keras.distribution.distribution()
     if shared is None:
@@ -201,15 +201,15 @@ def each(function: Callable, batch):
 
 
 def replica() -> tuple[int | tf.Tensor, int]:
-    """Which of TensorFlow's replicas computes this, of how many; elsewhere 0 of 1."""
+    """Returns index and number of TensorFlow's replicas; elsewhere 0 and 1."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return 0, 1
     return context.replica_id_in_sync_group, context.num_replicas_in_sync
 
 
-def _of_jax(error: BaseException | None) -> BaseException | None:
-    """The error of a broken connection, from which others may have followed."""
+def _connection_error(error: BaseException | None) -> BaseException | None:
+    """Returns the error of a lost connection that caused this error, if any."""
     import jax
 
     while error:
@@ -222,7 +222,7 @@ def _of_jax(error: BaseException | None) -> BaseException | None:
 def _start_tensorflow(settings: Training) -> Devices:
     if settings.hosts > 1:
         raise InputError(
-            "--hosts must be 1 on TensorFlow, where Keras trains on one machine only. "
+            "--hosts must be 1 on TensorFlow, where Keras trains on a single machine. "
             f"Received: {settings.hosts}. Set KERAS_BACKEND=jax in the environment."
         )
     gpus = tf.config.list_physical_devices("GPU")
@@ -231,10 +231,10 @@ def _start_tensorflow(settings: Training) -> Devices:
         return Devices()
     if settings.accumulate > 1 or settings.clip_norm:
         raise InputError(
-            "--accumulate and --clip-norm must be left out with several devices on "
-            "TensorFlow, where Keras cannot accumulate and clips each device's share. "
-            f"Received: {settings.accumulate} and {settings.clip_norm}. Leave them "
-            "out, or set KERAS_BACKEND=jax in the environment."
+            "--accumulate and --clip-norm cannot be used with several devices on "
+            "TensorFlow, where Keras cannot accumulate and clips per device. Received: "
+            f"{settings.accumulate} and {settings.clip_norm}. Leave them out, or set "
+            "KERAS_BACKEND=jax in the environment."
         )
     if gpus:
         _check_count(count, len(gpus))
@@ -252,8 +252,8 @@ def _divide_processor(count: int) -> None:
         tf.config.set_logical_device_configuration(processor, parts)
     except RuntimeError as error:
         raise InputError(
-            "--devices must be set before TensorFlow has started. Received: "
-            f"{count}, in a process that has used it. Train in a new one."
+            "--devices must be set before TensorFlow starts, and this process has used "
+            f"it. Received: {count}. Train in a new process."
         ) from error
 
 
@@ -262,10 +262,10 @@ def _start_jax(settings: Training) -> Devices:
 
     host, hosts = 0, 1
     try:
-        # TensorFlow only reads here, and would take the GPUs' memory.
+        # TensorFlow only reads data here, and would allocate the GPUs' memory.
         tf.config.set_visible_devices([], "GPU")
         if settings.devices > 1:
-            # Once JAX has started, what it found then counts.
+            # Fails once JAX has started, with the devices that it has then.
             with contextlib.suppress(RuntimeError):
                 jax.config.update("jax_num_cpu_devices", settings.devices)
         if settings.hosts > 1:
@@ -273,12 +273,13 @@ def _start_jax(settings: Training) -> Devices:
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            "--devices and --hosts must be set before TensorFlow and JAX have started, "
-            f"and the hosts must find each other. Received: {reason}"
+            "--devices and --hosts: TensorFlow or JAX has already started, or the "
+            f"hosts cannot connect ({reason}). Check the address and ports, and train "
+            "in a new process."
         ) from error
-    here = jax.local_device_count()
-    count = settings.devices or here
-    _check_count(count, here)
+    available = jax.local_device_count()
+    count = settings.devices or available
+    _check_count(count, available)
     shared = None
     if count * hosts > 1:
         chosen = [
@@ -298,7 +299,7 @@ def _join(settings: Training) -> tuple[int, int]:
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     with contextlib.suppress(AttributeError):
-        # It would keep SIGTERM from ending the process.
+        # It would prevent SIGTERM from ending the process.
         jax.config.update("jax_enable_preemption_service", False)
     options = {}
     if settings.coordinator:
@@ -310,36 +311,36 @@ def _join(settings: Training) -> tuple[int, int]:
     try:
         jax.distributed.initialize(
             **options,
-            heartbeat_timeout_seconds=_PATIENCE,
-            shutdown_timeout_seconds=_PATIENCE,
+            heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
+            shutdown_timeout_seconds=_HEARTBEAT_TIMEOUT,
         )
     except ValueError as error:
         raise InputError(
-            "--coordinator must be given where JAX cannot tell the hosts by itself, as "
-            f"it can on Cloud TPU and Slurm. Received: {str(error).splitlines()[0]} "
-            "Give --coordinator ADDRESS:PORT of host 0, and to each its --host-index."
+            "--coordinator must be given where JAX cannot detect the hosts, as it can "
+            f"on Cloud TPU and Slurm ({str(error).splitlines()[0]}). Give "
+            "--coordinator ADDRESS:PORT of host 0, and --host-index to each host."
         ) from error
     if jax.process_count() != settings.hosts:
         raise InputError(
-            f"--hosts must be the hosts that there are. Received: {settings.hosts}, "
-            f"where JAX found {jax.process_count()}."
+            f"--hosts must be the number of hosts. Received: {settings.hosts}, and JAX "
+            f"detected {jax.process_count()}."
         )
     return jax.process_index(), jax.process_count()
 
 
-def _check_count(count: int, there: int) -> None:
-    if count > there:
+def _check_count(count: int, available: int) -> None:
+    if count > available:
         raise InputError(
-            "--devices must not exceed the machine's. Received: "
-            f"{count}, with {there}. Give fewer, or 0 for all."
+            "--devices must not exceed the devices of this machine. Received: "
+            f"{count}, with {available}. Give fewer, or 0 for all."
         )
 
 
-def _announce(found: Devices) -> None:
-    devices = counted(found.count, "device")
-    if found.hosts > 1:
-        devices = f"Host {found.host} of {found.hosts}, {devices} on each"
-    how = "DataParallel on JAX; batch normalisation is over the whole batch"
-    if found.strategy:
-        how = "MirroredStrategy on TensorFlow; batch normalisation is per device"
-    print(f"{devices}, {how}.", flush=True)
+def _announce(devices: Devices) -> None:
+    count = counted(devices.count, "device")
+    if devices.hosts > 1:
+        count = f"Host {devices.host} of {devices.hosts}, {count} per host"
+    method = "DataParallel on JAX; batch normalization over the entire batch"
+    if devices.strategy:
+        method = "MirroredStrategy on TensorFlow; batch normalization per device"
+    print(f"{count}, {method}.", flush=True)

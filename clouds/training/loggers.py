@@ -1,12 +1,8 @@
-"""Callbacks that show how a training goes: csv, pictures, TensorBoard, the screen.
+"""Callbacks that log a training: csv, figures, TensorBoard, terminal.
 
-The figures of all its epochs are in `checkpoints.Progress`.
+The metrics of all epochs are in `checkpoints.Progress`.
 """
 
-import contextlib
-import os
-import re
-import sys
 import time
 from pathlib import Path
 
@@ -19,8 +15,7 @@ from clouds import schema
 from clouds.plots.overlays import draw_overlays
 from clouds.plots.training import draw_history
 from clouds.runs.checkpoints import Progress
-from clouds.runtime import files
-from clouds.runtime import progress as progress_module
+from clouds.runtime import files, progress
 from clouds.training import optimizers
 
 PANEL = "validation.png"
@@ -30,10 +25,10 @@ _SHOWN = 4
 
 
 class Speed(keras.callbacks.Callback):
-    """Adds `images_per_second`, its first step left out, and `learning_rate`.
+    """Adds `images_per_second`, without the first step, and `learning_rate`.
 
     Args:
-      batch_size: images a step.
+      batch_size: number of images per step.
     """
 
     def __init__(self, batch_size: int):
@@ -46,23 +41,23 @@ class Speed(keras.callbacks.Callback):
             self.batch, self.started = batch, time.monotonic()
 
     def on_test_begin(self, logs=None):
-        """Stops it before validation."""
+        """Stops the clock before validation."""
         images = (self.params["steps"] - self.batch) * self.batch_size
         self.rate = images / (time.monotonic() - self.started)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Adds the figures for the callbacks that follow."""
+        """Adds the metrics for the next callbacks."""
         logs["images_per_second"] = round(self.rate, 2)
         rate = self.model.optimizer.learning_rate
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
 
 
 class KeepHistory(keras.callbacks.Callback):
-    """Writes the epochs so far as csv and as a picture, after each one.
+    """Writes the history as csv and as a figure after each epoch.
 
     Args:
-      folder: of the run.
-      progress: of the training; its history grows.
+      folder: folder of the run.
+      progress: progress of the training, whose history is extended.
     """
 
     def __init__(self, folder: Path, progress: Progress):
@@ -79,13 +74,13 @@ class KeepHistory(keras.callbacks.Callback):
 
 
 class Panel(keras.callbacks.Callback):
-    """Draws the same few validation images after each epoch, true above predicted.
+    """Draws a few validation images after each epoch, true and predicted masks.
 
     Args:
-      folder: of the run.
+      folder: folder of the run.
       images: uint8[B, H, W, 3].
       masks: uint8[B, H, W, C].
-      averaged: of `optimizers.averages`.
+      averaged: callbacks for `optimizers.averaged_weights`.
     """
 
     def __init__(
@@ -98,7 +93,7 @@ class Panel(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Predicts and draws."""
-        with optimizers.averages(self.averaged):
+        with optimizers.averaged_weights(self.averaged):
             logits, _ = self.model((self.images, self.masks), training=False)
         predicted = keras.ops.convert_to_numpy(logits) > 0
         # Logits above 0 are probabilities above 0.5.
@@ -112,10 +107,10 @@ class Panel(keras.callbacks.Callback):
 
 
 class Board(keras.callbacks.Callback):
-    """Writes an epoch's figures and the panel for TensorBoard.
+    """Writes metrics and the panel of each epoch for TensorBoard.
 
     Args:
-      folder: of the run.
+      folder: folder of the run.
     """
 
     def __init__(self, folder: Path):
@@ -127,7 +122,7 @@ class Board(keras.callbacks.Callback):
         }
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes them under the same names for both splits."""
+        """Writes them, with the same names for both splits."""
         for name, value in logs.items():
             split = "validation" if name.startswith("val_") else "train"
             with self.writers[split].as_default(epoch):
@@ -140,13 +135,13 @@ class Board(keras.callbacks.Callback):
 
 
 class Bar(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar, without the figures of each label.
+    """Keras's progress bar, without the metrics per label.
 
     Where Keras shows no bar, lines are logged (`clouds.runtime.progress`).
 
     Args:
-      batch_size: images a step.
-      validation: images of the validation split.
+      batch_size: number of images per step.
+      validation: number of images in the validation split.
     """
 
     async_safe = True
@@ -157,66 +152,40 @@ class Bar(keras.callbacks.ProgbarLogger):
         self.validation = validation
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Begins one."""
+        """Starts a bar."""
         super().on_epoch_begin(epoch, logs)
         self.name = f"epoch {epoch + 1}/{self.epochs}"
-        self._begin_lines(self.name, self.target * self.batch_size)
+        self._start_lines(self.name, self.target * self.batch_size)
 
     def on_train_batch_end(self, batch, logs=None):
         """Shows a step."""
-        with _colours():
-            super().on_train_batch_end(batch, _without_labels(logs))
+        super().on_train_batch_end(batch, _without_labels(logs))
         self.lines.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
-        self._go_on(batch)
+        self._update(batch)
 
     def on_test_begin(self, logs=None):
-        """Begins the validation."""
+        """Starts the lines of the validation."""
         self.lines.close()
-        self._begin_lines(f"{self.name}, validation", self.validation)
+        self._start_lines(f"{self.name}, validation", self.validation)
 
     def on_test_batch_end(self, batch, logs=None):
-        """Goes on with it."""
-        self._go_on(batch)
+        """Shows a step of the validation."""
+        self._update(batch)
 
     def on_epoch_end(self, epoch, logs=None):
         """Shows an epoch."""
         self.lines.close()
-        with _colours():
-            super().on_epoch_end(epoch, _without_labels(logs))
+        super().on_epoch_end(epoch, _without_labels(logs))
 
-    def _begin_lines(self, what: str, images: int):
-        self.lines = progress_module.lines(
+    def _start_lines(self, what: str, images: int):
+        self.lines = progress.lines(
             desc=what, unit="image", total=images, disable=self.verbose == 1
         )
 
-    def _go_on(self, batch: int):
-        # Keras may tell of steps in another order.
+    def _update(self, batch: int):
+        # Keras may report steps in another order.
         done = min((batch + 1) * self.batch_size, self.lines.total)
         self.lines.update(done - self.lines.n)
-
-
-class _Colourless:
-    """A stream to which colours are not written.
-
-    Args:
-      stream: to write to.
-    """
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        return self.stream.write(re.sub(r"\x1b\[[0-9;]*m", "", text))
-
-    def __getattr__(self, name: str):
-        return getattr(self.stream, name)
-
-
-def _colours() -> contextlib.AbstractContextManager:
-    """Keeps Keras to NO_COLOR (no-color.org), of which it knows nothing."""
-    if os.environ.get("NO_COLOR"):
-        return contextlib.redirect_stdout(_Colourless(sys.stdout))
-    return contextlib.nullcontext()
 
 
 def _without_labels(logs: dict) -> dict:

@@ -1,4 +1,4 @@
-"""The optimizer of a training: Adam, with what Keras can add to it."""
+"""The optimizer of a training: Adam with the options of the settings."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,26 +6,65 @@ from collections.abc import Iterator
 import keras
 
 from clouds.config.training import Training
-from clouds.models import layers
+
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _ON_TENSORFLOW:
+    import tensorflow as tf
 
 _NOT_DECAYED = ["gamma", "beta", "bias"]
+
+
+@keras.saving.register_keras_serializable("clouds")
+class Adam(keras.optimizers.Adam):
+    """Adam with TensorFlow's fused kernel: one op per variable, no temporary copies.
+
+    The graph of Keras's own step takes seconds to trace for as many variables.
+    """
+
+    def finalize_variable_values(self, var_list):
+        """Does nothing: Keras would replace the weights by their averages after `fit`.
+
+        A resumed training must continue from the weights themselves.
+        """
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates a variable, like Keras's Adam."""
+        if not _ON_TENSORFLOW or self.amsgrad or tf.distribute.has_strategy():
+            super().update_step(gradient, variable, learning_rate)
+            return
+        # Keras passes TensorFlow's variable here, not its own.
+        index = self._get_variable_index(variable)
+        dtype = variable.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.cast(self.beta_1, dtype) ** step,
+            beta2_power=tf.cast(self.beta_2, dtype) ** step,
+            lr=tf.cast(learning_rate, dtype),
+            beta1=tf.cast(self.beta_1, dtype),
+            beta2=tf.cast(self.beta_2, dtype),
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
 
 
 def build(settings: Training, steps: int) -> keras.optimizers.Optimizer:
     """Builds the optimizer.
 
     Args:
-      settings: of the training.
-      steps: an epoch.
+      settings: settings of the training.
+      steps: number of steps per epoch.
 
     Returns:
-      Adam; with weight decay AdamW (Loshchilov and Hutter 2019), which leaves
-      biases and batch normalisation alone.
+      Adam; with weight decay AdamW (Loshchilov and Hutter 2019), which does not decay
+      biases and batch normalization.
     """
     rate = settings.learning_rate
     if settings.schedule == "cosine":
         rate = _cosine(settings, steps)
-    optimizer = layers.Adam(
+    optimizer = Adam(
         rate,
         weight_decay=settings.weight_decay or None,
         global_clipnorm=settings.clip_norm or None,
@@ -33,7 +72,7 @@ def build(settings: Training, steps: int) -> keras.optimizers.Optimizer:
             settings.accumulate if settings.accumulate > 1 else None
         ),
         use_ema=settings.ema_momentum > 0,
-        # Keras moves the average each step, also between updates.
+        # Keras updates the average in each step, also between updates of the weights.
         ema_momentum=(settings.ema_momentum or 0.99) ** (1 / settings.accumulate),
     )
     if settings.weight_decay:
@@ -42,11 +81,11 @@ def build(settings: Training, steps: int) -> keras.optimizers.Optimizer:
 
 
 @contextlib.contextmanager
-def averages(swaps: list[keras.callbacks.Callback]) -> Iterator[None]:
-    """Puts the moving average of the weights in their place, within.
+def averaged_weights(swaps: list[keras.callbacks.Callback]) -> Iterator[None]:
+    """Replaces the weights by their moving average inside the block.
 
     Args:
-      swaps: the `keras.callbacks.SwapEMAWeights` of the training, or none.
+      swaps: the `keras.callbacks.SwapEMAWeights` of the training, or an empty list.
     """
     for swap in swaps:
         swap.on_test_begin()

@@ -1,8 +1,8 @@
-"""Experiment trackers that watch a training, through the Keras callbacks they bring.
+"""Experiment trackers (MLflow, W&B), through their own Keras callbacks.
 
-None is needed: their packages come with the extras of their names. Where a tracker
-writes to, and as whom, its own environment variables say, such as
-MLFLOW_TRACKING_URI, WANDB_PROJECT and WANDB_MODE=offline.
+They are optional: their packages come with the extras of the same names. They are
+configured by their own environment variables, such as MLFLOW_TRACKING_URI,
+WANDB_PROJECT and WANDB_MODE=offline.
 """
 
 import contextlib
@@ -21,26 +21,26 @@ from clouds.runs import run_folder
 from clouds.runtime import files
 
 PROJECT = "clouds"
-"""What runs are filed under where no variable says otherwise."""
+"""Default project of the runs."""
 
 
 def check(track: str) -> None:
-    """Checks that a tracker is there, without starting it.
+    """Checks that the package of a tracker is installed.
 
     Args:
-      track: of `Training`.
+      track: tracker of the settings.
 
     Raises:
-      InputError: its package is not.
+      InputError: it is not installed.
     """
     if track == "none":
         return
-    # A folder of that name, which trackers leave behind, is found without an origin.
-    found = importlib.util.find_spec(track)
-    if found is None or found.origin is None:
+    # A folder of that name, which trackers create, is a package without origin.
+    spec = importlib.util.find_spec(track)
+    if spec is None or spec.origin is None:
         raise InputError(
-            f"--track {track} must find the package {track}. Received: an environment "
-            f"without it. Run bin/setup {track}, or pip install {track}."
+            f"{track} is not installed, which --track {track} needs. Run bin/setup "
+            f"{track}, or pip install {track}."
         )
 
 
@@ -48,27 +48,27 @@ def check(track: str) -> None:
 def watching(
     settings: Training, folder: Path
 ) -> Iterator[list[keras.callbacks.Callback]]:
-    """Opens the tracker's run of a training: a new one, or the one that goes on.
+    """Opens the tracker's run, a new one or the one to resume.
 
     Args:
-      settings: of the training, the tracker among them.
-      folder: of the run, where the tracker's name for it is kept.
+      settings: settings of the training.
+      folder: folder of the run, where the tracker's name of the run is stored.
 
     Yields:
-      Its callback, if there is a tracker.
+      A list with the tracker's callback, or an empty list without a tracker.
 
     Raises:
       InputError: the tracker does not start.
     """
-    # Of several hosts one tells of them all.
+    # One host reports for all.
     if settings.track == "none" or settings.host_index:
         yield []
         return
     path = folder / run_folder.TRACKERS
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    names = json.loads(path.read_text()) if path.is_file() else {}
     start = {"mlflow": _mlflow, "wandb": _wandb}[settings.track]
-    name, callback, end = start(settings, folder, known.get(settings.track))
-    files.write_json(path, {**known, settings.track: name})
+    name, callback, end = start(settings, folder, names.get(settings.track))
+    files.write_json(path, {**names, settings.track: name})
     try:
         yield [callback]
     except BaseException:
@@ -82,23 +82,23 @@ def _mlflow(settings: Training, folder: Path, name: str | None):
     import mlflow.keras
 
     class Watcher(mlflow.keras.MlflowCallback):
-        """MLflow's, without what it would say again in each `fit`."""
+        """MLflow's callback, without what it would repeat in each `fit`."""
 
         def on_train_begin(self, logs=None):
-            """Tells the settings, if they are not told yet."""
+            """Logs the settings, once."""
             if not mlflow.get_run(opened.info.run_id).data.params:
                 mlflow.log_params(dataclasses.asdict(settings))
                 super().on_train_begin(logs)
 
         def on_test_end(self, logs=None):
-            """Leaves validation to the epoch's figures, which have it."""
+            """Does nothing: the metrics of the epoch include the validation."""
 
     try:
         if name is None and not os.environ.get("MLFLOW_EXPERIMENT_NAME"):
             mlflow.set_experiment(PROJECT)
         opened = mlflow.start_run(name, run_name=None if name else folder.name)
     except mlflow.MlflowException as error:
-        raise _failed(settings, "MLFLOW_TRACKING_URI says where to", error) from error
+        raise _failed(settings, "MLFLOW_TRACKING_URI sets the server", error) from error
 
     def end(finished: bool) -> None:
         mlflow.end_run("FINISHED" if finished else "FAILED")
@@ -122,7 +122,7 @@ def _wandb(settings: Training, folder: Path, name: str | None):
     except wandb.Error as error:
         raise _failed(settings, "WANDB_MODE=offline needs no account", error) from error
 
-    # As a context W&B would print the traceback of what is raised within.
+    # As a context manager, W&B would print the traceback of any exception.
     def end(finished: bool) -> None:
         opened.finish(exit_code=0 if finished else 1)
 
@@ -131,7 +131,6 @@ def _wandb(settings: Training, folder: Path, name: str | None):
 
 def _failed(settings: Training, hint: str, error: Exception) -> InputError:
     return InputError(
-        f"--track {settings.track} must reach its store, and there the run that goes "
-        f"on. Received: {error}. {hint}; without {settings.run}/{run_folder.TRACKERS} a new "
-        "one begins."
+        f"--track {settings.track}: the tracker did not start ({error}). {hint}; "
+        f"remove {settings.run}/{run_folder.TRACKERS} to start a new run there."
     )

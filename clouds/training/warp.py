@@ -1,13 +1,13 @@
-"""Moves the pixels of a batch: flips, grid and elastic distortion, sampling.
+"""Geometric operations on a batch: flips, grid and elastic distortion, sampling.
 
 Images are uint8 or float [B, H, W, C], masks uint8 [B, H, W, C]. Coordinates are
-absolute, in pixels, float32, of the source: pairs (rows, columns), each of a
-shape that broadcasts to [B, H, W], so that a separable map stays two vectors an
-image. What is asked for outside of an image is mirrored at its border pixels
-(reflect-101, `gfedcb|abcdefgh|gfedcba`).
+absolute source positions in pixels, float32: pairs (rows, columns), each of a shape
+that broadcasts to [B, H, W], so that a separable map is two vectors per image.
+Positions outside an image are mirrored at its border pixels (reflect-101,
+`gfedcb|abcdefgh|gfedcba`).
 
-Nothing here is random. Everything is `keras.ops` on static shapes, on TensorFlow
-and on JAX. The distortions are those of albumentations 1.3.1.
+Nothing here is random. Everything is `keras.ops` on static shapes, on TensorFlow and on
+JAX. The distortions equal those of albumentations 1.3.1.
 """
 
 import functools
@@ -18,11 +18,11 @@ from keras import ops
 from clouds.errors import InputError
 
 SMALLEST_GAIN = 1e-4
-"""Waves that a gaussian damps below this part of their height are left out."""
+"""Waves that the Gaussian damps below this factor are left out."""
 
 
 def flip(images, horizontal, vertical):
-    """Mirrors the chosen images of a batch.
+    """Flips selected images of a batch.
 
     Args:
       images: [B, H, W, C] of any dtype.
@@ -36,19 +36,19 @@ def flip(images, horizontal, vertical):
 
 
 def mirror(image, horizontal, vertical):
-    """Mirrors one image [H, W, C] if bool[] says so, see `flip`."""
-    # Without XLA a branch takes a fifth of the time of `where` on bytes.
+    """Flips one image [H, W, C], given bool[] and bool[], as `flip` does."""
+    # Without XLA, a branch takes a fifth of the time of `where` on bytes.
     image = ops.cond(horizontal, lambda: ops.flip(image, 1), lambda: image)
     return ops.cond(vertical, lambda: ops.flip(image, 0), lambda: image)
 
 
 def grid_lines(factors, size: int, steps: int = 5):
-    """Gives where the pixels along one axis come from under GridDistortion.
+    """Returns the source positions along one axis for GridDistortion.
 
-    The axis is cut into `steps` cells of `size // steps` pixels, and a rest. Cell
-    k of the result shows a stretch `factors[k]` times as long of the source, and
-    both of its end pixels lie on the ends of that stretch. The rest ends at
-    `size`. (albumentations 1.3.1, `grid_distortion`.)
+    The axis is divided into `steps` cells of `size // steps` pixels, and a rest. Cell k
+    of the result shows a part of the source `factors[k]` times as long, whose ends are
+    the end pixels of the cell. The rest ends at `size`. (albumentations 1.3.1,
+    `grid_distortion`.)
 
     Args:
       factors: float32[B, steps + 1], or at least that many columns.
@@ -83,16 +83,15 @@ def grid_lines(factors, size: int, steps: int = 5):
 
 @functools.cache
 def waves(size: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lists the cosines that survive a gaussian along one axis.
+    """Returns the cosine waves that remain after a Gaussian filter along one axis.
 
-    `scipy.ndimage.gaussian_filter` (kernel cut at 4 sigma, border "reflect")
-    multiplies each orthonormal DCT-II wave by a gain of its own; for a wide
-    gaussian all but the first few gains are next to nothing. So smoothed noise
-    is a short sum of waves.
+    `scipy.ndimage.gaussian_filter` (kernel cut at 4 sigma, border "reflect") multiplies
+    each orthonormal DCT-II wave by a gain; for a wide Gaussian all but the first few
+    gains are almost 0. So smoothed noise is a short sum of waves.
 
     Args:
-      size: pixels along the axis.
-      sigma: of the gaussian, in pixels.
+      size: number of pixels along the axis.
+      sigma: standard deviation of the Gaussian, in pixels.
 
     Returns:
       float32[size, K], NumPy: the K waves of unit length, in columns, and
@@ -112,20 +111,20 @@ def waves(size: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
 def elastic(
     jitters, amplitudes, size: tuple[int, int], alpha: float = 1.0, sigma: float = 50.0
 ):
-    """Gives where the pixels come from under ElasticTransform.
+    """Returns the source positions for ElasticTransform.
 
-    The affine map that moves three corners of a square by `jitters` is undone at
-    each pixel, displaced by `alpha` times smoothed noise. As in albumentations
-    1.3.1 (`elastic_transform`) the square's centre is (H // 2, W // 2) taken as
-    (x, y), so it is the image's own centre in square images only.
+    The affine map that moves three corners of a square by `jitters` is inverted at each
+    pixel, displaced by `alpha` times smoothed noise. As in albumentations 1.3.1
+    (`elastic_transform`) the center of the square is (H // 2, W // 2) taken as (x, y),
+    which is the center of the image for square images only.
 
     Args:
-      jitters: float32[B, 3, 2], pixels by which corners move, in x and y.
-      amplitudes: float32[B, 2, K, L], of the noise for x and for y: its product
-        with the waves of the rows (K) and of the columns (L), see `waves`.
+      jitters: float32[B, 3, 2], shifts of the corners in x and y, in pixels.
+      amplitudes: float32[B, 2, K, L], amplitudes of the noise for x and for y on the
+        waves of the rows (K) and of the columns (L), see `waves`.
       size: (H, W) in pixels.
       alpha: factor of the smoothed noise.
-      sigma: of the gaussian that smooths it, in pixels.
+      sigma: standard deviation of the Gaussian that smooths it, in pixels.
 
     Returns:
       Two float32[B, H, W], rows and columns of the source.
@@ -166,11 +165,11 @@ def _undo_affine(jitters, x, y, size):
 
 
 def follow(lines, positions):
-    """Looks up a separable map at positions between its pixels.
+    """Interpolates a separable map.
 
     Args:
-      lines: float32[B, N], source coordinates along one axis.
-      positions: float32[B, H, W], coordinates along it, mirrored into it.
+      lines: float32[B, N], source positions along one axis.
+      positions: float32[B, H, W], positions along it, mirrored at its ends.
 
     Returns:
       float32[B, H, W].
@@ -186,21 +185,21 @@ def follow(lines, positions):
 def sample(
     images, coordinates, interpolation: str = "bilinear", border: str = "reflect"
 ):
-    """Reads a batch of images at coordinates between their pixels.
+    """Samples a batch of images at coordinates between their pixels.
 
     Args:
       images: uint8 or float [B, H, W, C], at least 2 by 2 pixels.
       coordinates: rows and columns of the source, float32, both of shapes that
         broadcast to [B, h, w].
-      interpolation: "bilinear", or "nearest" (halves go to the even pixel, as
-        in OpenCV's `remap`).
-      border: "reflect" (reflect-101), or "edge" (the border pixel repeats).
+      interpolation: "bilinear", or "nearest" (halves are rounded to even, as in
+        OpenCV's `remap`).
+      border: "reflect" (reflect-101), or "edge" (the border pixel is repeated).
 
     Returns:
       [B, h, w, C] of the images' dtype, computed in float32; integers rounded.
 
     Raises:
-      InputError: an unknown word, or images of less than 2 by 2 pixels.
+      InputError: an unknown option, or images of less than 2 by 2 pixels.
     """
     _check(images, interpolation, border)
     height, width, channels = images.shape[1:]
@@ -224,7 +223,7 @@ def sample(
 
 
 def dense_image_warp(images, flow):
-    """Moves pixels by a flow, as `tensorflow_addons.image.dense_image_warp`.
+    """Moves pixels by a flow, like `tensorflow_addons.image.dense_image_warp`.
 
     `result[b, i, j] = images[b, i - flow[b, i, j, 0], j - flow[b, i, j, 1]]`,
     bilinear, with the border pixel repeated.
@@ -269,13 +268,13 @@ def _split(positions, count):
 
 
 def _check(images, interpolation, border):
-    for value, known in (
+    for value, choices in (
         (interpolation, ("bilinear", "nearest")),
         (border, ("reflect", "edge")),
     ):
-        if value not in known:
+        if value not in choices:
             raise InputError(
-                f"Sampling must be one of {', '.join(known)}. Received: {value!r}."
+                f"Sampling must be one of {', '.join(choices)}. Received: {value!r}."
             )
     if len(images.shape) != 4 or min(images.shape[1:3]) < 2:
         raise InputError(

@@ -9,7 +9,7 @@ from clouds import losses
 from clouds.config.training import Training
 from clouds.data import preprocessing
 from clouds.models import pretrained, unet
-from clouds.training import train
+from clouds.training import trainer as trainer_module
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_twenty_steps_of_adam_lose_what_the_notebooks_do(folder, peer):
         encoder_weights=str(folder / "unet.h5"),
         **still,
     )
-    trainer = train.build(settings)
+    trainer = trainer_module.build(settings)
     found = [
         trainer.train_on_batch((images, masks), masks, return_dict=True)["loss"]
         for images, masks in zip(peer["steps/images"], peer["steps/masks"], strict=True)

@@ -52,7 +52,8 @@ def mirrored(records, run):
 
     from clouds.config.training import Training
     from clouds.models import unet
-    from clouds.training import distribution, train
+    from clouds.training import distribution
+    from clouds.training import trainer as trainer_module
 
     unet.build = small.build
     settings = Training(
@@ -68,11 +69,11 @@ def mirrored(records, run):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 32, 48, 3), np.uint8)
     masks = (rng.random((8, 32, 48, 4)) < rng.random((8, 1, 1, 4))).astype(np.uint8)
-    weights = train.build(settings).get_weights()
+    weights = trainer_module.build(settings).get_weights()
 
     def fit(on, *parts, steps=1):
         with on.scope():
-            trainer = train.build(settings)
+            trainer = trainer_module.build(settings)
         trainer.set_weights(weights)
         batch = tuple(np.concatenate([x[p] for p in parts]) for x in (images, masks))
         batches = tf.data.Dataset.from_tensors((batch, batch[1])).repeat()
@@ -81,7 +82,7 @@ def mirrored(records, run):
 
     def judge(trainer, on):
         few = tf.data.Dataset.from_tensor_slices((images, masks)).take(7).batch(3)
-        few = few.map(on.repeat).map(train._with_targets)
+        few = few.map(on.repeat).map(trainer_module._with_targets)
         return trainer.evaluate(few, verbose=0, return_dict=True)
 
     one = distribution.Devices()

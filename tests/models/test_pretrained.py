@@ -9,7 +9,7 @@ from clouds.cli import main
 from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.models import pretrained, unet
-from clouds.training import train
+from clouds.training import trainer as trainer_module
 
 SIZE = (32, 64)
 
@@ -168,7 +168,7 @@ def test_a_run_of_ours_is_where_another_starts(run, tmp_path, capsys):
     from clouds.runs import run_folder
 
     trained = network_module.load_one(str(run)).get_layer("unet_resnet34")
-    started = train.build(settings(run, size=(32, 64))).network
+    started = trainer_module.build(settings(run, size=(32, 64))).network
     for layer in started.layers:
         if layer.weights:
             expected = trained.get_layer(layer.name).get_weights()
@@ -177,7 +177,7 @@ def test_a_run_of_ours_is_where_another_starts(run, tmp_path, capsys):
     line = f"Encoder weights: 93 layers (228 arrays) from {run / run_folder.WEIGHTS}\n"
     assert line in capsys.readouterr().out
     with pytest.raises(InputError, match=r"best.weights.h5, which does not exist"):
-        train.build(settings(tmp_path, size=(32, 64)))
+        trainer_module.build(settings(tmp_path, size=(32, 64)))
 
 
 def test_a_file_that_is_missing_ends_training_before_its_folder_is_made(
@@ -186,7 +186,10 @@ def test_a_file_that_is_missing_ends_training_before_its_folder_is_made(
     flags = ["--records", records, "--run", tmp_path / "run", "--batch-size", 4]
     flags += ["--encoder-weights", tmp_path / "x.h5"]
     assert main.main(["train", *map(str, flags)]) == 2
-    assert f"Received: {tmp_path / 'x.h5'}, which does not exist" in capsys.readouterr().err
+    assert (
+        f"Received: {tmp_path / 'x.h5'}, which does not exist"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -219,8 +222,8 @@ def test_offline_the_message_says_where_to_put_the_file(cache, monkeypatch):
     with pytest.raises(InputError) as refused:
         pretrained.fetch()
     message = str(refused.value)
-    assert f"from {url}. (URL fetch failure" in message
-    assert f"md5 is {pretrained.MD5}) and put it at {cache / name}" in message
+    assert f"from {url} (URL fetch failure" in message
+    assert f"MD5 {pretrained.MD5}) and save it as {cache / name}" in message
     assert not (cache / name).exists()
     (cache / name).write_bytes(b"weights")
     monkeypatch.setattr(pretrained, "MD5", hashlib.md5(b"weights").hexdigest())

@@ -100,23 +100,21 @@ def test_a_run_without_weights_is_refused(tmp_path):
 
 
 def test_damaged_settings_and_weights_are_refused(run, tmp_path):
-    from clouds.runs import run_folder as module
 
     copy = shutil.copytree(run, tmp_path / "copy")
-    whole = (copy / module.WEIGHTS).read_bytes()
-    (copy / module.WEIGHTS).write_bytes(whole[:1000])
+    whole = (copy / run_folder.WEIGHTS).read_bytes()
+    (copy / run_folder.WEIGHTS).write_bytes(whole[:1000])
     with pytest.raises(InputError, match="weights .* are damaged"):
         network.load_one(str(copy))
-    (copy / module.CONFIG).write_text("{")
+    (copy / run_folder.CONFIG).write_text("{")
     with pytest.raises(InputError, match="settings of the run, .* are damaged"):
         network.load_one(str(copy))
-    (copy / module.CONFIG).write_text(json.dumps({"size": [64, 96], "new": 1}))
+    (copy / run_folder.CONFIG).write_text(json.dumps({"size": [64, 96], "new": 1}))
     with pytest.raises(InputError, match="settings of the run, .* are damaged"):
         network.load_one(str(copy))
 
 
 def test_the_loaded_network_goes_from_pixels_to_probabilities(run):
-    from clouds.runs import run_folder as module
 
     model = network.load_one(str(run))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
@@ -130,13 +128,12 @@ def test_the_loaded_network_goes_from_pixels_to_probabilities(run):
 def test_the_loaded_network_takes_pixels_as_in_training(
     run, tmp_path, preprocess, factor
 ):
-    from clouds.runs import run_folder as module
 
     copy = shutil.copytree(run, tmp_path / "copy")
     fields = json.loads((copy / "config.json").read_text())
     fields["preprocess"] = preprocess
     (copy / "config.json").write_text(json.dumps(fields))
-    assert module.settings(str(copy)).preprocess == preprocess
+    assert run_folder.settings(str(copy)).preprocess == preprocess
     model = network.load_one(str(copy))
     pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), np.uint8)
     logits = model.get_layer("unet_resnet34")(pixels.astype("float32") * factor)

@@ -1,7 +1,12 @@
+import os
+import signal
 import subprocess
 import sys
 
+import pytest
 from helpers.commands import ROOT
+
+from clouds.runtime import interrupts
 
 BEFORE = """
 import os, signal, sys, time, types
@@ -69,3 +74,15 @@ main.COMMANDS["make_scenes"] = Sample, "slow", "write"
 sys.exit(main.main(["make_scenes", "--out", "x"]))
 """
     assert ended(code) == (130, "", MESSAGE)
+
+
+def test_the_first_interrupt_is_a_request_and_the_second_is_raised(capfd):
+    # A job in the background has interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt), interrupts.requested("Stopping.") as event:
+        assert not event.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert event.is_set()
+        assert "Stopping." in capfd.readouterr().out
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

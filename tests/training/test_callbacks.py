@@ -1,9 +1,5 @@
-import os
-import signal
-
 import keras
 import numpy as np
-import pytest
 
 from clouds.config.training import Training
 from clouds.runs.checkpoints import Progress
@@ -45,15 +41,3 @@ def test_callbacks_that_forget_are_shown_the_epochs_before(capsys):
             whole.optimizer.learning_rate
         )
     assert np.isclose(float(whole.optimizer.learning_rate), 0.025)
-
-
-def test_the_first_interrupt_asks_and_the_second_ends(capfd):
-    # A job in the background has interrupts ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with pytest.raises(KeyboardInterrupt), callbacks.interrupts() as asked:
-        assert not asked.is_set()
-        os.kill(os.getpid(), signal.SIGINT)
-        assert asked.is_set()
-        assert "Saves and stops" in capfd.readouterr().out
-        os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

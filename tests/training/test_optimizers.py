@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import small
 
 from clouds import losses, metrics
@@ -12,7 +14,9 @@ from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.models import unet
 from clouds.runs import checkpoints, network, run_folder
+from clouds.runs.checkpoints import Progress
 from clouds.training import augment, optimizers, train
+from clouds.training import trainer as trainer_module
 
 OPTIONS = {"records": "records", "run": "run", "learning_rate": 0.01}
 
@@ -77,7 +81,7 @@ def test_a_warm_up_without_the_cosine_is_refused():
 
 def small_trainer(settings):
     network = small.build((16, 16))
-    trainer = train.Trainer(
+    trainer = trainer_module.Trainer(
         network, augment.build(grid_distortion=0, elastic=0), "unit"
     )
     trainer.compile(
@@ -87,15 +91,19 @@ def small_trainer(settings):
     return trainer
 
 
-def test_the_encoder_stays_as_it_is_while_it_is_frozen():
+def test_the_encoder_does_not_change_while_it_is_frozen():
     settings = Training(**OPTIONS, epochs=5, freeze_epochs=2)
     trainer = small_trainer(settings)
+    session = trainer_module.Session(
+        trainer, settings, None, 1, Progress(), None, Path("run")
+    )
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (2, 16, 16, 3), np.uint8)
     masks = generator.integers(0, 2, (2, 16, 16, 4), np.uint8)
 
     def changed(epoch):
-        until = train._freeze(trainer, settings, epoch)
+        session.progress.epoch = epoch
+        until = session._freeze_encoder()
         before = {v.path: v.numpy().copy() for v in trainer.network.variables}
         trainer.train_on_batch((images, masks), masks)
         after = {v.path: v.numpy() for v in trainer.network.variables}
@@ -108,7 +116,7 @@ def test_the_encoder_stays_as_it_is_while_it_is_frozen():
     assert paths > head | {"first/kernel", "bn/moving_mean"}
 
 
-def test_freezing_on_jax_is_refused(records, monkeypatch):
+def test_freezing_on_jax_is_rejected(records, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     settings = Training(records=str(records), run="run", freeze_epochs=1)
     with pytest.raises(InputError, match="--freeze-epochs must be 0 on JAX"):
@@ -137,3 +145,20 @@ def test_the_moving_average_of_the_weights_is_validated_and_kept(
     last = next(array for array in arrays if array.shape == (3, 3, 3, 4))
     kernel = kept.get_layer("unet_resnet34").get_layer("first").kernel
     assert np.abs(kernel - last).max() > 0.01
+
+
+def test_fused_adam_updates_variables_like_keras():
+    start = np.random.default_rng(0).normal(size=(5, 7)).astype("float32")
+    options = {"learning_rate": 0.01, "weight_decay": 0.1, "clipnorm": 1.0}
+    moved = []
+    for optimizer in (optimizers.Adam(**options), keras.optimizers.Adam(**options)):
+        variables = [keras.Variable(start), keras.Variable(start[0])]
+        optimizer.build(variables)
+        apply = tf.function(optimizer.apply)
+        for step in range(5):
+            gradients = [np.float32(step - 2) * start, start[1]]
+            apply([tf.constant(gradient) for gradient in gradients])
+        moved.append([variable.numpy() for variable in variables])
+    assert np.abs(moved[0][0] - start).max() > 0.01
+    for one, other in zip(*moved, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

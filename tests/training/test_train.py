@@ -23,7 +23,8 @@ from clouds.models import unet
 from clouds.runs import checkpoints
 from clouds.runs import run_folder as module
 from clouds.runtime import files
-from clouds.training import augment, callbacks, train
+from clouds.training import augment, callbacks
+from clouds.training import trainer as trainer_module
 
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (2, 32, 64, 3), np.uint8)
@@ -31,7 +32,7 @@ masks = (rng.random((2, 32, 64, 4)) < 0.5).astype(np.uint8)
 
 
 def trainer(precision="float32", **geometry):
-    model = train.Trainer(
+    model = trainer_module.Trainer(
         small.build((32, 64), dtype=precision),
         augment.build(seed=0, **geometry),
         "unit",
@@ -151,7 +152,7 @@ def test_the_momentum_reaches_every_batch_normalisation():
         precision="float32",
         batch_norm_momentum=0.5,
     )
-    layers = train.build(settings).network.layers
+    layers = trainer_module.build(settings).network.layers
     normal = [layer for layer in layers if hasattr(layer, "moving_mean")]
     assert {layer.momentum for layer in normal} == {0.5}
     assert len(normal) > 40
@@ -172,7 +173,9 @@ def test_a_layer_of_keras_is_added_by_its_name(records, tmp_path, capsys):
     options = {"records": "r", "run": "x", "size": (32, 64), "precision": "float32"}
     added = '[{"name": "RandomBrightness", "factor": [0.5, 0.5]}]'
     settings = Training(**options, augmentation=added)
-    moved, _ = train.build(settings).augmentation((images // 2, masks), training=True)
+    moved, _ = trainer_module.build(settings).augmentation(
+        (images // 2, masks), training=True
+    )
     assert np.array(moved).mean() > images.mean() / 2 + 30
     flags = ("--run", tmp_path / "run", "--batch-size", 4)
     flags += ("--augmentation", '[{"name": "MixUp"}]')
@@ -183,7 +186,7 @@ def test_a_layer_of_keras_is_added_by_its_name(records, tmp_path, capsys):
 @pytest.mark.parametrize(("preprocess", "factor"), [("unit", 1 / 255), ("raw", 1)])
 def test_pixels_are_prepared_as_the_settings_say(preprocess, factor):
     options = {"records": "r", "run": "x", "size": (32, 64), "precision": "float32"}
-    model = train.build(Training(**options, preprocess=preprocess))
+    model = trainer_module.build(Training(**options, preprocess=preprocess))
     logits, _ = model((images, masks), training=False)
     expected = model.network(images.astype("float32") * factor, training=False)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
@@ -358,7 +361,7 @@ def test_a_step_that_does_not_fit_into_memory_says_how_to_shrink(
     def fit(*arguments, **options):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
-    monkeypatch.setattr(train.Trainer, "fit", fit)
+    monkeypatch.setattr(trainer_module.Trainer, "fit", fit)
     small_run("--epochs", 1, code=2)
     assert "Give a smaller --batch-size" in capsys.readouterr().err
 
@@ -382,7 +385,7 @@ def test_a_second_training_in_the_same_folder_is_refused(small_run, tmp_path, ca
     (tmp_path / "run").mkdir()
     with files.sole_writer(str(tmp_path / "run"), "--run"):
         small_run("--epochs", 1, code=2)
-    assert "--run must not be written by two runs" in capsys.readouterr().err
+    assert "--run: another process is writing" in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -393,7 +396,7 @@ def test_a_moving_average_goes_on_within_an_epoch(small_run, monkeypatch):
 
     def interrupt(self, batch, logs=None):
         if self.progress.epoch == 1 and batch == 2:
-            self.asked.set()
+            self.stop_requested.set()
         before(self, batch, logs)
 
     monkeypatch.setattr(callbacks.Checkpoints, "on_train_batch_begin", interrupt)
