@@ -16,8 +16,7 @@ import pytest
 from helpers import small
 from helpers.commands import ROOT
 
-from clouds.cli import main
-from clouds.cli import parser
+from clouds.cli import main, parser
 from clouds.runtime import startup
 
 PAGES = {
@@ -123,10 +122,14 @@ def test_what_a_page_links_to_is_there(page):
 @pytest.mark.parametrize(
     "pages",
     [
-        ["docs/competition.md", "docs/worldview.md", "docs/howto/serving.md"],
+        [
+            "docs/tutorials/competition.md",
+            "docs/tutorials/worldview.md",
+            "docs/howto/serving.md",
+        ],
         ["docs/howto/own-data.md"],
         ["docs/notebook.md"],
-        ["docs/dice.md"],
+        ["docs/reference/dice.md"],
     ],
     ids=lambda pages: pages[-1],
 )
@@ -161,7 +164,9 @@ def _smaller(name, arguments):
 
 
 def test_the_tutorials_leave_what_they_promise(tmp_path):
-    tutorial = PAGES["docs/competition.md"] + PAGES["docs/worldview.md"]
+    tutorial = (
+        PAGES["docs/tutorials/competition.md"] + PAGES["docs/tutorials/worldview.md"]
+    )
     assert "runs/first/test/submission_post.csv" in tutorial
     assert "runs/barbados/masks.geojson" in tutorial
 
