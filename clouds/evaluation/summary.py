@@ -29,7 +29,7 @@ _MORE_COLUMNS = {
     "ECE": "ece_pixels",
 }
 _NOTE = """\
-thresholded: without the other steps; all empty to best constant: trivial baselines
+thresholded: threshold only; all empty to best constant: trivial baselines
 
 Post-processed masks, presence (AP) and calibration of pixels (ECE). TNR: share of empty
 masks among images without the label; empty precision: share of images without the

@@ -50,7 +50,7 @@ _STYLE = dict.fromkeys((*_INKED, "ytick.color"), INK) | {
     "legend.frameon": False,
     "lines.markersize": 4,
     "svg.fonttype": "none",
-    # File names may hold dollar signs.
+    # File names may hold dollar signs. Log axes need a formatter of their own.
     "text.parse_math": False,
 }
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from clouds import schema
 from clouds.plots import common
@@ -95,6 +95,9 @@ def _component_areas(ax: Axes, components: pd.DataFrame, speck: float) -> None:
         histtype="step",
         color=schema.COLOURS,
     )
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     label = f"{speck:.1%} of the grid"
     ax.axvline(speck, color=common.GREY, linestyle=":", label=label)
     ax.set(xlabel="share of the grid", ylabel="components")

@@ -167,7 +167,7 @@ def _quantiles(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     groups = frame.groupby("label", observed=False)[column]
     # Without any mask, the description has no rows.
     described = groups.describe(percentiles=levels).reindex(list(schema.LABELS))
-    return described[_QUANTILES]
+    return described[_QUANTILES].rename_axis(None)
 
 
 def _rounded(frame: pd.DataFrame) -> pd.DataFrame:

@@ -100,7 +100,7 @@ def test_the_metrics_are_written_next_to_the_weights(table, run):
     assert fields["images"] == 4
     shown = (run / results.TEXT).read_text()
     assert f"{table.loc['mean', 'network']:.4f}" in shown
-    assert "thresholded: without the other steps" in shown
+    assert "thresholded: threshold only" in shown
     assert fields["rule"]["thresholds"] == [0.3] * 4
     pd.testing.assert_frame_equal(pd.DataFrame(fields["mean_dice"]), table)
     images = pd.read_csv(run / results.IMAGES)

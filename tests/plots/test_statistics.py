@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 
 from clouds import schema
+from clouds.plots import common
 from clouds.plots.statistics import draw_statistics
 
 
@@ -37,3 +38,14 @@ def test_statistics_become_a_picture_in_the_colours_of_the_labels(tmp_path):
 def test_statistics_of_no_mask_become_a_picture(tmp_path):
     draw_statistics(**described(0), path=tmp_path / "statistics.png")
     assert (tmp_path / "statistics.png").exists()
+
+
+def test_ticks_are_plain_numbers(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(common, "save", lambda figure, path: drawn.append(figure))
+    draw_statistics(**described(), path=tmp_path / "statistics.png")
+    drawn[0].draw_without_rendering()
+    (areas,) = [ax for ax in drawn[0].axes if ax.get_xscale() == "log"]
+    for axis in (areas.xaxis, areas.yaxis):
+        labels = [label.get_text() for label in axis.get_ticklabels(which="both")]
+        assert "1" in labels and not any("$" in label for label in labels)
