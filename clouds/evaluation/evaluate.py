@@ -58,14 +58,16 @@ def evaluate(settings: Evaluation) -> pd.DataFrame:
         tuned = tune.tune(predictions, out, scope=rule.scope, gap=rule.gap).text + "\n"
     rule = settings.rule(run_folder.rule(settings.run[0]))
     tally, dice_coef, frequency = _count(predictions, rule)
-    found = summary.summarise(tally, _baselines(predictions, frequency), dice_coef)
+    measured = summary.summarise(tally, _baselines(predictions, frequency), dice_coef)
     facts = _facts(settings, predictions, rule)
-    text = f"{_title(predictions)}\n{summary.text(found)}\n{_note(settings, facts)}\n"
+    text = (
+        f"{_title(predictions)}\n{summary.text(measured)}\n{_note(settings, facts)}\n"
+    )
     warnings = results.other_records_warnings(predictions.runs, facts["sha256"])
     text += "".join(f"{warning}\n" for warning in warnings)
-    results.write(found, facts, tuned + text, out)
+    results.write(measured, facts, tuned + text, out)
     print("\n" * bool(tuned) + text, end="", flush=True)
-    return summary.table(found)
+    return summary.table(measured)
 
 
 def _count(

@@ -84,11 +84,11 @@ class Evaluation(NamedTuple):
     images: Images
 
 
-def write(found: Summary, facts: Mapping, printed: str, out: Path) -> None:
+def write(measured: Summary, facts: Mapping, printed: str, out: Path) -> None:
     """Writes the files of an evaluation.
 
     Args:
-      found: metrics.
+      measured: metrics.
       facts: further fields of metrics.json.
       printed: contents of metrics.txt.
       out: folder.
@@ -96,19 +96,19 @@ def write(found: Summary, facts: Mapping, printed: str, out: Path) -> None:
     fields = _jsonable(
         {
             **facts,
-            "dice_coef": found.metrics["dice_coef"][-1, 0],
-            "mean_dice": summary.table(found).to_dict(),
-            "figures": bootstrap.named(found.metrics),
-            "precision_recall": _curves(found.images),
+            "dice_coef": measured.metrics["dice_coef"][-1, 0],
+            "mean_dice": summary.table(measured).to_dict(),
+            "figures": bootstrap.named(measured.metrics),
+            "precision_recall": _curves(measured.images),
             "calibration": {
-                name: _calibration(bins) for name, bins in found.bins.items()
+                name: _calibration(bins) for name, bins in measured.bins.items()
             },
-            "confusion": _confusion(found.confusion),
+            "confusion": _confusion(measured.confusion),
         }
     )
     files.write(out / TEXT, printed)
-    files.write(out / LABELS, _label_table(found).to_csv(index_label="label"))
-    files.write(out / IMAGES, _image_table(found.images).to_csv(index=False))
+    files.write(out / LABELS, _label_table(measured).to_csv(index_label="label"))
+    files.write(out / IMAGES, _image_table(measured.images).to_csv(index=False))
     files.write_json(out / JSON, fields)
     title = f"{counted(facts['images'], 'image')} of the {facts['split']} split"
     draw_evaluation(fields, out / PICTURE, title=title)
@@ -219,9 +219,9 @@ def _confusion(pixels: np.ndarray) -> dict:
     return {"labels": [*schema.LABELS, "none"], "pixels": pixels, "shares": shares}
 
 
-def _label_table(found: Summary) -> pd.DataFrame:
+def _label_table(measured: Summary) -> pd.DataFrame:
     columns = {}
-    for name, values in found.metrics.items():
+    for name, values in measured.metrics.items():
         columns[name] = values[:, 0]
         for key, ends in zip(("low", "high"), values.T[1:], strict=True):
             if not np.isnan(ends).all():

@@ -112,18 +112,18 @@ def _columns(masks: Sequence[np.ndarray], grid: rle.Size) -> components.Runs:
     return components.Runs(*(tf.constant(vector, tf.int32) for vector in vectors))
 
 
-def _by_label(found: pd.DataFrame, labels: np.ndarray, speck: float) -> Areas:
+def _by_label(rows: pd.DataFrame, labels: np.ndarray, speck: float) -> Areas:
     names = pd.Categorical.from_codes(labels, schema.LABELS)
-    owners, masks = found["mask"], len(labels)
-    patches = owners[found["area"] >= speck]
+    owners, masks = rows["mask"], len(labels)
+    patches = owners[rows["area"] >= speck]
     return Areas(
         pd.DataFrame(
             {
                 "label": names,
-                "area": np.bincount(owners, found["area"], masks).astype(np.int64),
+                "area": np.bincount(owners, rows["area"], masks).astype(np.int64),
                 "components": np.bincount(owners, minlength=masks),
                 "patches": np.bincount(patches, minlength=masks),
             }
         ),
-        pd.DataFrame({"label": names[owners], "area": found["area"]}),
+        pd.DataFrame({"label": names[owners], "area": rows["area"]}),
     )

@@ -109,7 +109,7 @@ def pictures(
     rule, size = Rule(**evaluation.facts["rule"]), predictions.truth_size
     images = evaluation.images
     dice = dict(zip(images.names, _dice(images).tolist(), strict=True))
-    found = {}
+    result = {}
     for batch in predictions.pick(names):
         drawn = apply(batch.probabilities, rule, batch.images, size, outputs=_MASKS)
         raw, post = (masks.numpy() for masks in drawn.values())
@@ -124,8 +124,8 @@ def pictures(
                 for kind, some in planes.items()
             }
             places, data = _places(planes, size), _data_uri(batch.images[k])
-            found[name] = Picture(name, data, size, outlines, places, dice[name])
-    return found
+            result[name] = Picture(name, data, size, outlines, places, dice[name])
+    return result
 
 
 def _dice(images: Images) -> np.ndarray:

@@ -44,44 +44,44 @@ class Sorted(NamedTuple):
     scope: Scope
 
 
-def sort(found: Components, levels: int, scope: Scope) -> Sorted:
+def sort(table: Components, levels: int, scope: Scope) -> Sorted:
     """Sorts components for `curves`.
 
     Args:
-      found: result of `level_sets.join`.
+      table: result of `level_sets.join`.
       levels: T, number of levels.
       scope: where the peak threshold must be exceeded (see `Rule`).
     """
-    images, labels = found.truth.shape
-    found = _with_sentinels(found, levels)
-    largest = found.area.max()
-    segment = found.level.astype(np.int64) * labels + found.label
-    plane = segment * (images + 1) + found.image
-    rank = int(largest) - found.area.astype(np.int64)
+    images, labels = table.truth.shape
+    table = _with_sentinels(table, levels)
+    largest = table.area.max()
+    segment = table.level.astype(np.int64) * labels + table.label
+    plane = segment * (images + 1) + table.image
+    rank = int(largest) - table.area.astype(np.int64)
     order = np.argsort(plane * (largest + 1) + rank, kind="stable")
     by_area = np.argsort((segment * (largest + 1) + rank)[order], kind="stable")
-    fields = [part[order] for part in found[:-1]]
+    fields = [part[order] for part in table[:-1]]
     plane = plane[order]
     if scope == "image":
         starts = np.flatnonzero(np.diff(plane, prepend=-1))
         reach = np.maximum.reduceat(fields[5], starts)
         fields[5] = np.repeat(reach, np.diff(starts, append=len(plane)))
-    truth = found.truth[fields[0], fields[1]]
-    absent = found.truth[:-1] == 0
+    truth = table.truth[fields[0], fields[1]]
+    absent = table.truth[:-1] == 0
     return Sorted(*fields, plane, truth, absent, by_area, levels, scope)
 
 
-def _with_sentinels(found: Components, levels: int) -> Components:
-    images, labels = found.truth.shape
+def _with_sentinels(table: Components, levels: int) -> Components:
+    images, labels = table.truth.shape
     level, label = np.divmod(np.arange(levels * labels), labels)
-    area, reach = found.area.max(initial=0) + 1, np.iinfo(np.uint8).max
+    area, reach = table.area.max(initial=0) + 1, np.iinfo(np.uint8).max
     columns = images, label, level, area, 0, reach
     return Components(
         *(
             np.append(part, np.broadcast_to(column, level.shape)).astype(part.dtype)
-            for part, column in zip(found[:-1], columns, strict=True)
+            for part, column in zip(table[:-1], columns, strict=True)
         ),
-        np.concatenate([found.truth, np.ones((1, labels), found.truth.dtype)]),
+        np.concatenate([table.truth, np.ones((1, labels), table.truth.dtype)]),
     )
 
 

@@ -39,7 +39,7 @@ class CrossFit(NamedTuple):
 
 
 def cross_fit(
-    found: Components,
+    table: Components,
     levels: np.ndarray,
     *,
     folds: int = 5,
@@ -55,7 +55,7 @@ def cross_fit(
     default threshold. So does a label that no image has, with the default minimum area.
 
     Args:
-      found: result of `level_sets.join`.
+      table: result of `level_sets.join`.
       levels: float[T, C], levels of the components.
       folds: number of folds, stratified by set of labels.
       seed: seed of the folds.
@@ -66,25 +66,25 @@ def cross_fit(
     Raises:
       InputError: there are fewer images than folds.
     """
-    labels = found.truth.shape[1]
-    fold = splits.folds(found.truth > 0, folds, seed=seed)
+    labels = table.truth.shape[1]
+    fold = splits.folds(table.truth > 0, folds, seed=seed)
     weights = np.ones((folds + 1, len(fold)))
     weights[fold, np.arange(len(fold))] = 0
     places = np.arange(step - 1, len(levels), step)
-    coarse = level_sets.subset(found, np.repeat(places[:, None], labels, axis=1))
+    coarse = level_sets.subset(table, np.repeat(places[:, None], labels, axis=1))
     sorted_ = area_curves.sort(coarse, len(places), scope)
     best, grids = area_curves.curves(sorted_, weights, np.asarray(list(sizes)))
-    by_label = [level_sets.of_label(found, label) for label in range(labels)]
+    by_label = [level_sets.of_label(table, label) for label in range(labels)]
     choices = []
     for dice, weight in zip(best, weights, strict=True):
         choice = search.choose(sorted_, levels[places], dice, weight)
         choice = _refine(by_label, levels, choice, weight, step)
-        present = weight @ (found.truth > 0) > 0
+        present = weight @ (table.truth > 0) > 0
         choices.append(_with_defaults(levels, choice, present))
     *choices, choice = choices
-    scores = np.stack([search.score(found, levels, each) for each in choices])
+    scores = np.stack([search.score(table, levels, each) for each in choices])
     cross_fitted = scores[fold, np.arange(len(fold))]
-    tuned = search.score(found, levels, choice)
+    tuned = search.score(table, levels, choice)
     return CrossFit(cross_fitted, tuned, choices, choice, fold, places, grids[-1])
 
 
@@ -92,12 +92,12 @@ def _refine(by_label, levels, choice, weights, step):
     """Searches each label again among the levels less than a step from its choice."""
     options = {"weights": weights, "scope": choice.scope, "sizes": ()}
     refined = []
-    for label, (found, *chosen) in enumerate(
+    for label, (table, *chosen) in enumerate(
         zip(by_label, *search.places(levels, choice), strict=True)
     ):
         near = np.unique(np.add.outer(chosen, np.arange(1 - step, step)))
         near = near[(near >= 0) & (near < len(levels))]
-        part, own = level_sets.subset(found, near[:, None]), levels[near, label, None]
+        part, own = level_sets.subset(table, near[:, None]), levels[near, label, None]
         refined.append(search.search(part, own, **options).choice)
     fields = ([field[0] for field in each[:3]] for each in refined)
     dice = tuple(each.dice[0] for each in refined)

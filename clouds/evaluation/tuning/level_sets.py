@@ -107,39 +107,39 @@ def join(batches: Iterable[Components]) -> Components:
     return joined._replace(image=joined.image + first.astype("i4"))
 
 
-def subset(found: Components, places: np.ndarray) -> Components:
+def subset(table: Components, places: np.ndarray) -> Components:
     """Returns what `measure` would find at some of the levels only.
 
     Args:
-      found: result of `join`.
+      table: result of `join`.
       places: int[S, C], rising indices of the levels of each label.
     """
-    labels = found.truth.shape[1]
-    count = max(found.reach.max(initial=0), places.max(initial=0)) + 1
+    labels = table.truth.shape[1]
+    count = max(table.reach.max(initial=0), places.max(initial=0)) + 1
     chosen = np.zeros((count, labels), bool)
     chosen[places, np.arange(labels)] = True
     number = (chosen.cumsum(axis=0) - 1).astype("u1")
-    kept = _select(found, chosen[found.level, found.label])
+    kept = _select(table, chosen[table.level, table.label])
     return kept._replace(
         level=number[kept.level, kept.label], reach=number[kept.reach, kept.label]
     )
 
 
-def of_label(found: Components, label: int) -> Components:
+def of_label(table: Components, label: int) -> Components:
     """Returns what `measure` would find for one label only.
 
     Args:
-      found: result of `join`.
+      table: result of `join`.
       label: index of the label.
     """
-    kept = _select(found, found.label == label)
-    truth = found.truth[:, label : label + 1]
+    kept = _select(table, table.label == label)
+    truth = table.truth[:, label : label + 1]
     return kept._replace(label=np.zeros_like(kept.label), truth=truth)
 
 
-def _select(found: Components, kept: np.ndarray) -> Components:
+def _select(table: Components, kept: np.ndarray) -> Components:
     rows = np.flatnonzero(kept)
-    return Components(*(part[rows] for part in found[:-1]), found.truth)
+    return Components(*(part[rows] for part in table[:-1]), table.truth)
 
 
 def _check_levels(levels, labels):
@@ -177,8 +177,8 @@ def _components(probabilities, truth, levels):
     """Returns the components of an image: int32[M, 5], from label to reach."""
     count, labels = tf.unstack(tf.shape(levels))
     columns = _pack(_exceeded(probabilities, levels), count)
-    found = components.runs(columns)
-    owners = components.label_runs(found)
+    runs = components.runs(columns)
+    owners = components.label_runs(runs)
     is_first = owners == tf.range(tf.size(owners))
     firsts = tf.where(is_first)[:, 0]
     owners = tf.gather(tf.cumsum(tf.cast(is_first, tf.int32)) - 1, owners)
@@ -186,14 +186,14 @@ def _components(probabilities, truth, levels):
     def sums(pixels):
         return tf.math.unsorted_segment_sum(pixels, owners, tf.size(firsts))
 
-    heads = components.Runs(*(tf.gather(part, firsts) for part in found))
+    heads = components.Runs(*(tf.gather(part, firsts) for part in runs))
     level = heads.plane // labels
     fields = (
         heads.plane - level * labels,
         level,
-        sums(found.end - found.start),
-        sums(_shared(found, truth)),
-        _reach(found, heads, owners, level, labels),
+        sums(runs.end - runs.start),
+        sums(_shared(runs, truth)),
+        _reach(runs, heads, owners, level, labels),
     )
     return tf.stack(fields, axis=1)
 
@@ -223,16 +223,16 @@ def _pack(counts, levels):
     return tf.reshape(tf.cast(words, tf.uint8), [levels, labels, wide, tall // 8])
 
 
-def _shared(found, truth):
+def _shared(runs, truth):
     """Counts the pixels of each run that are in the truth, bool[H, W, C]."""
     height, width, labels = tf.unstack(tf.shape(truth))
     pixels = tf.cast(tf.reshape(tf.transpose(truth), [-1]), tf.int32)
     before = tf.concat([[0], tf.cumsum(pixels)], 0)
-    top = ((found.plane % labels) * width + found.column) * height
-    return tf.gather(before, top + found.end) - tf.gather(before, top + found.start)
+    top = ((runs.plane % labels) * width + runs.column) * height
+    return tf.gather(before, top + runs.end) - tf.gather(before, top + runs.start)
 
 
-def _reach(found, heads, owners, level, labels):
+def _reach(runs, heads, owners, level, labels):
     """Returns the highest level within each component.
 
     A component above the lowest level is within one of the level below, its parent.
@@ -242,7 +242,7 @@ def _reach(found, heads, owners, level, labels):
     above = tf.where(level > 0)[:, 0]
     within = components.Runs(*(tf.gather(part, above) for part in heads))
     within = within._replace(plane=within.plane - labels)
-    parents = tf.gather(owners, components.containing(found, within))
+    parents = tf.gather(owners, components.containing(runs, within))
     ancestors = tf.tensor_scatter_nd_update(
         tf.range(tf.size(level)), above[:, None], parents
     )

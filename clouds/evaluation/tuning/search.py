@@ -14,6 +14,7 @@ import numpy as np
 
 from clouds.config.rule import NOTHING, Rule, Scope
 from clouds.errors import InputError
+from clouds.evaluation import scores
 from clouds.evaluation.tuning import area_curves
 from clouds.evaluation.tuning.area_curves import Sorted
 from clouds.evaluation.tuning.level_sets import Components
@@ -67,7 +68,7 @@ class Search(NamedTuple):
 
 
 def search(
-    found: Components,
+    table: Components,
     levels: np.ndarray,
     *,
     weights: np.ndarray | None = None,
@@ -85,24 +86,24 @@ def search(
     it is `rule.NOTHING`.
 
     Args:
-      found: result of `level_sets.join`.
+      table: result of `level_sets.join`.
       levels: float[T, C], levels of the components.
       weights: float or bool[N], weights of the images; equal by default.
       scope: where the peak threshold must be exceeded (see `Rule`).
       sizes: A minimum areas of the returned grid.
     """
     levels = np.asarray(levels)
-    weights = np.ones(len(found.truth)) if weights is None else np.float64(weights)
-    sorted_ = area_curves.sort(found, len(levels), scope)
+    weights = np.ones(len(table.truth)) if weights is None else np.float64(weights)
+    sorted_ = area_curves.sort(table, len(levels), scope)
     best, grid = area_curves.curves(sorted_, weights[None], np.asarray(list(sizes)))
     return Search(choose(sorted_, levels, best[0], weights), grid[0])
 
 
-def score(found: Components, levels: np.ndarray, rule: Choice | Rule) -> np.ndarray:
+def score(table: Components, levels: np.ndarray, rule: Choice | Rule) -> np.ndarray:
     """Returns the Dice of each image by a rule, float64[N, C].
 
     Args:
-      found: result of `level_sets.join`.
+      table: result of `level_sets.join`.
       levels: float[T, C], levels of the components.
       rule: rule whose thresholds and peak thresholds are among the levels.
 
@@ -110,23 +111,21 @@ def score(found: Components, levels: np.ndarray, rule: Choice | Rule) -> np.ndar
       InputError: the rule does not fit the levels.
     """
     thresholds, tops = places(levels, rule)
-    plane = found.image * np.int64(found.truth.shape[1]) + found.label
-    rows = np.flatnonzero(found.level == thresholds[found.label])
-    plane, label, area = plane[rows], found.label[rows], found.area[rows]
-    reach = found.reach[rows]
+    plane = table.image * np.int64(table.truth.shape[1]) + table.label
+    rows = np.flatnonzero(table.level == thresholds[table.label])
+    plane, label, area = plane[rows], table.label[rows], table.area[rows]
+    reach = table.reach[rows]
     if rule.scope == "image":
-        reach_of_plane = np.zeros(found.truth.size, np.uint8)
+        reach_of_plane = np.zeros(table.truth.size, np.uint8)
         np.maximum.at(reach_of_plane, plane, reach)
         reach = reach_of_plane[plane]
     kept = (reach >= tops[label]) & (area > np.asarray(rule.min_sizes)[label])
 
     def sums(pixels):
-        sums = np.bincount(plane[kept], pixels[kept], minlength=found.truth.size)
-        return sums.reshape(found.truth.shape)
+        sums = np.bincount(plane[kept], pixels[kept], minlength=table.truth.size)
+        return sums.reshape(table.truth.shape)
 
-    total = found.truth + sums(area)
-    shared = 2 * sums(found.intersection[rows])
-    return np.where(total > 0, shared / np.maximum(total, 1), 1.0)
+    return scores.dice(table.truth, sums(area), sums(table.intersection[rows]))
 
 
 def choose(
@@ -148,9 +147,9 @@ def choose(
     kept &= sorted_.reach >= tops[sorted_.label]
     kept &= np.append(weights > 0, True)[sorted_.image]
     rows, gain = area_curves.gains(sorted_, kept)
-    scores = np.cumsum(gain * np.append(weights, 0)[sorted_.image[rows]])
+    dice = np.cumsum(gain * np.append(weights, 0)[sorted_.image[rows]])
     firsts = np.flatnonzero(sorted_.image[rows] == images)
-    sizes = _middles(scores / weights.sum(), sorted_.area[rows], firsts)
+    sizes = _middles(dice / weights.sum(), sorted_.area[rows], firsts)
     places = np.argsort(sorted_.label[rows][firsts])
     label = np.arange(len(places))
     return Choice(

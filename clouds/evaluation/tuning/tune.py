@@ -96,21 +96,23 @@ def tune(
             f"'{predictions.folder}' has {predictions.images}. Make records of more "
             "images."
         )
-    found = level_sets.join(
+    components = level_sets.join(
         _measure(batch, predictions.truth_size, gap)
         for batch in predictions.batches("tune")
     )
     folds = min(FOLDS, predictions.images)
-    fitted = cross_fit.cross_fit(found, LEVELS, folds=folds, scope=scope, step=STEP)
+    fitted = cross_fit.cross_fit(
+        components, LEVELS, folds=folds, scope=scope, step=STEP
+    )
     rule = fitted.choice.rule(gap=gap)
-    dice = _dice(found, fitted)
+    dice = _dice(components, fitted)
     facts = {"tuned_on": predictions.facts, "dice": bootstrap.named(dice)}
     for folder in predictions.runs:
         run_folder.save_rule(folder, rule, facts)
     fields = _fields(rule, facts, fitted)
     files.write_json(out / FILE, fields)
     draw_tuning(fields, out / PICTURE)
-    text = _text(predictions, rule, dice, found.truth, folds)
+    text = _text(predictions, rule, dice, components.truth, folds)
     print(text, end="", flush=True)
     return Tuned(rule, dice, text)
 
@@ -122,11 +124,11 @@ def _measure(batch, size, gap):
     return level_sets.measure(probabilities, batch.truth, tf.constant(LEVELS))
 
 
-def _dice(found, fitted: CrossFit) -> dict[str, np.ndarray]:
-    default = search.score(found, LEVELS, Rule())
+def _dice(components, fitted: CrossFit) -> dict[str, np.ndarray]:
+    default = search.score(components, LEVELS, Rule())
     unfiltered = Rule(min_sizes=(0,) * len(schema.LABELS))
     per_image = {
-        "threshold": search.score(found, LEVELS, unfiltered),
+        "threshold": search.score(components, LEVELS, unfiltered),
         "default": default,
         "tuned": fitted.tuned,
         "cross_fitted": fitted.cross_fitted,
@@ -137,7 +139,7 @@ def _dice(found, fitted: CrossFit) -> dict[str, np.ndarray]:
             name: weights @ dice / weights.sum(axis=1, keepdims=True)
             for name, dice in per_image.items()
         },
-        len(found.truth),
+        len(components.truth),
     )
 
 
@@ -178,7 +180,7 @@ def _text(predictions, rule, dice, truth, folds):
     ]
     absent = [schema.LABELS[k] for k in np.flatnonzero(~truth.any(axis=0))]
     if absent:
-        lines.append(f"No image has {', '.join(absent)}: default rule.")
+        lines.append(f"No image has {', '.join(absent)}, which keeps the default.")
     if round(dice["gain"][-1, 1], 6) <= 0:
         lines.append(
             "The gain over the default rule is not significant on unseen images. To "

@@ -128,7 +128,7 @@ def test_a_label_of_no_image_keeps_the_default_and_is_named(
     monkeypatch.setattr(held_out.Predictions, "batches", lambda *_: iter(batches))
     found = tune.tune(predictions, tmp_path)
     assert found.rule.thresholds[2] == 0.5 and found.rule.min_sizes[2] == 10000
-    assert "No image has Gravel: default rule." in found.text
+    assert "No image has Gravel, which keeps the default." in found.text
 
 
 def test_one_image_is_too_few(fold_runs, in_folds, tmp_path, monkeypatch):
