@@ -38,7 +38,7 @@ def output(package, *command):
 
 def test_setup_says_that_all_is_in_place_unless_it_is_to_be_quiet(package):
     found = output(package, "setup")
-    assert found == f"Everything is in place: clouds in {package}\n"
+    assert found == f"Already installed: clouds in {package}\n"
     assert output(package, "setup", "--quiet") == ""
 
 
@@ -51,7 +51,7 @@ def test_setup_tells_of_tensorflow_only_where_it_is_not_there_yet(package, there
     shown = output(package, "setup", "serving")
     assert f"Installing clouds[serving] into {package}\n" in shown
     assert ("600 MB" in shown) == (not there)
-    assert shown.endswith(f"Everything is in place: clouds[serving] in {package}\n")
+    assert shown.endswith(f"Installed clouds[serving] in {package}\n")
 
 
 def test_setup_that_is_interrupted_says_that_it_goes_on(package):
@@ -71,7 +71,10 @@ def test_setup_that_is_interrupted_says_that_it_goes_on(package):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert run.returncode == 130
-    assert run.stderr.decode() == "setup: interrupted. Run the same command again to resume.\n"
+    assert (
+        run.stderr.decode()
+        == "setup: interrupted. Run the same command again to resume.\n"
+    )
 
 
 def test_setup_installs_without_a_last_word_where_it_is_to_be_quiet(package):
@@ -86,7 +89,7 @@ def test_setup_without_extras_says_what_to_try(package):
     (package / "bin/python").chmod(0o755)
     (package / ".clouds-base").unlink()
     shown = output(package, "setup")
-    assert shown.endswith(f"clouds in {package}\nbin/quickstart tries it.\n")
+    assert shown.endswith(f"clouds in {package}\nTry it with bin/quickstart.\n")
 
 
 def test_the_quickstart_refuses_places_that_are_not_there_before_all_else(package):
@@ -94,7 +97,7 @@ def test_the_quickstart_refuses_places_that_are_not_there_before_all_else(packag
     command = [package / "bin/quickstart", "--images", package, "--csv", "gone.csv"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 2 and run.stdout == ""
-    assert f"Received: '{Path.cwd()}/gone.csv', which is not." in run.stderr
+    assert f"'{Path.cwd()}/gone.csv' does not exist." in run.stderr
 
 
 def test_the_quickstart_shows_the_tables_once_at_the_end(package):
@@ -108,5 +111,5 @@ def test_the_quickstart_shows_the_tables_once_at_the_end(package):
     assert shown.count("a table") == 1
     assert shown.index("$ bin/report") < shown.index("a table")
     _, _, after = shown.partition("$ bin/evaluate --records")
-    assert after.splitlines()[1].startswith("Its tables come at the end")
-    assert "in place" not in shown
+    assert after.splitlines()[1].startswith("The tables are printed")
+    assert "nstalled" not in shown
