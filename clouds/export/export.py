@@ -53,15 +53,7 @@ def export(settings: Export) -> Path:
         part = out / "part"
         shutil.rmtree(part, ignore_errors=True)
         try:
-            outputs = save(part, built)
-            inputs = {name: spec for name, (_, spec) in built.items()}
-            described = model_card.signatures(version.name, inputs, outputs)
-            files.write(part / model_card.SIGNATURES, described)
-            files.write(part / model_card.MODEL, _card(version.name, settings, rule))
-            (part / EXTRA).mkdir()
-            fields = dataclasses.asdict(rule)
-            files.write_json(part / EXTRA / run_folder.RULE, fields)
-            warmup.write(part / EXTRA / warmup.FILE, NAME, inputs)
+            _write_version(part, version.name, settings, rule, built)
             part.rename(version)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -131,6 +123,18 @@ def _check(settings: Export) -> None:
             "--out must be a separate folder for the model. Received: "
             f"'{settings.out}', which is a run. Give another, such as models/clouds."
         )
+
+
+def _write_version(folder: Path, version: str, settings: Export, rule, built) -> None:
+    outputs = save(folder, built)
+    inputs = {name: spec for name, (_, spec) in built.items()}
+    described = model_card.signatures(version, inputs, outputs)
+    files.write(folder / model_card.SIGNATURES, described)
+    files.write(folder / model_card.MODEL, _card(version, settings, rule))
+    extra = folder / EXTRA
+    extra.mkdir()
+    files.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
+    warmup.write(extra / warmup.FILE, NAME, inputs)
 
 
 def _card(version: str, settings: Export, rule: Rule) -> str:

@@ -6,7 +6,7 @@ A request holds its values by row, `{"instances": […]}`, or by column,
 with `{"outputs": …}`; a single output has no name. Outputs whose names end in `_bytes`
 are `{"b64": "…"}`, other strings are text. Errors are `{"error": "…"}`.
 
-Unlike there, a bad row does not fail the others: its prediction is
+Unlike in TensorFlow Serving, a bad row does not fail the others: its prediction is
 `{"error": "…", "code": 400}`.
 """
 
