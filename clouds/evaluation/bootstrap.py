@@ -12,12 +12,13 @@ INTERVAL = 0.95
 
 _WEIGHTS_PER_BATCH = 4_000_000
 
-Compute = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-"""Metrics float64[F, C] by name from image weights float64[F, N]."""
-
 
 def intervals(
-    compute: Compute, images: int, *, resamples: int = RESAMPLES, seed: int = 0
+    compute: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    images: int,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Adds the mean of the labels, and 95 % intervals.
 
@@ -25,7 +26,7 @@ def intervals(
     replacement (Efron, 1979). A seed draws the same images for any metric.
 
     Args:
-      compute: function that computes metrics per label.
+      compute: function from image weights float64[F, N] to metrics float64[F, C].
       images: N, at least 1.
       resamples: number of resamples.
       seed: seed of the draws.

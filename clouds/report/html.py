@@ -99,7 +99,7 @@ def write(template: str, path: Path, **fields) -> int:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (cell, number, signed, interval, percent, counted, svg)
+    filters = (cell, number, interval, counted, svg)
     environment.filters |= {f.__name__: f for f in filters}
     environment.globals |= {
         "generator": _generator(template),
@@ -124,14 +124,14 @@ def svg(panel: common.Panel) -> markupsafe.Markup:
     return markupsafe.Markup(common.svg(panel))
 
 
-def number(value: float | None) -> str:
-    """Formats a metric with three digits, and NaN or None as a dash."""
-    return "–" if pd.isna(value) else decimal(value, 3)
+def number(value: float | None, sign: str = "") -> str:
+    """Formats a metric with three digits, and NaN or None as a dash.
 
-
-def signed(value: float | None) -> str:
-    """Formats a difference with its sign."""
-    return "–" if pd.isna(value) else decimal(value, 3, "+")
+    Args:
+      value: number.
+      sign: "+" for a difference.
+    """
+    return "–" if pd.isna(value) else decimal(value, 3, sign)
 
 
 def interval(metric: Mapping[str, float | None], sign: str = "") -> str:
@@ -145,11 +145,6 @@ def interval(metric: Mapping[str, float | None], sign: str = "") -> str:
     if pd.isna(low) or pd.isna(high):
         return ""
     return f"{decimal(low, 3, sign)} to {decimal(high, 3, sign)}"
-
-
-def percent(value: float | None) -> str:
-    """Formats a share in percent."""
-    return "–" if pd.isna(value) else f"{value:.0%}"
 
 
 def cell(value) -> str:

@@ -70,7 +70,8 @@ def report(settings: Report) -> None:
         facts=_facts(settings.run),
         tables=(_TABLES, _MORE_TABLES),
         titles=describe.TITLES,
-        panels=_panels(evaluation, tuning),
+        panels=evaluation and evaluation_plots.panels(evaluation.facts),
+        maps=tuning and tuning_plots.maps(tuning),
         expected=_expected(evaluation, tuning),
         outdated=outdated,
         rule=evaluation
@@ -129,13 +130,6 @@ def _history(run: str) -> dict | None:
     rows = zip(epochs["epoch"] + 1, epochs[columns].to_numpy().tolist(), strict=True)
     panels = training_plots.panels(epochs)
     return {"panels": panels, "columns": columns, "rows": list(rows)}
-
-
-def _panels(evaluation: Evaluation | None, tuning: dict | None) -> dict:
-    return {
-        "evaluation": evaluation and evaluation_plots.panels(evaluation.facts),
-        "tuning": tuning and tuning_plots.maps(tuning),
-    }
 
 
 def _expected(evaluation: Evaluation | None, tuning: dict | None) -> dict | None:

@@ -65,7 +65,7 @@ def test_the_page_holds_every_part(page, folder):
         found = known["figures"]["dice_post"][label]
         shown = f"{found['value']:.3f}{found['low']:.3f} to {found['high']:.3f}"
         assert shown in page.text
-    assert f"{known['confusion']['shares'][4][4]:.0%}" in page.text
+    assert f"{known['confusion']['shares'][4][4]:.1%}" in page.text
     tuned = json.loads((folder / "tuning.json").read_text())
     expected = tuned["dice"]["cross_fitted"]["mean"]["value"]
     assert f"{expected:.3f} expected competition Dice on new images" in page.text

@@ -161,7 +161,7 @@ def choose(
     )
 
 
-def _middles(scores, area, firsts):
+def _middles(dice, area, firsts):
     """Returns the middle of the highest range of best minimum areas, by segment.
 
     All minimum areas from a row's down to the next smaller one keep the same
@@ -172,13 +172,13 @@ def _middles(scores, area, firsts):
     larger = area.astype(np.int64)
     larger[firsts] = smaller[firsts] + 1
     states = np.flatnonzero(larger != smaller)
-    scores, larger, smaller = scores[states], larger[states], smaller[states]
+    dice, larger, smaller = dice[states], larger[states], smaller[states]
     firsts = np.searchsorted(states, firsts)
     ends = np.append(firsts[1:], len(states))
     lengths, place = ends - firsts, np.arange(len(states))
-    # The sum of earlier segments is part of a segment's scores and of its peak alike.
-    peaks = np.repeat(np.maximum.reduceat(scores, firsts), lengths)
-    good = scores >= peaks - _SAME
+    # The sum of earlier segments is part of a segment's Dice and of its peak alike.
+    peaks = np.repeat(np.maximum.reduceat(dice, firsts), lengths)
+    good = dice >= peaks - _SAME
     start = np.minimum.reduceat(np.where(good, place, len(place)), firsts)
     is_past = ~good & (place > np.repeat(start, lengths))
     stop = np.minimum.reduceat(np.where(is_past, place, len(place)), firsts)
