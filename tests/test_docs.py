@@ -227,5 +227,5 @@ def test_the_pages_build_without_a_warning(tmp_path):
         returns = r"Returns:</span>.*?</ul>"
         for told in re.findall(returns, page.read_text(), re.DOTALL):
             assert told.count("<li") == 1, told
-    tutorial = (tmp_path / "competition/index.html").read_text()
+    tutorial = (tmp_path / "tutorials/competition/index.html").read_text()
     assert '<span class="flag">--checkpoint-every</span>' in tutorial
