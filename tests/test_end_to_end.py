@@ -11,7 +11,7 @@ from helpers.commands import ROOT, RULE
 
 from clouds.cli import main
 from clouds.data import annotations
-from clouds.evaluation import summary
+from clouds.evaluation import results
 
 
 def run(command, *flags, backend="tensorflow"):
@@ -50,9 +50,9 @@ def test_a_network_trained_on_jax_scores_and_serves_the_same_on_tensorflow(
     options = ("--epochs", 1, "--batch-size", 4, "--precision", "float32")
     run("train", *of_run, *options, "--batch-norm-momentum", 0.5, backend="jax")
     run("evaluate", *of_run, backend="jax")
-    on_jax = json.loads((tmp_path / summary.JSON).read_text())
+    on_jax = json.loads((tmp_path / results.JSON).read_text())
     assert main.main(["evaluate", *map(str, of_run)]) == 0
-    on_tensorflow = json.loads((tmp_path / summary.JSON).read_text())
+    on_tensorflow = json.loads((tmp_path / results.JSON).read_text())
     for path in (("dice_coef",), ("mean_dice", "network", "mean")):
         one, other = on_jax, on_tensorflow
         for key in path:

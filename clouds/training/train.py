@@ -45,7 +45,7 @@ def train(settings: Training) -> None:
     if settings.tune and devices.host == 0 and run_folder.rule(settings.run) is None:
         # Only training shares a batch between devices.
         keras.distribution.set_distribution(None)
-        tune.tune(held_out.of([settings.run], settings.records), Path(settings.run))
+        tune.tune(held_out.load([settings.run], settings.records), Path(settings.run))
 
 
 def _train(settings: Training, devices: Devices, folder: Path) -> None:
