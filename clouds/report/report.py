@@ -39,18 +39,9 @@ def report(settings: Report) -> None:
     """
     path = Path(settings.out or Path(settings.run, FILE))
     html.check(FILE, path)
-    folder = settings.evaluation or settings.run
-    measured = results.read(folder)
-    keys = ("rule", "tuned_on", "maps", "dice")
-    tuning = sources.read_json(folder, tune.FILE, keys)
-    # A training that was resumed may have replaced the weights.
-    outdated = _outdated(settings, measured.facts) if measured else []
-    evaluation = None if outdated else measured
-    if tuning and _outdated(settings, tuning["tuned_on"]):
-        tuning = None
-    training = run_folder.settings(settings.run)
-    stored_records = measured.facts["records"] if measured else training.records
-    records = settings.records or stored_records
+    evaluation, tuning, outdated = _results(settings)
+    stored = evaluation.facts if evaluation else vars(run_folder.settings(settings.run))
+    records = settings.records or stored["records"]
     parts = {
         "statistics": sources.read_json(
             settings.statistics or settings.run,
@@ -58,11 +49,11 @@ def report(settings: Report) -> None:
             (*_COUNTS, *_TABLES, *_MORE_TABLES),
         ),
         "history": _history(settings.run),
-        "evaluation": evaluation,
+        "evaluation": None if outdated else evaluation,
         "tuning": tuning,
-        "gallery": _gallery(settings, evaluation, records),
     }
-    commands = _commands(settings.run, records, evaluation)
+    parts["gallery"] = _gallery(settings, parts["evaluation"], records)
+    commands = _commands(settings.run, records, parts["evaluation"])
     size = html.write(
         FILE,
         path,
@@ -70,15 +61,12 @@ def report(settings: Report) -> None:
         facts=_facts(settings.run),
         tables=(_TABLES, _MORE_TABLES),
         titles=describe.TITLES,
-        panels=evaluation and evaluation_plots.panels(evaluation.facts),
-        maps=tuning and tuning_plots.maps(tuning),
-        expected=_expected(evaluation, tuning),
         outdated=outdated,
-        rule=evaluation
-        and describe_source(evaluation.facts["rule_source"], settings.run),
         rows=tune.NAMES,
         kinds=gallery.KINDS,
         commands=commands,
+        maps=tuning and tuning_plots.maps(tuning),
+        **_of_evaluation(settings, parts["evaluation"], tuning),
         **parts,
     )
     print(f"{path}: {size / 1e6:.1f} MB")
@@ -87,6 +75,38 @@ def report(settings: Report) -> None:
     for name, part in parts.items():
         if not part:
             print(f"without {name}: {commands[name]}")
+
+
+def _results(settings: Report) -> tuple[Evaluation | None, dict | None, list[str]]:
+    """Returns evaluation, tuning, and runs whose weights are no longer evaluated."""
+    folder = settings.evaluation or settings.run
+    evaluation = results.read(folder)
+    keys = ("rule", "tuned_on", "maps", "dice")
+    tuning = sources.read_json(folder, tune.FILE, keys)
+    # A training that was resumed may have replaced the weights.
+    outdated = _outdated(settings, evaluation.facts) if evaluation else []
+    if tuning and _outdated(settings, tuning["tuned_on"]):
+        tuning = None
+    return evaluation, tuning, outdated
+
+
+def _of_evaluation(
+    settings: Report, evaluation: Evaluation | None, tuning: dict | None
+) -> dict:
+    if not evaluation:
+        return {"panels": None, "rule": None, "expected": None}
+    facts = evaluation.facts
+    estimated = (
+        tuning
+        and facts["rule_source"] == "tuned"
+        and facts["tuned_on_these_images"]
+        and results.predicted_alike(facts, tuning["tuned_on"])
+    )
+    return {
+        "panels": evaluation_plots.panels(facts),
+        "rule": describe_source(facts["rule_source"], settings.run),
+        "expected": tuning["dice"]["cross_fitted"] if estimated else None,
+    }
 
 
 def _commands(run: str, records: str, evaluation: Evaluation | None) -> dict[str, str]:
@@ -130,19 +150,6 @@ def _history(run: str) -> dict | None:
     rows = zip(epochs["epoch"] + 1, epochs[columns].to_numpy().tolist(), strict=True)
     panels = training_plots.panels(epochs)
     return {"panels": panels, "columns": columns, "rows": list(rows)}
-
-
-def _expected(evaluation: Evaluation | None, tuning: dict | None) -> dict | None:
-    """Returns the estimated Dice on new images, if the rule was tuned on these."""
-    if not evaluation or not tuning:
-        return None
-    facts = evaluation.facts
-    estimated = (
-        facts["rule_source"] == "tuned"
-        and facts["tuned_on_these_images"]
-        and results.predicted_alike(facts, tuning["tuned_on"])
-    )
-    return tuning["dice"]["cross_fitted"] if estimated else None
 
 
 def _outdated(settings: Report, facts: dict) -> list[str]:
