@@ -73,7 +73,7 @@ def test_setup_that_is_interrupted_says_that_it_goes_on(package):
     assert run.returncode == 130
     assert (
         run.stderr.decode()
-        == "setup: interrupted. Run the same command again to resume.\n"
+        == "setup: interrupted. Run the same command again to continue.\n"
     )
 
 

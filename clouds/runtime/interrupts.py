@@ -19,13 +19,18 @@ def exiting(message: str) -> Iterator[None]:
     Args:
       message: line to print.
     """
+    # File descriptor 2 itself is redirected during imports.
+    stderr = os.dup(2)
 
     def exit_now(number, frame):
-        os.write(2, f"{message}\n".encode())
+        os.write(stderr, f"{message}\n".encode())
         os._exit(EXIT_CODE)
 
-    with _handled_by(exit_now):
-        yield
+    try:
+        with _handled_by(exit_now):
+            yield
+    finally:
+        os.close(stderr)
 
 
 @contextlib.contextmanager

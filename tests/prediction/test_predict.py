@@ -462,9 +462,7 @@ def test_what_masks_are_drawn_by_and_count_in_is_told(images, run, tmp_path, cap
 
 def test_probabilities_that_are_no_numbers_are_refused(images, tmp_path, capsys):
     run = make_run(tmp_path / "run", 1, nan=True)
-    message = (
-        f"NaN for 7 of 7 images of a batch, first {names_of(images)[0]}"
-    )
+    message = f"NaN for 7 of 7 images of a batch, first {names_of(images)[0]}"
     refused(capsys, message, run, images, tmp_path / "out")
     assert not (tmp_path / "out" / "submission.csv").exists()
 

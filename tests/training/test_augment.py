@@ -304,14 +304,14 @@ def test_every_layer_runs_in_a_graph_and_where_it_says_so_in_xla(compiles):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"elastic": 1.5}, "elastic must lie between 0 and 1. Received: 1.5"),
+        ({"elastic": 1.5}, "elastic must be from 0 to 1. Received: 1.5"),
         ({"grid_limit": -0.1}, "grid_limit"),
         ({"elastic_sigma": 0.0}, "elastic_sigma"),
         ({"extra": [{"name": "MixUp"}]}, "'MixUp'.*CutMix"),
         ({"extra": [{"name": "RandomCrop", "height": 8}]}, "change the size"),
         ({"extra": [{"factor": 0.2}]}, "mapping"),
         ({"extra": ["RandomFlip"]}, "mapping"),
-        ({"extra": [{"name": "RandomContrast"}]}, "RandomContrast refuses"),
+        ({"extra": [{"name": "RandomContrast"}]}, "RandomContrast rejects"),
         ({"extra": [{"name": "RandomHue", "factor": 7}]}, "factor"),
         ({"extra": [{"name": "RandomFlip", "modus": 1}]}, "modus"),
     ],

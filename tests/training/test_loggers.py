@@ -57,9 +57,7 @@ def test_the_panel_shows_the_average_of_the_weights(tmp_path, monkeypatch):
     panel = loggers.Panel(tmp_path, images, masks, [Swap()])
     panel.set_model(model)
     drawn = []
-    monkeypatch.setattr(
-        loggers.common, "overlays", lambda *args, **_: drawn.append(args)
-    )
+    monkeypatch.setattr(loggers, "draw_overlays", lambda *args, **_: drawn.append(args))
     panel.on_epoch_end(0)
     shown = np.array(drawn[0][1])
     assert not shown[:2].any()

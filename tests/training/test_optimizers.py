@@ -75,7 +75,7 @@ def test_the_cosine_rises_in_the_warm_up_and_ends_at_the_minimum(accumulate):
 
 
 def test_a_warm_up_without_the_cosine_is_refused():
-    with pytest.raises(InputError, match="--warmup-epochs must go with"):
+    with pytest.raises(InputError, match="--warmup-epochs must be used with"):
         build(warmup_epochs=1)
 
 

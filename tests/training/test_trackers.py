@@ -39,7 +39,7 @@ def test_a_tracker_that_is_not_installed_is_told_before_all_else(
     flags = ["--records", "/nowhere", "--run", str(tmp_path / "run"), "--track", track]
     assert main.main(["train", *flags]) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith(f"train: error: --track {track} must find the package")
+    assert shown.startswith(f"train: error: {track} is not installed")
     assert f"Run bin/setup {track}, or pip install {track}." in shown
     assert not (tmp_path / "run").exists()
 
@@ -106,7 +106,7 @@ def test_wandb_without_an_account_is_one_line(records, tmp_path):
     online = {"WANDB_MODE": "online", "HOME": str(tmp_path), "WANDB_API_KEY": ""}
     shown = train(records, tmp_path / "run", "--track", "wandb", ends=2, **online)
     last = shown.splitlines()[-1]
-    assert last.startswith("train: error: --track wandb must reach its store")
+    assert last.startswith("train: error: --track wandb the tracker did not start")
     assert "WANDB_MODE=offline" in last
 
 
@@ -118,5 +118,5 @@ def test_a_training_that_fails_shows_no_traceback_of_its_tracker(records, tmp_pa
     shown = train(
         records, tmp_path / "run", "--track", "wandb", *wild, ends=2, **offline
     )
-    assert "Training must stay finite" in shown
+    assert "The loss became" in shown
     assert "Traceback" not in shown

@@ -20,8 +20,8 @@ from clouds.config.rule import Rule
 from clouds.config.training import Training
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.models import unet
-from clouds.runs import checkpoints
-from clouds.runs import run_folder as module
+from clouds.runs import checkpoints, run_folder
+from clouds.runs import network as network_module
 from clouds.runtime import files
 from clouds.training import augment, callbacks
 from clouds.training import trainer as trainer_module
@@ -72,7 +72,7 @@ def test_a_run_holds_what_is_promised(run, records):
 
 def test_the_best_weights_are_those_of_the_best_epoch(run, records):
     facts = json.loads((run / "run.json").read_text())
-    network = module.load(str(run))
+    network = network_module.load_one(str(run))
     read = manifest.read(str(records))
     values = [
         float(metrics.dice_coef(masks, network.predict_on_batch(images)))
@@ -123,11 +123,18 @@ def refused(capsys, message, *flags):
 
 def test_what_does_not_fit_the_records_is_refused(records, run, tmp_path, capsys):
     source = ("--records", records)
-    message = "--batch-size 4 there, 8 here"
+    message = "--batch-size 4, not 8"
     refused(capsys, message, *source, "--run", run, "--batch-size", 8)
     fresh = ("--run", tmp_path / "fresh")
-    refused(capsys, "must not exceed the records'", *source, *fresh, "--size", "128x96")
-    refused(capsys, "must not exceed the training images", *source, *fresh)
+    refused(
+        capsys,
+        "must not exceed the size of the records",
+        *source,
+        *fresh,
+        "--size",
+        "128x96",
+    )
+    refused(capsys, "must not exceed the number of training images", *source, *fresh)
     refused(capsys, "has no manifest", "--records", tmp_path, *fresh)
     assert not (tmp_path / "fresh").exists()
 
@@ -139,7 +146,7 @@ def test_a_size_given_as_width_and_height_is_warned_of(
     flags = ("--records", records, "--run", tmp_path / "fresh", "--size", size)
     assert main.main(["train", *map(str, flags)]) == 2
     shown = capsys.readouterr().err
-    assert "must not exceed the training images" in shown
+    assert "must not exceed the number of training images" in shown
     warning = f"train: warning: --size should be height x width. Received: {size}"
     assert (warning in shown) == warned
 
@@ -217,7 +224,7 @@ def test_a_run_killed_three_times_ends_as_one_that_was_not(records, tmp_path):
         training.wait_for(lambda before=before: checkpoints.paths(killed) != before)
         time.sleep(moment)
         training.kill()
-    assert "Goes on after" in start("--run", killed).ended(0)
+    assert "Resuming after" in start("--run", killed).ended(0)
     undisturbed.ended(0)
     (values, history), (expected, of_whole) = arrays(killed), arrays(whole)
     assert history == of_whole, moments
@@ -235,7 +242,10 @@ def test_an_interrupt_saves_and_says_how_to_go_on(records, tmp_path):
     training.wait_for(lambda: checkpoints.paths(tmp_path))
     training.interrupt()
     shown = training.ended(130)
-    assert f"To go on: bin/train --run {tmp_path}\ntrain: interrupted\n" in shown
+    assert (
+        f"To resume: bin/train --run {tmp_path}\ntrain: interrupted. Run the same command again to resume.\n"
+        in shown
+    )
     progress, _ = checkpoints.load(tmp_path)
     assert f"Stopped after {progress.epoch} epoch" in shown
 
@@ -261,7 +271,7 @@ def test_a_full_disk_stops_a_training_that_goes_on_when_there_is_room(
     small_run("--epochs", 2, code=2)
     shown = capsys.readouterr().err
     assert shown.startswith("train: error: Weights and checkpoints must fit onto the")
-    assert not (tmp_path / "run" / module.WEIGHTS).exists()
+    assert not (tmp_path / "run" / run_folder.WEIGHTS).exists()
 
     def free(path):
         return 0 if checkpoints.paths(tmp_path / "run") else 10**9
@@ -274,7 +284,7 @@ def test_a_full_disk_stops_a_training_that_goes_on_when_there_is_room(
     monkeypatch.undo()
     monkeypatch.setattr(unet, "build", small.build)
     small_run("--epochs", 2)
-    assert "Goes on after 1 epoch." in capsys.readouterr().out
+    assert "Resuming after 1 epoch." in capsys.readouterr().out
 
 
 def test_a_finished_run_is_left_alone_and_can_be_extended(
@@ -287,7 +297,7 @@ def test_a_finished_run_is_left_alone_and_can_be_extended(
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     capsys.readouterr()
     small_run()
-    assert "Finished before, after 1 epoch." in capsys.readouterr().out
+    assert "Already finished, after 1 epoch." in capsys.readouterr().out
     after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert {path for path in before if before[path] != after[path]} <= {
         folder / "run.json"
@@ -308,7 +318,7 @@ def test_a_run_that_stopped_early_is_finished(small_run, capsys):
     capsys.readouterr()
     small_run(*flags, "--epochs", 40)
     shown = capsys.readouterr().out
-    assert f"after {progress.epoch} epochs, early, for want of" in shown
+    assert f"after {progress.epoch} epochs, early, since val_loss" in shown
 
 
 def test_a_loss_that_is_not_finite_ends_with_step_names_and_checkpoint(
@@ -319,12 +329,13 @@ def test_a_loss_that_is_not_finite_ends_with_step_names_and_checkpoint(
     read = manifest.read(str(records))
     for step in range(4):
         names = pipeline.train_names(str(records), read, 4, step)
-        if f"after step {step + 1} of epoch 1, on {', '.join(names)}." in shown:
+        place = f"at step {step + 1} of epoch 1 (images {', '.join(names)})."
+        if place in shown:
             break
     else:
         pytest.fail(shown)
-    assert "nan" in shown or "inf" in shown or "not finite" in shown
-    folder = Path(shown.partition("checkpoint is ")[2].partition(";")[0])
+    assert "became nan" in shown or "became inf" in shown
+    folder = Path(shown.partition("checkpoint is ")[2].partition(". ")[0])
     progress, values = checkpoints.load(folder.parents[1])
     assert progress.step == step
     assert all(np.isfinite(value).all() for value in values)
@@ -343,9 +354,9 @@ def test_a_training_that_goes_on_tells_what_becomes_of_the_tuned_rule(
 ):
     folder = small_run("--epochs", 1)
     assert "tuned" not in capsys.readouterr().out
-    (folder / module.RULE).write_text("{}")
+    (folder / run_folder.RULE).write_text("{}")
     small_run("--epochs", 2)
-    assert "better ones remove it" in capsys.readouterr().out
+    assert "better weights remove it" in capsys.readouterr().out
 
 
 def test_another_loss_is_taken_by_its_name(small_run, capsys):
@@ -415,14 +426,14 @@ def test_a_run_is_tuned_at_its_end_if_asked_for_once_for_its_weights(
     of_run = ["train", "--run", str(tmp_path), "--tune"]
     options = ["--records", str(records), "--epochs", "1", "--batch-size", "4"]
     assert main.main([*of_run, *options, "--precision", "float32"]) == 0
-    tuned_on = module.rule_facts(str(tmp_path))["tuned_on"]
+    tuned_on = run_folder.rule_facts(str(tmp_path))["tuned_on"]
     assert tuned_on["images"] == 4 and tuned_on["runs"] == [str(tmp_path)]
     assert {"tuning.json", "tuning.png"} <= {path.name for path in tmp_path.iterdir()}
     shown = capsys.readouterr().out
     assert shown.index("Best weights") < shown.index("Tuned on 4 images of the val")
     assert main.main(of_run) == 0
     shown = capsys.readouterr().out
-    assert "Finished before" in shown and "Tuned on" not in shown
-    module.save_rule(str(tmp_path), Rule(), {})
+    assert "Already finished" in shown and "Tuned on" not in shown
+    run_folder.save_rule(str(tmp_path), Rule(), {})
     assert main.main([*of_run, *options[:2], "--overwrite", *options[2:]]) == 0
-    assert module.rule(str(tmp_path)) != Rule()
+    assert run_folder.rule(str(tmp_path)) != Rule()
