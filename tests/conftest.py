@@ -15,12 +15,13 @@ from clouds.runtime import startup
 
 startup.load("tensorflow")
 
-LONG = ("devices", "notebook", "train", "end_to_end", "network_parity", "augment")
-LONG += ("predict", "convert", "export", "weights", "serve", "parity", "report", "docs")
+LONG = ("distribution", "notebook", "train", "end_to_end", "network_parity", "augment")
+LONG += ("predict", "make_tfrecords", "export", "pretrained", "serve", "parity")
+LONG += ("report", "docs", "evaluate", "trackers")
 
 
 def pytest_collection_modifyitems(items: list) -> None:
-    """Has the files that take longest begin first: both processes then end together."""
+    """Starts the longest files first, so that both processes end at the same time."""
     ranks = {f"test_{name}": rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 

@@ -18,18 +18,19 @@ MODULES = sorted(
     if not module.ispkg
 )
 PACKAGES = sorted(path.parent for path in (ROOT / "clouds").rglob("__init__.py"))
-UNTESTED_ALONE = {
-    # Their fields and checks are tested through flags and files.
-    "clouds.config": "tests/config/test_settings.py",
-}
 
 
 def mirror_of(module):
     """The test file that mirrors a module."""
     package, _, name = module.rpartition(".")
-    if package in UNTESTED_ALONE:
-        return ROOT / UNTESTED_ALONE[package]
-    return ROOT / "tests" / "/".join(package.split(".")[1:]) / f"test_{name}.py"
+    folder = ROOT / "tests" / "/".join(package.split(".")[1:])
+    path = folder / f"test_{name}.py"
+    # Settings are tested together, through flags and files.
+    return (
+        folder / "test_settings.py"
+        if folder.name == "config" and not path.exists()
+        else path
+    )
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -7,16 +6,14 @@ import pytest
 import tensorflow as tf
 from helpers import small
 
-from clouds import losses, metrics
+from clouds import losses
 from clouds.cli import main
 from clouds.config.training import Training
 from clouds.data import manifest, pipeline, preprocessing
 from clouds.errors import InputError
 from clouds.models import unet
 from clouds.runs import checkpoints, network, run_folder
-from clouds.runs.checkpoints import Progress
-from clouds.training import augment, optimizers, train
-from clouds.training import trainer as trainer_module
+from clouds.training import optimizers, train
 
 OPTIONS = {"records": "records", "run": "run", "learning_rate": 0.01}
 
@@ -77,43 +74,6 @@ def test_the_cosine_rises_in_the_warm_up_and_ends_at_the_minimum(accumulate):
 def test_a_warm_up_without_the_cosine_is_refused():
     with pytest.raises(InputError, match="--warmup-epochs must be used with"):
         build(warmup_epochs=1)
-
-
-def small_trainer(settings):
-    network = small.build((16, 16))
-    trainer = trainer_module.Trainer(
-        network, augment.build(grid_distortion=0, elastic=0), "unit"
-    )
-    trainer.compile(
-        optimizers.build(settings, 1), losses.bce_dice, metrics=metrics.of_logits()
-    )
-    trainer.optimizer.build(trainer.trainable_variables)
-    return trainer
-
-
-def test_the_encoder_does_not_change_while_it_is_frozen():
-    settings = Training(**OPTIONS, epochs=5, freeze_epochs=2)
-    trainer = small_trainer(settings)
-    session = trainer_module.Session(
-        trainer, settings, None, 1, Progress(), None, Path("run")
-    )
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (2, 16, 16, 3), np.uint8)
-    masks = generator.integers(0, 2, (2, 16, 16, 4), np.uint8)
-
-    def changed(epoch):
-        session.progress.epoch = epoch
-        until = session._freeze_encoder()
-        before = {v.path: v.numpy().copy() for v in trainer.network.variables}
-        trainer.train_on_batch((images, masks), masks)
-        after = {v.path: v.numpy() for v in trainer.network.variables}
-        return until, {path for path in after if (after[path] != before[path]).any()}
-
-    head = {"final_conv/kernel", "final_conv/bias"}
-    assert changed(1) == (2, head)
-    until, paths = changed(2)
-    assert until == 5
-    assert paths > head | {"first/kernel", "bn/moving_mean"}
 
 
 def test_freezing_on_jax_is_rejected(records, monkeypatch):

@@ -13,38 +13,17 @@ import pytest
 import tensorflow as tf
 from helpers import forked, small
 
-from clouds import losses, metrics
+from clouds import metrics
 from clouds.cli import main
 from clouds.config import resolve
 from clouds.config.rule import Rule
-from clouds.config.training import Training
-from clouds.data import manifest, pipeline, preprocessing
+from clouds.data import manifest, pipeline
 from clouds.models import unet
 from clouds.runs import checkpoints, run_folder
 from clouds.runs import network as network_module
 from clouds.runtime import files
-from clouds.training import augment, callbacks
+from clouds.training import callbacks
 from clouds.training import trainer as trainer_module
-
-rng = np.random.default_rng(0)
-images = rng.integers(0, 256, (2, 32, 64, 3), np.uint8)
-masks = (rng.random((2, 32, 64, 4)) < 0.5).astype(np.uint8)
-
-
-def trainer(precision="float32", **geometry):
-    model = trainer_module.Trainer(
-        small.build((32, 64), dtype=precision),
-        augment.build(seed=0, **geometry),
-        "unit",
-        dtype=precision,
-    )
-    model.compile(
-        "adam",
-        loss=losses.bce_dice,
-        metrics=metrics.of_logits(),
-        jit_compile=False,
-    )
-    return model
 
 
 def test_a_run_holds_what_is_promised(run, records):
@@ -79,40 +58,6 @@ def test_the_best_weights_are_those_of_the_best_epoch(run, records):
         for images, masks in pipeline.val_batches(str(records), read, 4)
     ]
     assert np.mean(values) == pytest.approx(facts["best"]["val_dice_coef"], abs=1e-4)
-
-
-def test_the_loss_of_a_step_is_the_loss_of_the_logits():
-    model = trainer()
-    logits = model.network(preprocessing.prepare(images), training=False)
-    expected = float(losses.bce_dice(masks, logits))
-    found = model.evaluate((images, masks), masks, verbose=0, return_dict=True)
-    assert found["loss"] == pytest.approx(expected, rel=1e-4)
-    drawn = metrics.mean_dice(masks, np.array(logits) > 0)
-    assert found["mean_dice"] == pytest.approx(float(drawn), rel=1e-4)
-
-
-def test_the_loss_compares_with_the_masks_that_moved_with_the_images():
-    model = trainer(horizontal_flip=1, vertical_flip=0, grid_distortion=0, elastic=0)
-    _, moved = model((images, masks), training=True)
-    assert (np.array(moved) == masks[:, :, ::-1]).all()
-    logits = model.network(preprocessing.prepare(images[:, :, ::-1]), training=True)
-    expected = float(losses.bce_dice(masks[:, :, ::-1], logits))
-    found = model.train_on_batch((images, masks), masks, return_dict=True)
-    assert found["loss"] == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_a_step_in_mixed_precision_changes_the_weights(precision):
-    model = trainer(precision)
-    before = model.network.get_layer("final_conv").kernel.numpy()
-    losses_of_steps = [
-        model.train_on_batch((images, masks), masks, return_dict=True)["loss"]
-        for _ in range(3)
-    ]
-    assert np.isfinite(losses_of_steps).all()
-    assert (model.network.get_layer("final_conv").kernel.numpy() != before).any()
-    scales = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    assert scales == (precision == "mixed_float16")
 
 
 def refused(capsys, message, *flags):
@@ -151,20 +96,6 @@ def test_a_size_given_as_width_and_height_is_warned_of(
     assert (warning in shown) == warned
 
 
-def test_the_momentum_reaches_every_batch_normalisation():
-    settings = Training(
-        records="r",
-        run="x",
-        size=(32, 64),
-        precision="float32",
-        batch_norm_momentum=0.5,
-    )
-    layers = trainer_module.build(settings).network.layers
-    normal = [layer for layer in layers if hasattr(layer, "moving_mean")]
-    assert {layer.momentum for layer in normal} == {0.5}
-    assert len(normal) > 40
-
-
 def test_a_damaged_shard_ends_training_with_its_name(records, tmp_path, capsys):
     copy = Path(shutil.copytree(records, tmp_path / "copy"))
     (shard,) = copy.glob("train-*")
@@ -176,27 +107,13 @@ def test_a_damaged_shard_ends_training_with_its_name(records, tmp_path, capsys):
     refused(capsys, message, "--records", copy, *flags)
 
 
-def test_a_layer_of_keras_is_added_by_its_name(records, tmp_path, capsys):
-    options = {"records": "r", "run": "x", "size": (32, 64), "precision": "float32"}
-    added = '[{"name": "RandomBrightness", "factor": [0.5, 0.5]}]'
-    settings = Training(**options, augmentation=added)
-    moved, _ = trainer_module.build(settings).augmentation(
-        (images // 2, masks), training=True
-    )
-    assert np.array(moved).mean() > images.mean() / 2 + 30
+def test_an_unknown_augmentation_layer_is_rejected_before_the_run_exists(
+    records, tmp_path, capsys
+):
     flags = ("--run", tmp_path / "run", "--batch-size", 4)
     flags += ("--augmentation", '[{"name": "MixUp"}]')
     refused(capsys, "'MixUp'", "--records", records, *flags)
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(("preprocess", "factor"), [("unit", 1 / 255), ("raw", 1)])
-def test_pixels_are_prepared_as_the_settings_say(preprocess, factor):
-    options = {"records": "r", "run": "x", "size": (32, 64), "precision": "float32"}
-    model = trainer_module.build(Training(**options, preprocess=preprocess))
-    logits, _ = model((images, masks), training=False)
-    expected = model.network(images.astype("float32") * factor, training=False)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 
 
 STEERED = ("--epochs", 4, "--batch-size", 2, "--precision", "float32")
