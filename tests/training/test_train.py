@@ -160,8 +160,8 @@ def test_an_interrupt_saves_and_says_how_to_go_on(records, tmp_path):
     training.interrupt()
     shown = training.ended(130)
     assert (
-        f"To resume: bin/train --run {tmp_path}\ntrain: interrupted. Run the same command again to resume.\n"
-        in shown
+        f"To resume: bin/train --run {tmp_path}\ntrain: interrupted. Run the same "
+        "command again to resume.\n" in shown
     )
     progress, _ = checkpoints.load(tmp_path)
     assert f"Stopped after {progress.epoch} epoch" in shown
