@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import peers
+from lib import peers
 
 ROOT = Path(__file__).resolve().parents[1]
 STEP = 178.0

@@ -7,7 +7,7 @@ Example:
   PYTHONPATH=. .venv/bin/python benchmarks/inference.py --rounds 20
 """
 
-import duel
+from lib import duel
 
 MULTIPLY_ADDS = 18.4e9 / (320 * 480)
 

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import peers
+from lib import peers
 
 SIZE = (320, 480)
 GRID = (1400, 2100)
@@ -199,7 +199,7 @@ def measure(python, who, folder, arguments):
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "NO_ALBUMENTATIONS_UPDATE": "1",
-        "PYTHONPATH": str(peers.ROOT),
+        "PYTHONPATH": f"{peers.ROOT}:{peers.ROOT}/benchmarks",
     }
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:

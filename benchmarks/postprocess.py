@@ -1,16 +1,16 @@
-"""Times probabilities to text: ours, the notebook's, and the best that OpenCV can.
+"""Times probabilities to text: this package, the notebook, and the best of OpenCV.
 
-Batches of [16, 320, 480, 4] to run-length text at 350x525, threshold 0.5, minimum
-size 10000: `clouds.postprocess.functional.clean_to_rle`, one graph; the notebook's loop over
-components at 320x480, its resizing and its mask2rle; and resizing, thresholding,
-`connectedComponentsWithStats`, a look-up table and a vectorised NumPy encoder, which
-give the very same text as ours but for pixels at the threshold. Each finds the
-probabilities where its network leaves them: in a tensor of the graph that is served, or
-in an array of NumPy; a row more shows ours with the copy from such an array. All take
-what threads they take by themselves; of OpenCV there is a second row with a thread a
-core, an image each. Peers take turns in one process, and a ratio is of one round.
+Batches of [16, 320, 480, 4] to run-length text at 350x525, threshold 0.5, minimum area
+10000: `clouds.postprocess.apply`, the function that predictions and exports use, in a
+graph; the notebook's loop over components at 320x480, its resizing and its mask2rle; and
+resizing, thresholding, `connectedComponentsWithStats`, a look-up table and a vectorised
+NumPy encoder, which give the same text as this package except for pixels at the
+threshold. Each gets the probabilities where its network leaves them: in a tensor of the
+graph, or in a NumPy array; one more row includes the copy from such an array. Each uses
+its default threads; a second row of OpenCV uses one thread per core, one image each.
+Peers take turns in one process, and a ratio is of one round.
 
-Then ours alone, as pixels, components and the batch grow.
+Then this package alone, with growing pixels, components and batches.
 
 Example:
   PYTHONPATH=. .venv/bin/python benchmarks/postprocess.py --rounds 10
@@ -23,10 +23,9 @@ import os
 import time
 
 import cv2
-import notebook
 import numpy as np
-import peers
-from notebook import MIN_SIZE, NETWORK, SUBMISSION, THRESHOLD
+from lib import notebook, peers
+from lib.notebook import MIN_SIZE, NETWORK, SUBMISSION, THRESHOLD
 
 from clouds.runtime import startup
 
@@ -81,12 +80,27 @@ def opencv_threads(pool, batch):
     return list(pool.map(opencv_image, batch))
 
 
+@functools.cache
+def graph(min_size, size):
+    """The function that predictions use, traced once."""
+    import tensorflow as tf
+
+    from clouds.config.rule import Rule
+    from clouds.postprocess import apply
+
+    rule = Rule(thresholds=(THRESHOLD,) * 4, min_sizes=(min_size,) * 4, gap=False)
+
+    @tf.function(reduce_retracing=True)
+    def encode(batch):
+        images = tf.zeros([tf.shape(batch)[0], 1, 1, 3], tf.uint8)
+        return apply(batch, rule, images, size, outputs=("rle",))["rle"]
+
+    return encode
+
+
 def ours(batch):
     """One graph."""
-    from clouds.postprocess import functional
-
-    texts = functional.clean_to_rle(batch, THRESHOLD, MIN_SIZE, size=SUBMISSION)
-    return texts.numpy().astype(str)
+    return graph(MIN_SIZE, SUBMISSION)(batch).numpy().astype(str)
 
 
 def clock(action, batch):
@@ -145,13 +159,11 @@ def grow(generator, rounds):
     cases += [
         (f"batch of {count}", smooth(generator, count)) for count in (1, 4, 16, 64)
     ]
-    from clouds.postprocess import functional
-
     for name, batch in cases:
         size = batch.shape[1:3]
 
         def clean(batch, size=size):
-            return functional.clean_to_rle(batch, THRESHOLD, 0, size=size).numpy()
+            return graph(0, size)(batch).numpy()
 
         clean(batch)
         spent = min(clock(clean, batch) for _ in range(rounds))

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import peers
+from lib import peers
 
 sys.path.insert(0, str(peers.ROOT / "tests"))
 
@@ -49,9 +49,11 @@ def main():
     options = parser.parse_args()
     size = fields.shown(options.size, fields.Size)
     with tempfile.TemporaryDirectory() as folder:
-        script = str(Path(__file__).with_name("precision_variants.py"))
+        script = str(peers.ROOT / "benchmarks/lib/precision_variants.py")
         command = [sys.executable, script, options.run, options.records, size]
-        environment = os.environ | {"PYTHONPATH": str(peers.ROOT)}
+        environment = os.environ | {
+            "PYTHONPATH": f"{peers.ROOT}:{peers.ROOT}/benchmarks"
+        }
         command.append(folder)
         subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
         dice = json.loads(Path(folder, "dice.json").read_text())

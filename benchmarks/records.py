@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
-import peers
+from lib import peers
 
 from clouds import schema
 from clouds.runtime import pool, startup

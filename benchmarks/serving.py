@@ -1,8 +1,8 @@
 """Times JPEG bytes to text through the C++ loader that TensorFlow Serving has inside.
 
 Full-resolution JPEGs (2100x1400), one and eight at a time, in a process without
-TensorFlow's Python (`tests/helpers/loader.py`). The whole is set against its parts,
-measured apart through the same loader, on the same batches: decode, network, post-process. And
+TensorFlow's Python (`tests/helpers/loader.py`). The whole is compared with its parts,
+measured separately through the same loader: decode, network, post-process. And
 against the notebook's way with the same weights, in an environment of its own
 (`bin/test --oracle`): OpenCV's decoder and resizing, segmentation-models on TensorFlow
 2.15 in float32, the notebook's loop over components and its mask2rle. All take turns, a
@@ -24,8 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import duel
-import peers
+from lib import duel, peers
 
 sys.path.insert(0, str(duel.ROOT / "tests"))
 
@@ -40,10 +39,10 @@ TARGETS = {"whole / parts": "<= 1.10", "notebook / whole": ">= 2.2"}
 def write(options, folder):
     """Writes the export and its parts, in a process of their own."""
     peers.tell("exporting …")
-    script = str(Path(__file__).with_name("serving_parts.py"))
+    script = str(duel.ROOT / "benchmarks/lib/serving_parts.py")
     size = fields.shown(options.size, fields.Size) if options.size else "-"
     command = [sys.executable, script, options.run, size, options.precision]
-    environment = os.environ | {"PYTHONPATH": str(duel.ROOT)}
+    environment = os.environ | {"PYTHONPATH": f"{duel.ROOT}:{duel.ROOT}/benchmarks"}
     command.append(str(folder))
     subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
 

@@ -7,7 +7,7 @@ Example:
   PYTHONPATH=. .venv/bin/python benchmarks/train_step.py
 """
 
-import duel
+from lib import duel
 
 # Of a pixel at 320x480: 18.4 G an image forward (reckoned from the layers), and twice
 # that for the gradients of weights and of features.

@@ -9,7 +9,7 @@ from pathlib import Path
 from clouds.config import fields
 from clouds.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("CLOUDS_DATA", ROOT.parent / "shared/data/clouds"))
 
 

@@ -1,6 +1,6 @@
 """One side of a duel: a process that times the network, one round a line of input.
 
-`benchmarks/duel.py` starts it, once in this project's environment and once in that
+`duel` starts it, once in this project's environment and once in that
 of segmentation-models (TensorFlow 2.15, Keras 2), which this file must also suit.
 It prints a JSON line when it is ready and one a round.
 """
@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 
-import peers
+from lib import peers
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

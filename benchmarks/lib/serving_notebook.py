@@ -14,8 +14,9 @@ from pathlib import Path
 os.environ["SM_FRAMEWORK"] = "tf.keras"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import notebook
 import numpy as np
+
+from lib import notebook
 
 
 def build(stored, size):

@@ -11,11 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import peers
-
 from clouds.config import fields
+from lib import peers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".venv-oracle"
 
 
@@ -23,7 +22,7 @@ class Contender:
     """A process of a script here, `contender.py` or another that answers like it."""
 
     def __init__(self, python, *arguments, script="contender.py"):
-        script = str(ROOT / "benchmarks" / script)
+        script = str(ROOT / "benchmarks/lib" / script)
         self.process = subprocess.Popen(
             [str(python), script, *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -31,7 +30,11 @@ class Contender:
             stderr=subprocess.DEVNULL,
             text=True,
             cwd=ROOT,
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": "/tmp"},
+            env={
+                "PYTHONPATH": f"{ROOT}:{ROOT}/benchmarks",
+                "PATH": "/usr/bin:/bin",
+                "HOME": "/tmp",
+            },
         )
         self.read()
 

@@ -1,0 +1,1 @@
+"""What several benchmarks share: peers, measuring in turn, processes of their own."""
