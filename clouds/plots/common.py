@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
@@ -160,10 +160,17 @@ def heat_map(
     ax: Axes, shares: pd.DataFrame, texts: Sequence[Sequence[str]], title: str
 ) -> None:
     """Draws a table of shares from 0 to 1 as shades of grey with text."""
-    colours = sns.light_palette("#999999", as_cmap=True)
-    options = {"annot": texts, "fmt": "", "annot_kws": {"color": INK}}
-    sns.heatmap(shares, vmin=0, vmax=1, cmap=colours, cbar=False, ax=ax, **options)
+    colours = LinearSegmentedColormap.from_list("shares", ["#ffffff", "#999999"])
+    ax.imshow(shares, vmin=0, vmax=1, cmap=colours, aspect="auto")
+    for row, column in np.ndindex(shares.shape):
+        text = texts[row][column]
+        ax.text(column, row, text, ha="center", va="center", color=INK)
+    ax.set_xticks(range(shares.shape[1]), shares.columns)
+    ax.set_yticks(range(shares.shape[0]), shares.index)
+    ax.set(xlabel=shares.columns.name or "", ylabel=shares.index.name or "")
     ax.set_title(title)
+    ax.spines[:].set_visible(False)
+    ax.grid(False)
     ax.tick_params(length=0, rotation=0)
 
 
