@@ -149,6 +149,7 @@ class Training:
     )
 
     decode: Decode = kept("reduced")
+    records_size: Size | None = kept(None)
 
     def __post_init__(self):
         """Rejects values out of range."""

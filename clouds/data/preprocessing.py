@@ -8,6 +8,8 @@ uint8[H, W, 3] in RGB until `prepare` makes them float32.
 import keras
 import tensorflow as tf
 
+from clouds.data import graph_formats
+
 PREPROCESSING = {"unit": 1 / 255, "raw": 1.0}
 """Factor on the pixels: the notebook's 0..1, or the ImageNet weights' 0..255."""
 
@@ -43,13 +45,46 @@ def decode(
     Raises:
       tf.errors.InvalidArgumentError: the bytes are no such image, or cut short.
     """
-    image, original_size = tf.cond(
+    image, original_size, extent = tf.cond(
         tf.io.is_jpeg(contents),
         lambda: _decode_jpeg(contents, size, () if exact else _REDUCTIONS),
         lambda: _decode_other(contents),
     )
     image = tf.ensure_shape(image, [None, None, 3])
-    return resize(image, size, exact=exact), original_size
+    image = tf.cond(
+        tf.reduce_all(extent == tf.cast(tf.shape(image)[:2], tf.float32)),
+        lambda: resize(image, size, exact=exact),
+        lambda: _resize_extent(image, extent, size),
+    )
+    return image, original_size
+
+
+def decode_as_in_records(
+    contents: tf.Tensor,
+    size: tuple[int, int],
+    records_size: tuple[int, int] | None,
+    *,
+    exact: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes an image file as training did: to the size of its records, then resized.
+
+    Training gets the same pixels, except for the JPEG compression of the records.
+
+    Args:
+      contents: as for `decode`.
+      size: height and width of the result.
+      records_size: height and width of the images in the records; None to decode to
+        `size` directly.
+      exact: as for `decode`.
+
+    Returns:
+      As for `decode`.
+
+    Raises:
+      tf.errors.InvalidArgumentError: as for `decode`.
+    """
+    image, original_size = decode(contents, records_size or size, exact=exact)
+    return resize(image, size), original_size
 
 
 def limited(contents: tf.Tensor) -> tf.Tensor:
@@ -65,8 +100,8 @@ def limited(contents: tf.Tensor) -> tf.Tensor:
       The same.
 
     Raises:
-      tf.errors.InvalidArgumentError: the file is not a JPEG, PNG or BMP, or has more
-        than `MOST_PIXELS`.
+      tf.errors.InvalidArgumentError: the file is not a JPEG, PNG or BMP, has more than
+        `MOST_PIXELS`, or would be decoded wrongly (see `graph_formats.check`).
     """
     sides = header_size(contents)
     small = tf.Assert(
@@ -74,7 +109,7 @@ def limited(contents: tf.Tensor) -> tf.Tensor:
         [f"Image must have {MOST_PIXELS} pixels at most. Received: sides of", sides],
     )
     with tf.control_dependencies([small]):
-        return tf.identity(contents)
+        return graph_formats.check(contents)
 
 
 def header_size(contents: tf.Tensor) -> tf.Tensor:
@@ -153,22 +188,45 @@ def _resize(image: tf.Tensor, size: tuple[int, int], method: str) -> tf.Tensor:
     return tf.cast(tf.round(tf.image.resize(image, size, method)), tf.uint8)
 
 
+def _resize_extent(image: tf.Tensor, extent: tf.Tensor, size) -> tf.Tensor:
+    """Resizes the top left part of an image, whose height and width are fractional."""
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=tf.cast(image, tf.float32)[None],
+        size=size,
+        scale=tf.constant(size, tf.float32) / extent,
+        translation=[0.0, 0.0],
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    resized = tf.cast(tf.round(tf.clip_by_value(resized, 0, 255)), tf.uint8)
+    return tf.ensure_shape(resized, [*size, 3])
+
+
 def _decode_jpeg(contents: tf.Tensor, size: tuple[int, int], reductions):
+    """Returns the reduced image, its full size, and its exact reduced size.
+
+    The decoder rounds reduced sizes up: the last row and column may be partial.
+    """
     shape = tf.io.extract_jpeg_shape(contents)[:2]
-    # The decoder rounds reduced sizes up.
     covering = [tf.reduce_all(-(-shape // ratio) >= size) for ratio in reductions]
 
     def decoded(ratio: int):
-        return lambda: tf.io.decode_jpeg(
-            contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"
-        )
+        def decode():
+            image = tf.io.decode_jpeg(
+                contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"
+            )
+            return image, tf.cast(shape, tf.float32) / ratio
+
+        return decode
 
     cases = [
         (fits, decoded(ratio)) for fits, ratio in zip(covering, reductions, strict=True)
     ]
-    return tf.case(cases, default=decoded(1)) if cases else decoded(1)(), shape
+    image, extent = tf.case(cases, default=decoded(1)) if cases else decoded(1)()
+    return image, shape, extent
 
 
 def _decode_other(contents: tf.Tensor):
-    image = tf.io.decode_image(contents, channels=3, expand_animations=False)
-    return image, tf.shape(image)[:2]
+    image = graph_formats.decode(contents)
+    shape = tf.shape(image)[:2]
+    return image, shape, tf.cast(shape, tf.float32)

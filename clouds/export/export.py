@@ -20,8 +20,8 @@ from clouds.errors import InputError
 from clouds.evaluation import results
 from clouds.export import model_card, signatures, warmup
 from clouds.export.signatures import Signature
-from clouds.runs import network, run_folder
-from clouds.runtime import files
+from clouds.runs import network, run_facts, run_folder
+from clouds.runtime import checksums, files
 
 NAME = "clouds"
 """Name of the model on the server."""
@@ -44,7 +44,12 @@ def export(settings: Export) -> Path:
     loaded = network.load(
         settings.run, flips=settings.flips, precision=settings.precision
     )
-    built = signatures.build(loaded, rule, exact=training.decode == "exact")
+    built = signatures.build(
+        loaded,
+        rule,
+        records_size=training.records_size,
+        exact=training.decode == "exact",
+    )
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     with files.sole_writer(settings.out, "--out"):
@@ -133,7 +138,7 @@ def _write_version(folder: Path, version: str, settings: Export, rule, built) ->
     files.write(folder / model_card.MODEL, _card(version, settings, rule))
     extra = folder / EXTRA
     extra.mkdir()
-    files.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
+    checksums.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
     warmup.write(extra / warmup.FILE, NAME, inputs)
 
 
@@ -141,7 +146,7 @@ def _card(version: str, settings: Export, rule: Rule) -> str:
     runs = [
         model_card.Trained(
             run_folder.settings(folder),
-            run_folder.read_facts(folder),
+            run_facts.read(folder),
             run_folder.weights_checksum(folder),
         )
         for folder in settings.run

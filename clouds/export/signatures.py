@@ -31,13 +31,19 @@ Signature = tuple[Callable, tf.TensorSpec]
 
 
 def build(
-    network: keras.Model, rule: Rule, *, exact: bool = False
+    network: keras.Model,
+    rule: Rule,
+    *,
+    records_size: tuple[int, int] | None = None,
+    exact: bool = False,
 ) -> dict[str, Signature]:
     """Builds the signatures of a network.
 
     Args:
       network: network from uint8[B, h, w, 3] to probabilities float32[B, h, w, C].
       rule: post-processing rule.
+      records_size: size of the images in the records of the training (see
+        `preprocessing.decode_as_in_records`).
       exact: whether the network was trained on exactly decoded images (see
         `preprocessing.decode`).
 
@@ -54,10 +60,13 @@ def build(
 
     def decode(contents):
         contents = preprocessing.limited(contents)
-        return preprocessing.decode(contents, size, exact=exact)[0]
+        return preprocessing.decode_as_in_records(
+            contents, size, records_size, exact=exact
+        )[0]
 
     def resize(image):
-        return preprocessing.resize(image, size, exact=exact)
+        image = preprocessing.resize(image, records_size or size, exact=exact)
+        return preprocessing.resize(image, size)
 
     def answer(images):
         probabilities = predict(images)

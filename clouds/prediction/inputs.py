@@ -128,15 +128,13 @@ class FileImages:
         self.names = list(self.orders or available)
         paths = image_files.pick(available, self.names, sample, settings.images)
         self._paths = dict(zip(self.names, paths, strict=True))
-        self._batch_size, self._size = settings.batch_size, trained.size
-        self._exact = trained.decode == "exact"
+        self._batch_size, self._trained = settings.batch_size, trained
         self.place, self.total = _absolute(settings.images), len(self.names)
         identity = json.dumps([self.names, self.orders])
         self.checksum = hashlib.sha256(identity.encode()).hexdigest()
 
     def batches(self, is_selected, size=None) -> Iterator[Batch]:
         """Yields batches of selected images, as for `Source`."""
-        size = size or self._size
         # Traced here, as each of the threads would trace it.
         decode = tf.function(lambda path: self._decode(path, size)[0])
         decode = decode.get_concrete_function(tf.TensorSpec([], tf.string))
@@ -164,15 +162,20 @@ class FileImages:
         """Returns height and width of the first image; None if it is unreadable."""
         try:
             path = tf.constant(self._paths[self.names[0]])
-            height, width = self._decode(path, self._size)[1].numpy().tolist()
+            height, width = self._decode(path)[1].numpy().tolist()
         except tf.errors.OpError:
             return None
         return height, width
 
-    def _decode(self, path: tf.Tensor, size) -> tuple[tf.Tensor, tf.Tensor]:
+    def _decode(self, path: tf.Tensor, size=None) -> tuple[tf.Tensor, tf.Tensor]:
+        trained, exact = self._trained, self._trained.decode == "exact"
         with tf.device("CPU:0"):
             contents = image_files.read(path)
-            return preprocessing.decode(contents, size, exact=self._exact)
+            if size:
+                return preprocessing.decode(contents, size, exact=exact)
+            return preprocessing.decode_as_in_records(
+                contents, trained.size, trained.records_size, exact=exact
+            )
 
 
 def _batch(names: list[str], loaded: Iterator) -> Batch:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import ops
 
 from clouds.config import fields
@@ -69,18 +70,27 @@ def load_one(
       A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C].
 
     Raises:
-      InputError: the folder holds no run, or no weights, or damaged ones.
+      InputError: the folder holds no run, or no weights, or damaged ones, or a
+        training replaces them.
     """
     stored = run_folder.settings(folder)
     path = run_folder.weights(folder)
+    checksum = run_folder.weights_checksum(folder)
     network = unet.build(stored.size, dtype=precision or stored.precision)
     try:
         network.load_weights(path)
-    except (OSError, ValueError) as error:
+        if not all(np.isfinite(array).all() for array in network.get_weights()):
+            raise ValueError("NaN or infinite numbers")
+    except Exception as error:  # Keras and h5py raise many kinds for a damaged file.
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(
-            f"The weights {path} are damaged ({str(error).splitlines()[0]}). Train "
-            "again with --overwrite."
+            f"The weights {path} are damaged ({reason}). Train again with --overwrite."
         ) from error
+    if run_folder.weights_checksum(folder) != checksum:
+        raise InputError(
+            f"A training replaced the weights {path} while they were read. Run the "
+            "same command again."
+        )
     images = keras.Input((*stored.size, 3), dtype="uint8", name="images")
     logits = network(preprocessing.prepare(images, stored.preprocess))
     probabilities = keras.layers.Activation("sigmoid", dtype="float32")(logits)
@@ -101,7 +111,7 @@ def settings(folders: Sequence[str]) -> Training:
     """
     first, *others = (run_folder.settings(folder) for folder in folders)
     for folder, other in zip(folders[1:], others, strict=True):
-        for name in ("size", "decode"):
+        for name in ("size", "decode", "records_size"):
             pair = getattr(first, name), getattr(other, name)
             if pair[0] != pair[1]:
                 hint = fields.hints(Training)[name]

@@ -12,10 +12,10 @@
 
 import dataclasses
 import datetime
-import json
 import platform
 import shutil
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -30,26 +30,39 @@ from clouds.config.training import Training
 from clouds.data import manifest
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.runs import checkpoints
+from clouds.runs import checkpoints, run_facts
 from clouds.runs.checkpoints import Progress
-from clouds.runtime import files
+from clouds.runtime import checksums, files
+from clouds.runtime.json_types import NUMBER
 
 CONFIG = resolve.FILE
-FACTS = "run.json"
+FACTS = run_facts.FILE
+REPORT = "report.html"
 RULE = "postprocess.json"
 TRACKERS = "trackers.json"
 WEIGHTS = "best.weights.h5"
 
 _REPLACED = (CONFIG, FACTS, WEIGHTS, "history.csv", "history.png")
 _REPLACED += ("validation.png", "summary.txt", checkpoints.FOLDER, "tensorboard")
-_REPLACED += (RULE, TRACKERS, "wandb", "tuning.json", "tuning.png")
-_REPLACED += ("metrics.json", "metrics.txt", "metrics.csv", "metrics_images.csv")
-_REPLACED += ("metrics.png", "report.html")
+_REPLACED += (RULE, TRACKERS, "wandb", REPORT)
 # PNGs may be there before: bin/describe draws one.
 _FOREIGN = (manifest.FILE, ".tfrecord", ".jpg", ".jpeg")
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
-_MAY_DIFFER |= {"deterministic", "overwrite", "tune"}
+_MAY_DIFFER |= {"deterministic", "overwrite", "tune", "records_size"}
 _MAY_DIFFER |= {"devices", "hosts", "host_index", "coordinator", "track"}
+
+
+_BAD_WEIGHTS = (
+    "Copy the run again, or train again with --overwrite. If you replaced the file, "
+    f"remove {FACTS}."
+)
+TUNED_ON = {"sha256": str, "split": str, "folds": [(int, None)], "runs": [str]}
+TUNED_ON |= {"weights?": [str], "flips": bool}
+"""Types of the facts about the images that a rule was tuned on."""
+DICE = {str: {str: {str: (*NUMBER, None)}}}
+"""Types of metrics by name, by label, and by value or end of their interval."""
+_RULE_TYPES = {"rule": {str: (str, bool, list, None)}}
+_RULE_TYPES |= {"tuned_on?": TUNED_ON, "dice?": DICE}
 
 
 def facts(settings: Training, records: Manifest) -> dict:
@@ -101,7 +114,7 @@ def check(settings: Training, facts: dict) -> None:
         for name in now
         if name not in _MAY_DIFFER and before[name] != now[name]
     ]
-    records = read_facts(folder).get("records", facts["records"])
+    records = run_facts.read(folder).get("records", facts["records"])
     if records["sha256"] != facts["records"]["sha256"]:
         differing.append(f"records {records.get('folder')}, not {settings.records}")
     if differing:
@@ -133,24 +146,25 @@ def no_checkpoint(folder: Path) -> InputError:
     )
 
 
-def create(settings: Training, facts: dict) -> Path:
+def create(settings: Training, facts: dict, results: Iterable[str] = ()) -> Path:
     """Creates or updates the folder of a run, with settings and facts.
 
     Args:
       settings: settings that passed `check`.
       facts: facts to store.
+      results: names of files about the run that --overwrite removes, too.
 
     Returns:
       The folder.
     """
     folder = Path(settings.run)
     if settings.overwrite:
-        _clear(folder)
+        _clear(folder, results)
     folder.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.replace(settings, overwrite=False)
     fields = dataclasses.asdict(settings)
-    _add_facts(folder, {**facts, "config": fields})
-    files.write_json(folder / CONFIG, fields)
+    run_facts.add(folder, {**facts, "config": fields})
+    checksums.write_json(folder / CONFIG, fields)
     return folder
 
 
@@ -171,7 +185,7 @@ def add_results(folder: Path, progress: Progress) -> None:
         "best_epoch": best["epoch"] + 1,
         "best": {name: value for name, value in best.items() if name != "epoch"},
     }
-    _add_facts(folder, facts)
+    run_facts.add(folder, facts)
 
 
 def settings(folder: str) -> Training:
@@ -187,21 +201,6 @@ def settings(folder: str) -> Training:
             "the path."
         )
     return stored
-
-
-def read_facts(folder: Path | str) -> dict:
-    """Reads the facts about a training; empty if there are none.
-
-    Raises:
-      InputError: they are damaged.
-    """
-    path = Path(folder, FACTS)
-    try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path} is damaged ({error}). Remove it to resume the run without it."
-        ) from error
 
 
 def weights(folder: str) -> Path:
@@ -223,9 +222,9 @@ def weights_checksum(folder: str) -> str:
     """Returns the SHA-256 of a run's best weights.
 
     Raises:
-      InputError: there are none.
+      InputError: there are none, or they are damaged.
     """
-    return files.checksum(str(weights(folder)))
+    return run_facts.check_file(weights(folder), _BAD_WEIGHTS)
 
 
 def rule(folder: str) -> Rule | None:
@@ -248,6 +247,21 @@ def rule_facts(folder: str) -> dict | None:
     return stored and stored[1]
 
 
+def rule_warning(folder: str) -> str | None:
+    """Returns a warning if the rule of a run was tuned for other weights.
+
+    Raises:
+      InputError: rule or weights are damaged, or there are no weights.
+    """
+    tuned_on = (rule_facts(folder) or {}).get("tuned_on", {})
+    if weights_checksum(folder) in tuned_on.get("weights", [weights_checksum(folder)]):
+        return None
+    return (
+        f"{Path(folder, RULE)} was tuned for other weights than those in {folder}. "
+        "Tune again with bin/evaluate --tune, or remove it."
+    )
+
+
 def save_rule(folder: str, chosen: Rule, facts: dict) -> None:
     """Writes the rule that predictions with a run use from now on.
 
@@ -257,7 +271,7 @@ def save_rule(folder: str, chosen: Rule, facts: dict) -> None:
       facts: facts about its tuning.
     """
     fields = {"rule": dataclasses.asdict(chosen), **facts}
-    files.write_json(Path(folder, RULE), fields)
+    checksums.write_json(Path(folder, RULE), fields)
 
 
 def save_weights(network: keras.Model, folder: Path) -> None:
@@ -266,7 +280,7 @@ def save_weights(network: keras.Model, folder: Path) -> None:
     size = 4 * network.count_params() + (1 << 20)
     files.check_free_space(folder, size, "Weights")
     (folder / RULE).unlink(missing_ok=True)
-    with files.replacing(folder / WEIGHTS) as part:
+    with run_facts.replacing(folder / WEIGHTS) as part:
         network.save_weights(part)
 
 
@@ -285,17 +299,17 @@ def _stored_rule(folder: str) -> tuple[Rule, dict] | None:
     if not path.is_file():
         return None
     try:
-        facts = json.loads(path.read_text())
+        facts = checksums.read_json(path, _RULE_TYPES)
         return Rule(**facts.pop("rule")), facts
-    except (json.JSONDecodeError, KeyError, TypeError, InputError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(
             f"The rule {path} is damaged or of another version ({error}). Run "
             "bin/evaluate --tune again, or remove the file."
         ) from error
 
 
-def _clear(folder: Path) -> None:
-    for name in _REPLACED:
+def _clear(folder: Path, results: Iterable[str]) -> None:
+    for name in (*_REPLACED, *results):
         path = folder / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -305,12 +319,6 @@ def _clear(folder: Path) -> None:
 
 def _shown(value) -> str:
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _add_facts(folder: Path, facts: dict) -> None:
-    stored = read_facts(folder)
-    started = {key: stored[key] for key in ("started",) if key in stored}
-    files.write_json(folder / FACTS, {**stored, **facts, **started})
 
 
 def _devices() -> list[str]:

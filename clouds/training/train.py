@@ -13,7 +13,7 @@ from clouds.config.training import Training
 from clouds.data import manifest, pipeline
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
-from clouds.evaluation import held_out
+from clouds.evaluation import held_out, results
 from clouds.evaluation.tuning import tune
 from clouds.runs import checkpoints, run_folder
 from clouds.runs.checkpoints import Progress
@@ -73,7 +73,11 @@ def _train(settings: Training, devices: Devices, folder: Path) -> None:
             files.sole_writer(str(folder), "--run"),
         ):
             _check_free_space(model, folder)
-            run_folder.create(dataclasses.replace(settings, run=str(folder)), facts)
+            run_folder.create(
+                dataclasses.replace(settings, run=str(folder)),
+                facts,
+                (*results.FILES, *tune.FILES),
+            )
             _announce(session)
             _fit(session, arrays)
     run_folder.add_results(folder, progress)
@@ -184,5 +188,9 @@ def _resolve(settings: Training, records: Manifest) -> Training:
     if precision == "auto":
         precision = trainer.fastest_precision()
     return dataclasses.replace(
-        settings, size=size, precision=precision, decode=records.decode
+        settings,
+        size=size,
+        precision=precision,
+        decode=records.decode,
+        records_size=records.size,
     )

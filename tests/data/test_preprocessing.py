@@ -94,3 +94,34 @@ def test_preparing_scales_to_the_unit_interval_or_not_at_all():
     assert unit.dtype == np.float32
     np.testing.assert_allclose(unit, batch.astype(np.float32) / 255, rtol=1e-6)
     assert (np.array(preprocessing.prepare(batch, "raw")) == batch).all()
+
+
+def centroid(plane):
+    """The centre of mass of a plane, in fractions of height and width."""
+    plane = np.asarray(plane, float)
+    height, width = plane.shape
+    rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
+    total = plane.sum()
+    y, x = rows @ plane.sum(1) / total, columns @ plane.sum(0) / total
+    return np.array([y / height, x / width])
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+@pytest.mark.parametrize("records_size", [None, (160, 240)])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_rectangle_near_the_edge_stays_where_it_is(seed, records_size, subsampling):
+    generator = np.random.default_rng(seed)
+    file_size = generator.integers(400, 1500, 2)
+    size = tuple(generator.integers(32, 160, 2).tolist())
+    image = np.zeros((*file_size, 3), np.uint8)
+    top, left = (0.6 * file_size).astype(int)
+    bottom, right = (0.95 * file_size).astype(int)
+    image[top:bottom, left:right] = 255
+    sampling = {"4:4:4": 0x111111, "4:2:0": 0x221111}[subsampling]
+    options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    contents = cv2.imencode(".jpg", image, options)[1].tobytes()
+    decoded, _ = preprocessing.decode_as_in_records(
+        tf.constant(contents), size, records_size
+    )
+    shift = centroid(decoded[..., 1]) - centroid(image[..., 1])
+    assert np.abs(shift * size).max() < 0.05

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from clouds import schema
 from clouds.data import manifest, records, scenes
 from clouds.errors import InputError
 
@@ -62,12 +63,12 @@ def test_a_png_of_the_records_size_becomes_a_jpeg_close_to_it():
     assert np.abs(error).mean() < 6
 
 
-def test_another_size_is_sampled_when_it_is_asked_for():
+def test_images_and_masks_are_resized_on_request():
     parsed = records.parse(example(jpeg()), description, (16, 24))
     assert parsed["image"].shape == (16, 24, 3)
     assert parsed["masks"].shape == (16, 24, 4)
-    sampled = masks[:, 1::2, 1::2]
-    assert (np.moveaxis(parsed["masks"].numpy(), -1, 0) == sampled).all()
+    blocks = masks.reshape(4, 16, 2, 24, 2).mean((2, 4))
+    assert (np.moveaxis(parsed["masks"].numpy(), -1, 0) == (blocks >= 0.5)).all()
     assert parsed["truth"].shape == (*TRUTH, 4)
 
 
@@ -79,3 +80,30 @@ def test_the_same_input_gives_the_same_bytes():
 def test_a_file_that_is_no_whole_image_is_refused_by_name(contents):
     with pytest.raises(InputError, match=rf"a.jpg \({len(contents)} bytes\)"):
         example(contents)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (20, 31), (8, 12)])
+def test_smaller_masks_have_no_constant_shift(size, tmp_path):
+    black = tf.io.encode_jpeg(np.zeros((32, 48, 3), np.uint8)).numpy()
+    (tmp_path / "a.jpg").write_bytes(black)
+    made = manifest.Manifest(
+        (32, 48), (32, 48), (32, 48), schema.LABELS, "reduced", 0, 0, 0, {}, ()
+    )
+    generator, shifts = np.random.default_rng(0), []
+
+    def centroid(plane):
+        height, width = plane.shape
+        rows, columns = np.nonzero(np.asarray(plane))
+        return np.array([(rows + 0.5).mean() / height, (columns + 0.5).mean() / width])
+
+    for _ in range(40):
+        mask = np.zeros((32, 48), np.uint8)
+        top, left = generator.integers(0, 16, 2)
+        mask[top : top + generator.integers(8, 16)] = 1
+        mask[:, : left + 4] = mask[:, left + generator.integers(12, 25) :] = 0
+        (example,) = records.examples(
+            [("a.jpg", str(tmp_path / "a.jpg"))], [(mask, mask)], size=(32, 48)
+        )
+        resized = records.parse(tf.constant(example), made, size)["masks"][..., 0]
+        shifts.append((centroid(resized) - centroid(mask)) * size)
+    assert np.abs(np.mean(shifts, 0)).max() < 0.06
