@@ -5,25 +5,43 @@ follow: `clouds.zip/train_images`. A glob pattern has `*`, `?` or `[…]`, and `
 subfolders. A list is a .txt file with one path per line, relative to its own folder.
 """
 
+import errno
 import functools
 import glob
+import io
+import lzma
+import os
 import posixpath
 import re
+import stat
+import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
 from clouds.config.fields import IMAGES
+from clouds.data import formats
 from clouds.errors import InputError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
-_TIFF = (b"II*\0", b"MM\0*")
 _TENSORFLOW_NOISE = re.compile(r"^{{.*?}} | \[Op:.*")
-_READ_IN_PYTHON = r"(?i).*(\.zip/.*|\.tiff?)"
+_ZIP = re.compile(r"(?i)\.zip(?=/|$)")
+_SHORTEST_ZIP = 100
+_UNREADABLE = (
+    InputError,
+    OSError,
+    tf.errors.OpError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+)
+"""Errors of reading; RuntimeError, from zipfile: encrypted or an unknown method."""
 
 
 def find(source: str, kinds: str = IMAGES) -> dict[str, str]:
@@ -44,7 +62,7 @@ def find(source: str, kinds: str = IMAGES) -> dict[str, str]:
     if archive:
         paths = _find_in_zip(archive, inside)
     elif tf.io.gfile.isdir(source):
-        paths = {name: f"{source}/{name}" for name in tf.io.gfile.listdir(source)}
+        paths = {name: f"{source}/{name}" for name in _list(source)}
     elif source.lower().endswith(".txt") and tf.io.gfile.exists(source):
         return _by_name(_read_list(source), source)
     elif _is_image(source) and tf.io.gfile.exists(source):
@@ -69,22 +87,24 @@ def read(path: tf.Tensor) -> tf.Tensor:
       path: string[], a path from `find`.
 
     Returns:
-      string[], the bytes of the file. A TIFF, which TensorFlow does not decode, is
-      converted to PNG.
+      string[], the bytes of the file, converted to PNG if TensorFlow would not decode
+      them rightly (see `formats.convert`).
+
+    Raises:
+      tf.errors.OpError: the file cannot be read; `undecodable` returns the reason.
     """
-    return tf.cond(
-        tf.strings.regex_full_match(path, _READ_IN_PYTHON),
-        lambda: tf.py_function(_read, [path], tf.string),
-        lambda: tf.io.read_file(path),
-    )
+    contents = tf.numpy_function(_load_tensor, [path], tf.string)
+    return tf.ensure_shape(contents, [])
 
 
 def undecodable(path: str) -> InputError:
     """Returns the error for a file that cannot be read or decoded."""
     try:
-        length = tf.strings.length(read(tf.constant(path)))
-    except tf.errors.OpError as error:
-        reason = _TENSORFLOW_NOISE.sub("", error.message.strip().splitlines()[0])
+        length = len(_load(path))
+    except _UNREADABLE as error:
+        reason = _reason(error)
+        if "\\x" in path and isinstance(error, FileNotFoundError):
+            reason = "its name is not UTF-8; rename it"
         return InputError(
             f"{path} cannot be read ({reason}). Check the file, or leave it out."
         )
@@ -111,32 +131,47 @@ def pick(paths: Mapping[str, str], names: list[str], csv: str, source: str) -> l
     """
     missing = [name for name in names if name not in paths]
     if missing:
-        stems = {name.rpartition(".")[0]: name for name in paths}
         advice = "Check --images, or remove them from the csv."
-        if missing[0] in stems:
-            advice = (
-                f"There is {stems[missing[0]]}: write the names with their suffixes in "
-                "the csv."
-            )
+        if similar := _find_similar(missing[0], paths):
+            advice = f"There is '{similar}': write the names as the files have them."
         raise InputError(
             f"{len(missing)} of {len(names)} images in {csv} are missing in {source}, "
-            f"first {missing[0]}. {advice}"
+            f"first '{missing[0]}'. {advice}"
         )
     return [paths[name] for name in names]
 
 
+def _find_similar(name: str, available: Iterable[str]) -> str | None:
+    """Returns a name with another suffix, case, blanks or Unicode form, if any."""
+
+    def normalized(text: str) -> str:
+        text = unicodedata.normalize("NFC", text).casefold().strip()
+        stem, dot, suffix = text.rpartition(".")
+        return stem.strip() if dot and f".{suffix}" in SUFFIXES else text
+
+    by_form = {normalized(other): other for other in available}
+    return by_form.get(normalized(name))
+
+
 def _split(source: str) -> tuple[str, str]:
     """Splits 'a.zip/b' into 'a.zip' and 'b'; without a zip the first is empty."""
-    head, suffix, tail = source.partition(".zip")
-    archive = head + suffix
-    if not suffix or tail[:1] not in ("", "/") or tf.io.gfile.isdir(archive):
-        return "", source
-    return archive, tail.strip("/")
+    for suffix in _ZIP.finditer(source):
+        archive = source[: suffix.end()]
+        if not tf.io.gfile.isdir(archive):
+            return archive, source[suffix.end() :].strip("/")
+    return "", source
 
 
 def _no_images(source: str) -> InputError:
+    advice = "Check the path."
+    if not _split(source)[0] and tf.io.gfile.isdir(source):
+        for name in sorted(_list(source)):
+            folder = f"{source.rstrip('/')}/{name.rstrip('/')}"
+            if tf.io.gfile.isdir(folder) and any(map(_is_image, _list(folder))):
+                advice = f"There are some in {folder}: give this folder."
+                break
     return InputError(
-        f"--images: '{source}' holds no images ({', '.join(SUFFIXES)}). Check the path."
+        f"--images: '{source}' holds no images ({', '.join(SUFFIXES)}). {advice}"
     )
 
 
@@ -158,7 +193,8 @@ def _read_list(path: str) -> list[str]:
 
 def _glob(pattern: str) -> list[str]:
     if "://" not in pattern:
-        return glob.glob(pattern, recursive=True)  # noqa: PTH207
+        paths = glob.glob(pattern, recursive=True)  # noqa: PTH207
+        return [_printable(path) for path in paths]
     head, any_depth, tail = pattern.partition("/**/")
     if not any_depth:
         return tf.io.gfile.glob(pattern)
@@ -182,9 +218,9 @@ def _by_name(paths: Iterable[str], source: str) -> dict[str, str]:
 def _find_in_zip(archive: str, inside: str) -> dict[str, str]:
     prefix = f"{inside}/" if inside else ""
     paths = {}
-    for entry in _open(archive).namelist():
+    for entry in _open(archive)[1]:
         name = posixpath.basename(entry)
-        if not entry.startswith(prefix) or not _is_image(name):
+        if not entry.startswith(prefix) or not _is_image(entry):
             continue
         if name in paths:
             raise InputError(
@@ -195,30 +231,97 @@ def _find_in_zip(archive: str, inside: str) -> dict[str, str]:
     return paths
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
+def _is_image(path: str) -> bool:
+    """Whether a path is an image by its suffix; macOS adds files that are none."""
+    folder, _, name = path.rpartition("/")
+    is_added = name.startswith("._") or "__MACOSX" in folder.split("/")
+    return name.lower().endswith(SUFFIXES) and not is_added
+
+
+def _list(folder: str) -> list[str]:
+    if "://" in folder:
+        return tf.io.gfile.listdir(folder)
+    return [_printable(name) for name in os.listdir(folder)]
+
+
+def _printable(name: str) -> str:
+    """Returns a name as text: bytes that are not UTF-8 become \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @functools.lru_cache(maxsize=4)
-def _open(archive: str) -> zipfile.ZipFile:
+def _open(archive: str) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
+    """Opens a zip; returns it and its entries, with '/' as their separator."""
     try:
-        return zipfile.ZipFile(tf.io.gfile.GFile(archive, "rb"))
-    except (zipfile.BadZipFile, tf.errors.OpError) as error:
+        if "://" not in archive:
+            _check_regular(os.stat(archive).st_mode)  # noqa: PTH116
+        file = tf.io.gfile.GFile(archive, "rb")
+        # Before the start of a file, GFile raises another error than zipfile expects.
+        short = file.size() < _SHORTEST_ZIP
+        file = zipfile.ZipFile(io.BytesIO(file.read()) if short else file)
+    except (zipfile.BadZipFile, OSError, tf.errors.OpError) as error:
+        reason = _reason(error)
+        if tf.io.gfile.exists(archive) and not tf.io.gfile.stat(archive).length:
+            reason = "it is empty"
         raise InputError(
-            f"--images: '{archive}' is not a readable zip "
-            f"({str(error).splitlines()[0]}). Check the file."
+            f"--images: '{archive}' is not a readable zip ({reason}). Check the file."
         ) from error
+    entries = file.infolist()
+    return file, {info.filename.replace("\\", "/"): info for info in entries}
 
 
-def _read(path: tf.Tensor) -> bytes:
-    archive, inside = _split(path.numpy().decode())
-    file = _open(archive).open(inside) if archive else tf.io.gfile.GFile(inside, "rb")
-    with file:
-        contents = file.read()
-    return _as_png(contents) if contents.startswith(_TIFF) else contents
+def _load_tensor(path) -> bytes:
+    try:
+        # Eagerly an array or text, else bytes.
+        return _load(os.fsdecode(np.asarray(path).item()))
+    except _UNREADABLE as error:
+        raise tf.errors.InvalidArgumentError(None, None, _reason(error)) from error
 
 
-def _as_png(contents: bytes) -> bytes:
-    image = cv2.imdecode(np.frombuffer(contents, np.uint8), cv2.IMREAD_COLOR)
-    # No bytes: the decoder then reports that they are no image.
-    return b"" if image is None else cv2.imencode(".png", image)[1].tobytes()
+def _load(path: str) -> bytes:
+    archive, inside = _split(path)
+    if archive:
+        file, entries = _open(archive)
+        if inside not in entries:
+            raise InputError(f"{archive} has no {inside}")
+        _check_length(entries[inside].file_size)
+        contents = file.read(entries[inside])
+    else:
+        contents = _read_file(path)
+    return formats.convert(contents, path)
+
+
+def _read_file(path: str) -> bytes:
+    if "://" in path:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            _check_length(file.size())
+            return file.read()
+    # Otherwise opening a pipe waits for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        _check_regular(status.st_mode)
+        _check_length(status.st_size)
+        return file.read(formats.MOST_BYTES)
+
+
+def _check_regular(mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise InputError("it is not a regular file, but a pipe, a socket or a device")
+
+
+def _check_length(length: int) -> None:
+    if length > formats.MOST_BYTES:
+        raise InputError(
+            f"it has {length:,} bytes; the maximum is {formats.MOST_BYTES:,}"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Returns a short reason, without TensorFlow's names of operations."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(getattr(error, "message", error)).strip().splitlines()
+    return _TENSORFLOW_NOISE.sub("", lines[0]) if lines else type(error).__name__

@@ -146,12 +146,17 @@ def _map(function, batch, size):
 
 
 def _check_pixels(images):
-    """Converts pixels to uint8; floats out of range and NaN are errors."""
+    """Converts pixels to uint8; floats out of range, NaN and 0..1 are errors."""
     if images.dtype == tf.uint8:
         return images
+    brightest = tf.reduce_max(images, axis=[1, 2, 3])
     in_range = tf.Assert(
         tf.reduce_all(tf.abs(images - 127.5) <= 127.5),
         ["Pixels must be numbers from 0 to 255. Received: some that are not."],
     )
-    with tf.control_dependencies([in_range]):
+    not_unit = tf.Assert(
+        ~tf.reduce_any((brightest > 0) & (brightest <= 1)),
+        ["Pixels must be numbers from 0 to 255. Received: an image of 0 to 1 only."],
+    )
+    with tf.control_dependencies([in_range, not_unit]):
         return tf.cast(tf.round(images), tf.uint8)

@@ -2,19 +2,20 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 
 import tensorflow as tf
 from starlette.requests import Request
 
-from clouds.data import preprocessing
+from clouds.data import graph_formats, preprocessing
 from clouds.serving.protocol import Refusal
 
 _RETRY_AFTER = 1
 
-_header_size = tf.function(
-    preprocessing.header_size, input_signature=[tf.TensorSpec([], tf.string)]
-)
+_FILE = [tf.TensorSpec([], tf.string)]
+_header_size = tf.function(preprocessing.header_size, input_signature=_FILE)
+_check_format = tf.function(graph_formats.check, input_signature=_FILE)
 
 
 class Bodies:
@@ -83,8 +84,8 @@ def check_image(contents: bytes, max_pixels: int) -> Refusal | None:
     """Checks by its header whether a server should decode an image file.
 
     Returns:
-      The refusal (400) of a file that is not a JPEG, PNG or BMP, is damaged, or has too
-      many pixels; else None.
+      The refusal (400) of a file that is not a JPEG, PNG or BMP, is damaged, has too
+      many pixels, or would be decoded wrongly; else None.
     """
     received = f"Received: {len(contents)} bytes"
     if not contents.startswith(preprocessing.SIGNATURES):
@@ -95,10 +96,15 @@ def check_image(contents: bytes, max_pixels: int) -> Refusal | None:
     except tf.errors.InvalidArgumentError:
         message = "Image must be a complete JPEG, PNG or BMP."
         return Refusal(400, f"{message} {received} without its size.")
-    if 0 < height * width <= max_pixels:
-        return None
-    return Refusal(
-        400,
-        f"Image must have from 1 to {max_pixels:,} pixels. Received: {width} x "
-        f"{height}. Send a smaller one: the model resizes it anyway.",
-    )
+    if not 0 < height * width <= max_pixels:
+        return Refusal(
+            400,
+            f"Image must have from 1 to {max_pixels:,} pixels. Received: {width} x "
+            f"{height}. Send a smaller one: the model resizes it anyway.",
+        )
+    try:
+        _check_format(contents)
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"Image must be [^\]\n]*\.", error.message)
+        return Refusal(400, found[0] if found else f"Image must be whole. {received}.")
+    return None

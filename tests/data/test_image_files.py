@@ -1,14 +1,11 @@
+import os
 import zipfile
 
-import cv2
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from clouds.data import image_files
+from clouds.data import formats, image_files
 from clouds.errors import InputError
-
-picture = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
 
 
 def write(path, contents=b"abc"):
@@ -136,29 +133,99 @@ def test_no_folder_and_no_images_are_refused(tmp_path):
         image_files.find(str(tmp_path))
 
 
-def test_a_tiff_becomes_a_png_of_the_same_pixels(tmp_path):
-    contents = cv2.imencode(".tiff", picture)[1].tobytes()
-    png = image_files.read(str(write(tmp_path / "a.tif", contents)))
-    assert (tf.io.decode_png(png).numpy() == picture[..., ::-1]).all()
-
-
-def test_a_broken_tiff_is_left_to_the_decoder(tmp_path):
-    assert image_files.read(str(write(tmp_path / "a.tif", b"II*\0 no picture"))) == b""
-
-
 def test_images_are_picked_in_the_order_of_the_names():
     found = {"a": "1", "b": "2", "c": "3"}
     assert image_files.pick(found, ["c", "a"], "x.csv", "folder") == ["3", "1"]
-    with pytest.raises(InputError, match="2 of 3 images .* first z. .* from the csv"):
+    with pytest.raises(InputError, match="2 of 3 images .* first 'z'. .* from the csv"):
         image_files.pick(found, ["a", "z", "y"], "x.csv", "folder")
 
 
-def test_names_without_their_ending_are_told_so():
-    found = {"0011165.JPG": "1", "b.jpg": "2"}
-    with pytest.raises(
-        InputError, match=r"There is 0011165.JPG: .* suffixes in the csv"
-    ):
-        image_files.pick(found, ["0011165", "b"], "x.csv", "folder")
+@pytest.mark.parametrize(
+    ("name", "existing"),
+    [
+        ("0011165", "0011165.JPG"),
+        ("im0.jpg", "IM0.JPG"),
+        ("a.jpg", "a.png"),
+        ("a.jpg", "a .jpg"),
+        ("caf\u00e9.jpg", "cafe\u0301.jpg"),
+    ],
+)
+def test_a_name_that_is_written_differently_is_named(name, existing):
+    with pytest.raises(InputError, match=f"first '{name}'. There is '{existing}':"):
+        image_files.pick({existing: "1", "b.jpg": "2"}, [name, "b.jpg"], "x.csv", "y")
+
+
+def test_files_that_macos_adds_are_no_images(tmp_path):
+    names = ("a.jpg", "._a.jpg", "__MACOSX/a.jpg", "__MACOSX/._a.jpg")
+    archive = zipped(tmp_path / "mac.zip", *names)
+    assert list(image_files.find(archive)) == ["a.jpg"]
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(tmp_path / "out")
+    assert list(image_files.find(f"{tmp_path}/out")) == ["a.jpg"]
+    assert list(image_files.find(f"{tmp_path}/out/**/*")) == ["a.jpg"]
+
+
+def test_backslashes_in_a_zip_are_separators(tmp_path):
+    archive = zipped(tmp_path / "dotnet.zip", "scenes\\a.jpg", "scenes\\b.jpg")
+    found = image_files.find(archive)
+    assert list(found) == ["a.jpg", "b.jpg"]
+    assert image_files.read(found["a.jpg"]) == b"scenes\\a.jpg"
+    assert list(image_files.find(f"{archive}/scenes")) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("path", ["CAPS.ZIP", "my.zipped/a.zip", "data.zip/inner.zip"])
+def test_a_zip_is_known_in_any_case_and_folder(path, tmp_path):
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    found = image_files.find(zipped(tmp_path / path, "train/1.jpg"))
+    assert image_files.read(found["1.jpg"]) == b"train/1.jpg"
+
+
+def test_an_empty_zip_is_named(tmp_path):
+    with pytest.raises(InputError, match="not a readable zip .it is empty."):
+        image_files.find(str(write(tmp_path / "none.zip", b"")))
+    with pytest.raises(InputError, match="holds no images"):
+        image_files.find(zipped(tmp_path / "empty.zip"))
+
+
+def test_images_one_folder_deeper_are_suggested(tmp_path):
+    (tmp_path / "images").mkdir()
+    write(tmp_path / "images" / "a.jpg")
+    with pytest.raises(InputError, match=f"There are some in {tmp_path}/images: give"):
+        image_files.find(str(tmp_path))
+
+
+def test_a_name_that_is_not_utf8_is_listed_and_reported(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"abc")
+    write(tmp_path / "a.jpg")
+    found = image_files.find(str(tmp_path))
+    assert list(found) == ["a.jpg", r"caf\xe9.jpg"]
+    path = found[r"caf\xe9.jpg"]
+    with pytest.raises(tf.errors.OpError):
+        image_files.read(path)
+    assert "its name is not UTF-8; rename it" in str(image_files.undecodable(path))
+
+
+def test_pipes_devices_and_links_to_them_are_reported(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "c.zip")
+    found = image_files.find(str(tmp_path))
+    for path in found.values():
+        with pytest.raises(tf.errors.OpError):
+            image_files.read(path)
+        assert "it is not a regular file" in str(image_files.undecodable(path))
+    with pytest.raises(InputError, match="not a regular file"):
+        image_files.find(f"{tmp_path}/c.zip")
+
+
+def test_long_files_are_reported_before_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "MOST_BYTES", 10)
+    write(tmp_path / "a.jpg", b"x" * 11)
+    archive = zipped(tmp_path / "a.zip", "longer_name.jpg")
+    for path in (f"{tmp_path}/a.jpg", f"{archive}/longer_name.jpg"):
+        assert "the maximum is 10" in str(image_files.undecodable(path))
+        with pytest.raises(tf.errors.OpError):
+            image_files.read(path)
 
 
 def test_a_file_that_cannot_be_read_is_told_without_tensorflows_own_words(tmp_path):
@@ -169,7 +236,4 @@ def test_a_file_that_cannot_be_read_is_told_without_tensorflows_own_words(tmp_pa
         assert reason in message
         assert not set("{[") & set(message)
     message = str(image_files.undecodable(str(write(tmp_path / "c.jpg"))))
-    assert message.endswith(
-        f"Received: {tmp_path}/c.jpg, 3 bytes, which cannot be decoded. Replace the "
-        "file, or leave it out."
-    )
+    assert f"{tmp_path}/c.jpg (3 bytes) cannot be decoded: it is not" in message

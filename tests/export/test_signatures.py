@@ -120,13 +120,14 @@ def test_masks_are_returned_as_black_and_white_pngs(served, answer):
 
 GREY = cv2.cvtColor(SCENE, cv2.COLOR_RGB2GRAY)
 ALPHA = np.dstack([SCENE, np.full(SCENE.shape[:2], 77, np.uint8)])
+ON_BLACK = ((SCENE.astype(int) * 77 + 127) // 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
     ("contents", "seen"),
     [
         (written(GREY), np.dstack([GREY] * 3)),
-        (written(ALPHA), SCENE),
+        (written(ALPHA), ON_BLACK),
         (cv2.imencode(".png", SCENE[..., ::-1] * np.uint16(257))[1].tobytes(), SCENE),
         (written(SCENE, "bmp"), SCENE),
         (written(np.dstack([GREY] * 3), mode="P"), None),
@@ -170,6 +171,35 @@ def test_a_damaged_file_fails_the_batch(served, contents, message):
     refused(served, message, [PNG, contents])
 
 
+EXIF = Image.Exif()
+EXIF[274] = 6
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (written(SCENE, "jpeg", exif=EXIF), "upright"),
+        (written(SCENE, "png", exif=EXIF), "upright"),
+        (written(SCENE, "bmp", mode="P"), "a BMP of 24 bits"),
+        (written(SCENE, "bmp", mode="RGBA"), "a BMP of 24 bits"),
+        (written(SCENE, transparency=(1, 2, 3)), "with an alpha channel"),
+        (cv2.imencode(".png", GREY.astype(np.uint16))[1].tobytes(), "almost black"),
+    ],
+)
+def test_a_file_that_the_graph_would_decode_wrongly_is_refused(
+    served, contents, message
+):
+    refused(served, message, [PNG, contents])
+
+
+def test_an_orientation_of_upright_is_accepted(served):
+    exif = Image.Exif()
+    exif[274] = 1
+    for kind in ("jpeg", "png"):
+        files = tf.constant([written(SCENE, kind, exif=exif)])
+        assert len(served["serving_default"](files)["rle"]) == 1
+
+
 def test_an_image_with_too_many_pixels_is_not_decoded(served):
     for height, width in ((30000, 30000), (1, 2**31 - 1), (2**32 - 1, 2**32 - 1)):
         refused(served, "100000000 pixels at most", [png_of_size(height, width)])
@@ -189,6 +219,12 @@ def test_floats_that_are_not_pixels_are_refused(served, value):
     images = np.full((1, 4, 4, 3), 128, np.float32)
     images[0, 1, 2, 0] = value
     refused(served, "numbers from 0 to 255", images, "images")
+
+
+def test_floats_of_the_unit_interval_are_refused(served):
+    images = np.stack([SCENE.astype(np.float32), SCENE / np.float32(255)])
+    refused(served, "an image of 0 to 1 only", images, "images")
+    assert len(served["images"](tf.zeros((1, 4, 4, 3)))["rle"]) == 1
 
 
 def test_an_empty_batch_or_image_is_refused(served):

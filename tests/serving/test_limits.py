@@ -1,6 +1,7 @@
 import asyncio
 import struct
 
+import cv2
 import numpy as np
 import pytest
 from helpers import tiny_export
@@ -8,6 +9,8 @@ from starlette.requests import Request
 
 from clouds.serving import limits
 from clouds.serving.protocol import Refusal
+
+GREY = np.full((8, 9), 77, np.uint8)
 
 
 def reader(max_bytes=10, max_total=1000, seconds=5):
@@ -113,6 +116,8 @@ def test_a_decompression_bomb_is_refused_by_its_header(contents):
         (b"BM" + bytes(40), "Received: 0 x 0"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "Received: 0 x 0"),
         (tiny_export.encoded(".jpg")[:100], "without its size"),
+        (cv2.imencode(".bmp", GREY)[1].tobytes(), "a BMP of 24 bits"),
+        (cv2.imencode(".png", GREY.astype("u2"))[1].tobytes(), "almost black"),
     ],
 )
 def test_a_bad_image_is_refused_with_a_reason(contents, reason):
