@@ -1,12 +1,17 @@
 """Merges the settings of a command from flags, a file and the run to resume."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from clouds.config import checks, fields
 from clouds.config.training import Training
 from clouds.errors import InputError, MissingError, did_you_mean
+from clouds.runtime import checksums
+
+_MISTYPED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What PyYAML raises for a scalar that does not fit its tag, or for deep nesting."""
 
 FILE = "config.json"
 """File in a run's folder with the settings of the training."""
@@ -153,13 +158,23 @@ def _read_file(settings: type, path: str) -> dict:
     return values
 
 
+def _as_json(text: str):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
 def _read_mapping(path: str) -> dict:
     import yaml
 
     try:
-        # JSON is YAML, too.
-        content = yaml.safe_load(Path(path).read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        text = Path(path).read_text("utf-8")
+        # JSON is YAML, too, but 1e-05 is text there.
+        content = _as_json(text) or yaml.safe_load(text)
+        if isinstance(content, dict):
+            content = checksums.without_checksum(content)
+    except (yaml.YAMLError, *_MISTYPED) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is not valid YAML or JSON ({reason}).") from error
     if content is not None and not isinstance(content, dict):

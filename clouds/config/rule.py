@@ -1,7 +1,7 @@
 """The post-processing rule: how probabilities become masks, with numbers per label."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from clouds import schema
 from clouds.errors import InputError
@@ -46,6 +46,12 @@ class Rule:
         self._check("Thresholds", "thresholds", highest=1)
         self._check("Minimum areas", "min_sizes")
         self._check("Peak thresholds", "tops", highest=1)
+        valid = {"scope": get_args(Scope), "grid": get_args(Grid), "gap": (False, True)}
+        for name, choices in valid.items():
+            value = getattr(self, name)
+            if type(value) is not type(choices[0]) or value not in choices:
+                allowed = " or ".join(map(str, choices))
+                raise InputError(f"{name} must be {allowed}. Received: {value}.")
 
     def _check(self, title: str, name: str, highest: float = float("inf")) -> None:
         values = getattr(self, name)

@@ -1,7 +1,6 @@
 """Writes the sample: procedural scenes in the layout of the competition's files."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,7 @@ from clouds.data import scenes
 from clouds.data.annotations import COLUMNS
 from clouds.errors import InputError
 from clouds.plots.overlays import draw_overlays
-from clouds.runtime import files, progress
+from clouds.runtime import checksums, files, progress
 from clouds.text import counted
 
 FILE = "scenes.json"
@@ -67,7 +66,7 @@ def _settings(settings: Sample) -> dict:
 def _stored(out: Path) -> dict:
     """Reads scenes.json; empty if there is none, or a damaged one."""
     try:
-        stored = json.loads((out / FILE).read_text())
+        stored = checksums.read_json(out / FILE)
         _images(out, stored["settings"]), dict(stored["sha256"])
         return stored
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -149,14 +148,14 @@ def _draw(out: Path, settings: Sample, stored: dict) -> None:
     draw_overlays(*zip(*shown, strict=True), out / _PICTURE)
     texts = {_CSV[split]: "".join(lines) for split, lines in rows.items()}
     # Before the csv files, which are then recognised wherever the drawing is cut off.
-    checksums = {name: _checksum(text.encode()) for name, text in texts.items()}
-    _store(out, requested, checksums)
+    sums = {name: _checksum(text.encode()) for name, text in texts.items()}
+    _store(out, requested, sums)
     for name, text in texts.items():
         files.write(out / name, text)
 
 
-def _store(out: Path, settings: dict, checksums: dict) -> None:
-    files.write_json(out / FILE, {"settings": settings, "sha256": checksums})
+def _store(out: Path, settings: dict, sums: dict) -> None:
+    checksums.write_json(out / FILE, {"settings": settings, "sha256": sums})
 
 
 def _on_grid(mask: np.ndarray) -> np.ndarray:

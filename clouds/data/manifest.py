@@ -5,17 +5,35 @@ interrupted conversion can resume, and an incomplete folder is recognised. Folde
 local or remote (`gs://…`).
 """
 
-import json
-from typing import NamedTuple
+import re
+from typing import NamedTuple, get_args
 
 import tensorflow as tf
 
 from clouds import schema
+from clouds.config.fields import Decode
 from clouds.errors import InputError
-from clouds.runtime import files
+from clouds.runtime import checksums, files, json_types
 
 FORMAT = 1
 FILE = "manifest.json"
+
+
+_SHARD = {"name": str, "split": str, "examples": int}
+_SHARD |= {"size": (int, None), "sha256": (str, None)}
+_TYPES = {
+    "size": [int],
+    "grid": [int],
+    "truth_size": [int],
+    "labels": [str],
+    "decode": str,
+    "seed": int,
+    "val_fraction": json_types.NUMBER,
+    "folds": int,
+    "source": {str: str},
+    "shards": [_SHARD],
+    "format": int,
+}
 
 
 class Shard(NamedTuple):
@@ -171,22 +189,25 @@ def load(folder: str) -> Manifest | None:
             "Check the path and the access rights."
         ) from error
     try:
-        with tf.io.gfile.GFile(path) as file:
-            fields = json.load(file)
-        if fields["format"] != FORMAT:
+        fields = checksums.parse_json(files.read(path))
+        if fields.get("format") != FORMAT:
             raise InputError(
-                f"{path} is of format {fields['format']}, and this version reads "
+                f"{path} is of format {fields.get('format')}, and this version reads "
                 f"format {FORMAT}. Make the records again, or use the version that "
                 "made them."
             )
+        json_types.check(fields, _TYPES)
         for key in ("size", "grid", "truth_size", "labels"):
             fields[key] = tuple(fields[key])
         fields["shards"] = tuple(Shard(**shard) for shard in fields["shards"])
         manifest = Manifest(**fields)
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        _check(manifest)
+    except InputError:
+        raise
+    except (ValueError, TypeError, tf.errors.OpError) as error:
         raise InputError(
-            f"{path} is damaged ({error!r:.80}). Make the records again with "
-            "--overwrite."
+            f"{path} is damaged ({_reason(error)}). Copy it again, or make the records "
+            "again with --overwrite."
         ) from error
     if manifest.labels != schema.LABELS:
         raise InputError(
@@ -196,8 +217,45 @@ def load(folder: str) -> Manifest | None:
     return manifest
 
 
+def _check(manifest: Manifest) -> None:
+    """Checks the values of a manifest.
+
+    Raises:
+      ValueError: one is impossible, or contradicts another.
+    """
+    sizes = [manifest.size, manifest.grid, manifest.truth_size]
+    rules = {
+        "size, grid or truth_size": all(len(s) == 2 and min(s) > 0 for s in sizes),
+        "decode": manifest.decode in get_args(Decode),
+        "val_fraction": 0 <= manifest.val_fraction < 1,
+        "folds": manifest.folds >= 0,
+        "shards": len(manifest.shards) > 0,
+    }
+    splits = {shard.split for shard in manifest.shards}
+    folds = {f"fold{fold}" for fold in range(manifest.folds)}
+    rules["the splits"] = splits in ([folds] if folds else [{"train", "val"}, {"test"}])
+    for split in splits:
+        shards = manifest.of_split(split)
+        for index, shard in enumerate(shards):
+            name = f"{split}-{index:05d}-of-{len(shards):05d}.tfrecord"
+            rules[f"the name of {shard.name}"] = shard.name == name
+    for shard in manifest.shards:
+        written = shard.size is not None and re.fullmatch(
+            "[0-9a-f]{64}", shard.sha256 or ""
+        )
+        planned = shard.size is None and shard.sha256 is None
+        rules[f"examples of {shard.name}"] = shard.examples > 0
+        rules[f"size or sha256 of {shard.name}"] = planned or bool(written)
+    if wrong := [what for what, is_right in rules.items() if not is_right]:
+        raise ValueError(f"wrong: {', '.join(wrong)}")
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
 def save(folder: str, manifest: Manifest) -> None:
     """Writes a manifest."""
     fields = manifest._asdict()
     fields["shards"] = [shard._asdict() for shard in manifest.shards]
-    files.write_json(f"{folder}/{FILE}", fields)
+    checksums.write_json(f"{folder}/{FILE}", fields)

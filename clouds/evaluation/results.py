@@ -24,6 +24,8 @@ with the first, in pixels of 350x525, and the score of the label's presence
     confusion          {labels, pixels, shares}: rows by true label, columns by
                        post-processed prediction, the last of each none
                        (`scores.confusion`); shares are of the row
+    images_sha256      SHA-256 of metrics_images.csv
+    checksum           SHA-256 of the other fields (`clouds.runtime.checksums`)
 
 Metrics with `_plain` are of thresholded masks, the column `network`; with `_post` of
 post-processed ones. `low` and `high` are 95 % intervals by the bootstrap over images,
@@ -34,7 +36,6 @@ A metric that is not defined, such as the recall of a label that no image has, i
 null, and is left out of the mean.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -49,8 +50,9 @@ from clouds.evaluation import bootstrap, scores, summary
 from clouds.evaluation.counts import Bins, Images
 from clouds.evaluation.summary import Summary
 from clouds.plots.evaluation import draw_evaluation
-from clouds.runs import run_folder
-from clouds.runtime import files
+from clouds.runs import run_facts, run_folder
+from clouds.runtime import checksums, files
+from clouds.runtime.json_types import NUMBER
 from clouds.text import counted
 
 JSON, TEXT, PICTURE = "metrics.json", "metrics.txt", "metrics.png"
@@ -68,6 +70,26 @@ _IMAGE_COLUMNS = {
     "score": "score",
 }
 """Columns of metrics_images.csv by the fields of `Images`."""
+
+
+_CURVE = {"precision": [NUMBER], "recall": [NUMBER], "score": [NUMBER]}
+_TYPES = {
+    "split": str,
+    "images": int,
+    "records": str,
+    "sha256": str,
+    "folds": [(int, None)],
+    "runs": [str],
+    "weights?": [str],
+    "flips": bool,
+    "rule": {"thresholds": [NUMBER], "min_sizes": [NUMBER]},
+    "rule_source": str,
+    "tuned_on_these_images": bool,
+    "figures": run_folder.DICE,
+    "precision_recall": {str: (_CURVE, None)},
+    "calibration": {str: {"edges": [NUMBER]}},
+    "confusion": {"labels": [str], "pixels": [[NUMBER]]},
+}
 
 
 class Evaluation(NamedTuple):
@@ -109,7 +131,8 @@ def write(measured: Summary, facts: Mapping, printed: str, out: Path) -> None:
     files.write(out / TEXT, printed)
     files.write(out / LABELS, _label_table(measured).to_csv(index_label="label"))
     files.write(out / IMAGES, _image_table(measured.images).to_csv(index=False))
-    files.write_json(out / JSON, fields)
+    fields["images_sha256"] = files.checksum(out / IMAGES)
+    checksums.write_json(out / JSON, fields)
     title = f"{counted(facts['images'], 'image')} of the {facts['split']} split"
     draw_evaluation(fields, out / PICTURE, title=title)
 
@@ -127,7 +150,9 @@ def read(folder: str) -> Evaluation | None:
     if not path.is_file():
         return None
     try:
-        facts = json.loads(path.read_text())
+        facts = checksums.read_json(path, _TYPES)
+        if facts.get("images_sha256", files.checksum(table)) != files.checksum(table):
+            raise ValueError(f"{table.name} has changed")
         images = _images(pd.read_csv(table, dtype={"image": str}))
         if len(images.names) != facts["images"] or not facts["figures"]:
             raise ValueError(f"{len(images.names)} images instead of {facts['images']}")
@@ -165,7 +190,7 @@ def outdated(facts: dict, runs: Iterable[str]) -> list[str]:
         folder
         for folder, checksum in pairs
         if Path(folder, run_folder.WEIGHTS).is_file()
-        and run_folder.weights_checksum(folder) != checksum
+        and files.checksum(Path(folder, run_folder.WEIGHTS)) != checksum
     ]
 
 
@@ -182,7 +207,7 @@ def other_records_warnings(runs: Iterable[str], sha256: str) -> list[str]:
     Raises:
       InputError: the facts of a run are damaged.
     """
-    records = {run: run_folder.read_facts(run).get("records") for run in runs}
+    records = {run: run_facts.read(run).get("records") for run in runs}
     return [
         f"{run} was trained on other records, {known['folder']}, which may contain "
         "these images."
@@ -247,8 +272,12 @@ def _images(rows: pd.DataFrame) -> Images:
     if rows["label"].tolist() != [*schema.LABELS] * (len(rows) // count):
         raise ValueError("labels in another order")
     names = rows["image"][::count].tolist()
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("an image without a name")
     fields = {
-        field: rows[column].to_numpy().reshape(-1, count)
+        field: rows[column]
+        .to_numpy(float if field == "score" else np.int64)
+        .reshape(-1, count)
         for field, column in _IMAGE_COLUMNS.items()
     }
     return Images(names=names, **fields)

@@ -1,13 +1,13 @@
 """The journal of a prediction: finished images, from which it resumes.
 
-The first line holds the settings, each other line an `Entry`, as JSON. Lines are added
-batch by batch. If the process is killed, only the last line can be incomplete; it is
-cut off before more lines are added.
+The first line holds the settings, each other line an `Entry`, as JSON with a checksum.
+Lines are added batch by batch. If the process is killed, only the last line can be
+incomplete. An incomplete or damaged line and all after it are not trusted; they are cut
+off before more lines are added. Lines of earlier versions have no checksum.
 """
 
 import dataclasses
 import functools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from clouds import rle, schema
+from clouds.runtime import checksums, json_types
+from clouds.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,10 @@ class Entry:
         """Post-processed masks, bool[H, W, C], on the submission's grid."""
         size = schema.SUBMISSION_SIZE
         return np.stack([rle.decode(text, size) for text in self.cleaned], -1)
+
+
+_ENTRY = {"image": str, "plain": [str], "cleaned": [str]}
+_ENTRY |= {"scores": ([json_types.NUMBER], None)}
 
 
 class Journal:
@@ -86,7 +92,7 @@ class Journal:
             for image in self._offsets if order is None else order:
                 if image in self._offsets:
                     file.seek(self._offsets[image])
-                    yield Entry(**json.loads(file.readline()))
+                    yield Entry(**checksums.parse_json(file.readline()))
 
     def _lines(self) -> Iterator[tuple[int, dict]]:
         if not self.path.is_file():
@@ -96,14 +102,21 @@ class Journal:
                 if not line.endswith(b"\n"):
                     return
                 try:
-                    fields = json.loads(line)
-                except ValueError:
+                    fields = checksums.parse_json(line)
+                    if self.settings is not None:
+                        _check_entry(fields)
+                except ValueError as error:
+                    print(
+                        f"{self.path} is damaged after {counted(len(self), 'image')} "
+                        f"({error}). The others are predicted again.",
+                        flush=True,
+                    )
                     return
                 yield self._end, fields
                 self._end += len(line)
 
     def _append(self, fields: list[dict]) -> list[int]:
-        lines = [json.dumps(line).encode() + b"\n" for line in fields]
+        lines = [checksums.to_json(line).encode() + b"\n" for line in fields]
         offsets = np.cumsum([self._end, *map(len, lines)]).tolist()
         with self.path.open("r+b" if self.path.exists() else "wb") as file:
             file.truncate(self._end)
@@ -111,3 +124,12 @@ class Journal:
             file.write(b"".join(lines))
         self._end = offsets.pop()
         return offsets
+
+
+def _check_entry(fields: dict) -> None:
+    json_types.check(fields, _ENTRY)
+    if unknown := set(fields) - set(_ENTRY):
+        raise ValueError(f"unknown {', '.join(sorted(unknown))}")
+    lists = fields["plain"], fields["cleaned"], fields["scores"] or schema.LABELS
+    if {len(one) for one in lists} != {len(schema.LABELS)}:
+        raise ValueError("another number of labels")

@@ -13,12 +13,13 @@ from pathlib import Path
 from clouds.errors import InputError
 from clouds.prediction import outputs
 from clouds.prediction.journal import Journal
-from clouds.runtime import files
+from clouds.runtime import checksums
 
 _FILES = {
     name: (f"{name}.json", f"{name}.jsonl.part") for name in ("predict", "request")
 }
 """Result and journal of each command."""
+_TYPES = {"settings": {}, "unreadable": [str], "images": int}
 _CHECKSUMS = {"weights": "other weights", "order": "other images or another order"}
 """Settings that are checksums, and how their difference is reported."""
 
@@ -106,13 +107,15 @@ class Results:
           **facts: facts to store.
         """
         facts |= {"settings": self._identity, "images": len(self.journal)}
-        files.write_json(self._path, {**facts, "unreadable": list(faults)})
+        checksums.write_json(self._path, {**facts, "unreadable": list(faults)})
         if not faults:
             self.journal.path.unlink()
 
     def _read(self) -> dict:
         try:
-            return json.loads(self._path.read_text()) if self._path.is_file() else {}
+            if not self._path.is_file():
+                return {}
+            return checksums.read_json(self._path, _TYPES)
         except ValueError as error:
             raise InputError(
                 f"{self._path} is damaged ({error}). Remove it, and make the "

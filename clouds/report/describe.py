@@ -16,7 +16,7 @@ from clouds.data import annotations
 from clouds.plots.statistics import draw_statistics
 from clouds.report import html
 from clouds.report.areas import SPECK, Areas, measure
-from clouds.runtime import files
+from clouds.runtime import checksums
 from clouds.text import counted
 
 FILE = "statistics.json"
@@ -79,7 +79,7 @@ def describe(settings: Description) -> dict[str, pd.DataFrame]:
     fields = {"csv": settings.csv, "grid": grid, "speck": SPECK, **numbers}
     for name in TITLES:
         fields[name] = json.loads(tables[name].to_json(orient="index"))
-    files.write_json(out / FILE, fields)
+    checksums.write_json(out / FILE, fields)
     print(f"{settings.csv}: {head}, on a grid of {grid[0]}x{grid[1]} pixels")
     for name, title in TITLES.items():
         print(f"\n{title}\n{_text(tables[name])}")

@@ -18,13 +18,16 @@ from clouds.plots import evaluation as evaluation_plots
 from clouds.plots import training as training_plots
 from clouds.plots import tuning as tuning_plots
 from clouds.report import describe, gallery, html, sources
-from clouds.runs import run_folder
-
-FILE = "report.html"
+from clouds.runs import run_facts, run_folder
+from clouds.runtime.json_types import NUMBER
 
 _TABLES = ("labels", "labels_per_image", "both_share", "area_share")
 _MORE_TABLES = ("sets", "components", "patches_per_mask", "patch_area_share")
-_COUNTS = ("csv", "grid", "rows", "images", "masks")
+_STATISTICS = {"csv": str, "grid": [int], "rows": int, "images": int, "masks": int}
+_STATISTICS |= dict.fromkeys((*_TABLES, *_MORE_TABLES), {str: {str: (*NUMBER, None)}})
+_MAPS = {"thresholds": [NUMBER], "min_sizes": [NUMBER], "dice": {str: [[NUMBER]]}}
+_TUNING = {"rule": {"thresholds": [NUMBER], "min_sizes": [NUMBER]}, "maps": _MAPS}
+_TUNING |= {"tuned_on": run_folder.TUNED_ON, "dice": run_folder.DICE}
 
 
 def report(settings: Report) -> None:
@@ -37,8 +40,8 @@ def report(settings: Report) -> None:
       InputError: the folder holds no run, a file is damaged, or the page would
         replace something else.
     """
-    path = Path(settings.out or Path(settings.run, FILE))
-    html.check(FILE, path)
+    path = Path(settings.out or Path(settings.run, run_folder.REPORT))
+    html.check(run_folder.REPORT, path)
     evaluation, tuning, outdated = _results(settings)
     stored = evaluation.facts if evaluation else vars(run_folder.settings(settings.run))
     records = settings.records or stored["records"]
@@ -46,7 +49,7 @@ def report(settings: Report) -> None:
         "statistics": sources.read_json(
             settings.statistics or settings.run,
             describe.FILE,
-            (*_COUNTS, *_TABLES, *_MORE_TABLES),
+            _STATISTICS,
         ),
         "history": _history(settings.run),
         "evaluation": None if outdated else evaluation,
@@ -55,7 +58,7 @@ def report(settings: Report) -> None:
     parts["gallery"] = _gallery(settings, parts["evaluation"], records)
     commands = _commands(settings.run, records, parts["evaluation"])
     size = html.write(
-        FILE,
+        run_folder.REPORT,
         path,
         title=settings.run,
         facts=_facts(settings.run),
@@ -81,8 +84,7 @@ def _results(settings: Report) -> tuple[Evaluation | None, dict | None, list[str
     """Returns evaluation, tuning, and runs whose weights are no longer evaluated."""
     folder = settings.evaluation or settings.run
     evaluation = results.read(folder)
-    keys = ("rule", "tuned_on", "maps", "dice")
-    tuning = sources.read_json(folder, tune.FILE, keys)
+    tuning = sources.read_json(folder, tune.FILE, _TUNING)
     # A training that was resumed may have replaced the weights.
     outdated = _outdated(settings, evaluation.facts) if evaluation else []
     if tuning and _outdated(settings, tuning["tuned_on"]):
@@ -123,7 +125,7 @@ def _commands(run: str, records: str, evaluation: Evaluation | None) -> dict[str
 
 
 def _facts(run: str) -> dict[str, str]:
-    settings, facts = run_folder.settings(run), run_folder.read_facts(run)
+    settings, facts = run_folder.settings(run), run_facts.read(run)
     versions = facts.get("versions", {})
     shown = {
         "Started": facts.get("started", "")[:16].replace("T", " "),

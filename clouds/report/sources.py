@@ -1,37 +1,36 @@
 """Files of other commands that pages show."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from clouds.errors import InputError
 from clouds.plots import training
+from clouds.runs import run_facts
+from clouds.runtime import checksums
 
 _HISTORY = "history.csv"
 
 
-def read_json(folder: str, name: str, keys: Sequence[str]) -> dict | None:
+def read_json(folder: str, name: str, expected: dict) -> dict | None:
     """Reads a JSON file; None if there is none.
 
     Args:
       folder: folder of the file.
       name: name of the file.
-      keys: required keys.
+      expected: types of its fields, for `json_types.check`.
 
     Raises:
-      InputError: it is damaged, or has not all keys.
+      InputError: it is damaged, or a field is missing or has another type.
     """
     path = Path(folder, name)
     if not path.is_file():
         return None
     try:
-        fields = json.loads(path.read_text())
-        _check_keys(keys, fields)
+        return checksums.read_json(path, expected)
     except ValueError as error:
         raise _damaged(path, error) from error
-    return fields
 
 
 def read_history(folder: str) -> pd.DataFrame | None:
@@ -43,18 +42,17 @@ def read_history(folder: str) -> pd.DataFrame | None:
     path = Path(folder, _HISTORY)
     if not path.is_file():
         return None
+    run_facts.check_file(path, "Copy it again, or remove it.")
     try:
         epochs = pd.read_csv(path)
         names = [prefix + name for name in training.METRICS for prefix in ("", "val_")]
-        _check_keys(["epoch", *names], epochs)
+        if missing := [name for name in ("epoch", *names) if name not in epochs]:
+            raise ValueError(f"without {', '.join(missing)}")
+        if not np.isfinite(epochs.to_numpy(float)).all():
+            raise ValueError("numbers that are not finite")
     except ValueError as error:
         raise _damaged(path, error) from error
     return epochs
-
-
-def _check_keys(keys, fields):
-    if missing := [key for key in keys if key not in fields]:
-        raise ValueError(f"without {', '.join(missing)}")
 
 
 def _damaged(path: Path, error: ValueError) -> InputError:

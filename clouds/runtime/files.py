@@ -8,7 +8,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -63,9 +62,10 @@ def write(path: str | Path, content: str | bytes) -> None:
         file.write(content)
 
 
-def write_json(path: str | Path, fields: dict) -> None:
-    """Writes indented JSON atomically."""
-    write(path, json.dumps(fields, indent=2) + "\n")
+def read(path: str | Path) -> bytes:
+    """Reads a local or remote file."""
+    with _open(str(path), "rb") as file:
+        return file.read()
 
 
 def checksum(path: str | Path) -> str:

@@ -14,8 +14,9 @@ import tensorflow as tf
 from clouds import schema
 from clouds.plots.overlays import draw_overlays
 from clouds.plots.training import draw_history
+from clouds.runs import run_facts
 from clouds.runs.checkpoints import Progress
-from clouds.runtime import files, progress
+from clouds.runtime import progress
 from clouds.training import optimizers
 
 PANEL = "validation.png"
@@ -69,7 +70,8 @@ class KeepHistory(keras.callbacks.Callback):
         """Adds the epoch."""
         self.progress.history.append({"epoch": epoch, **logs})
         table = pd.DataFrame(self.progress.history)
-        files.write(self.folder / "history.csv", table.to_csv(index=False))
+        with run_facts.replacing(self.folder / "history.csv") as part:
+            table.to_csv(part, index=False)
         draw_history(table, self.folder / "history.png")
 
 

@@ -8,7 +8,6 @@ WANDB_PROJECT and WANDB_MODE=offline.
 import contextlib
 import dataclasses
 import importlib.util
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import keras
 from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.runs import run_folder
-from clouds.runtime import files
+from clouds.runtime import checksums
 
 PROJECT = "clouds"
 """Default project of the runs."""
@@ -65,16 +64,25 @@ def watching(
         yield []
         return
     path = folder / run_folder.TRACKERS
-    names = json.loads(path.read_text()) if path.is_file() else {}
+    names = _stored_names(path)
     start = {"mlflow": _mlflow, "wandb": _wandb}[settings.track]
     name, callback, end = start(settings, folder, names.get(settings.track))
-    files.write_json(path, {**names, settings.track: name})
+    checksums.write_json(path, {**names, settings.track: name})
     try:
         yield [callback]
     except BaseException:
         end(False)
         raise
     end(True)
+
+
+def _stored_names(path: Path) -> dict:
+    try:
+        return checksums.read_json(path) if path.is_file() else {}
+    except ValueError as error:
+        raise InputError(
+            f"{path} is damaged ({error}). Remove it to start a new run in the tracker."
+        ) from error
 
 
 def _mlflow(settings: Training, folder: Path, name: str | None):

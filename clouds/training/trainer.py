@@ -15,7 +15,7 @@ from clouds.config.training import Training
 from clouds.data import pipeline, preprocessing
 from clouds.data.manifest import Manifest
 from clouds.models import pretrained, resnet, unet
-from clouds.runs import run_folder
+from clouds.runs import run_facts, run_folder
 from clouds.runs.checkpoints import Progress
 from clouds.runtime import interrupts
 from clouds.training import augment, callbacks, optimizers, trackers
@@ -249,4 +249,6 @@ def _load_encoder(network: keras.Model, source: str) -> None:
         return
     if Path(source).is_dir():
         source = Path(source, run_folder.WEIGHTS)
+    if Path(source).name == run_folder.WEIGHTS and Path(source).is_file():
+        run_facts.check_file(Path(source), "Copy the run again, or train it again.")
     print(f"Encoder weights: {pretrained.load(network, source)}", flush=True)

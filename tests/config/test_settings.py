@@ -35,7 +35,10 @@ def test_settings_are_frozen_and_every_field_has_a_help_text(settings):
     helps = {
         field.name: field.metadata["help"] for field in dataclasses.fields(settings)
     }
-    assert [name for name, text in helps.items() if not text] in ([], ["decode", "records_size"])
+    assert [name for name, text in helps.items() if not text] in (
+        [],
+        ["decode", "records_size"],
+    )
     assert "Example:\n      bin/" in settings.__doc__
 
 
@@ -181,6 +184,14 @@ def test_printed_settings_are_read_again(settings, tmp_path):
         ),
         ("- epochs", "FILE must hold names with values.* Received: list"),
         ("epochs: [", "FILE is not valid YAML or JSON"),
+        ("[" * 100_000, "FILE is not valid YAML or JSON"),
+        ("epochs: " + "{a: " * 3000, "FILE is not valid YAML or JSON"),
+        ("epochs: 2024-13-45", "FILE is not valid YAML or JSON"),
+        ("epochs: !!int x", "FILE is not valid YAML or JSON"),
+        ("epochs: !!bool x", "FILE is not valid YAML or JSON"),
+        ("epochs: !!timestamp x", "FILE is not valid YAML or JSON"),
+        ("epochs: 3\nchecksum: x", "contents do not match its checksum"),
+        ("[a]: 3", "unknown setting|not valid YAML"),
     ],
 )
 def test_an_error_in_a_file_names_the_file_and_the_key(text, message, tmp_path):

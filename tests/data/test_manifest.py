@@ -21,7 +21,7 @@ plan = manifest.Manifest(
 
 def finish(folder):
     """A folder whose shards hold three bytes each."""
-    shards = tuple(shard._replace(size=3, sha256="0") for shard in plan.shards)
+    shards = tuple(shard._replace(size=3, sha256="0" * 64) for shard in plan.shards)
     for shard in shards:
         (folder / shard.name).write_bytes(b"abc")
     manifest.save(str(folder), plan._replace(shards=shards))
@@ -64,21 +64,60 @@ def test_a_missing_or_short_shard_is_named(tmp_path):
         manifest.read(str(tmp_path))
 
 
+def of_shard(**change):
+    """Both finished shards, the first one changed."""
+    shards = [s._replace(size=3, sha256="0" * 64)._asdict() for s in plan.shards]
+    return {"shards": [{**shards[0], **change}, shards[1]]}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"format": 2}, "format 2"),
         ({"labels": ["Cat"]}, "Received: Cat"),
         ({"shards": [{"size": 1}]}, "damaged"),
+        ({"shards": []}, "damaged .*wrong: shards"),
         ({"surprise": 1}, "damaged"),
+        ({"size": [64]}, "wrong: size, grid or truth_size"),
+        ({"grid": [0, 2100]}, "wrong: size, grid or truth_size"),
+        ({"size": "ab"}, "size is str, not list"),
+        ({"truth_size": [350, "525"]}, r"truth_size\[1\] is str, not int"),
+        ({"decode": "exacu"}, "wrong: decode"),
+        ({"seed": "0"}, "seed is str"),
+        ({"val_fraction": 1.2}, "wrong: val_fraction"),
+        ({"folds": 2}, "wrong: the splits"),
+        ({"source": []}, "source is list"),
+        (of_shard(split="trqin"), "wrong: the splits"),
+        (of_shard(split="val"), "wrong: the splits"),
+        (of_shard(name="train-00001-of-00001.tfrecord"), "the name of train-00001"),
+        (of_shard(examples=0), "wrong: examples of train-00000"),
+        (of_shard(examples=True), r"shards\[0\].examples is bool"),
+        (of_shard(size=None), "size or sha256 of train-00000"),
+        (of_shard(sha256="0g" * 32), "size or sha256 of train-00000"),
+        ({"seed": 1, "checksum": "0"}, "do not match its checksum"),
     ],
 )
-def test_a_manifest_of_another_kind_is_refused(tmp_path, change, message):
+def test_a_manifest_with_a_wrong_value_is_refused(tmp_path, change, message):
     finish(tmp_path)
     path = tmp_path / manifest.FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    fields = json.loads(path.read_text())
+    # As manifests of earlier versions.
+    del fields["checksum"]
+    path.write_text(json.dumps(fields))
+    assert manifest.read(str(tmp_path)).complete
+    path.write_text(json.dumps(fields | change))
     with pytest.raises(InputError, match=message):
         manifest.read(str(tmp_path))
+
+
+def test_a_changed_count_or_split_does_not_match_the_checksum(tmp_path):
+    finish(tmp_path)
+    path = tmp_path / manifest.FILE
+    text = path.read_text()
+    for one, other in (('"examples": 8', '"examples": 9'), ("reduced", "exact")):
+        path.write_text(text.replace(one, other))
+        with pytest.raises(InputError, match="do not match its checksum"):
+            manifest.read(str(tmp_path))
 
 
 def test_a_manifest_cut_short_is_refused(tmp_path):

@@ -17,8 +17,7 @@ from clouds.errors import InputError
 from clouds.evaluation import evaluate, results
 from clouds.evaluation.tuning import tune
 from clouds.postprocess import functional
-from clouds.runs import network
-from clouds.runs import run_folder as run_folder
+from clouds.runs import network, run_facts, run_folder
 
 pytestmark = pytest.mark.usefixtures("smooth_network")
 
@@ -250,8 +249,6 @@ def test_other_records_than_those_of_the_training_are_warned_of(
     warning = "was trained on other records, elsewhere, which may contain these images"
     assert command(records, folder) == 0
     assert warning not in capsys.readouterr().out
-    facts = run_folder.read_facts(folder)
-    facts["records"] = {"sha256": "0", "folder": "elsewhere"}
-    (folder / run_folder.FACTS).write_text(json.dumps(facts))
+    run_facts.add(folder, {"records": {"sha256": "0", "folder": "elsewhere"}})
     assert command(records, folder) == 0
     assert warning in capsys.readouterr().out

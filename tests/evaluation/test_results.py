@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.edits import edit
 from helpers.evaluations import FACTS, IMAGES, summarised
 from helpers.references import presence
 
@@ -13,6 +14,7 @@ from clouds import schema
 from clouds.errors import InputError
 from clouds.evaluation import results, scores, summary
 from clouds.evaluation.counts import Tally
+from clouds.runtime import files
 
 ROWS = [*schema.LABELS, "mean"]
 
@@ -176,6 +178,7 @@ def test_a_damaged_evaluation_is_refused(evaluated, tmp_path, damage):
     else:
         rows = rows[:-4] if damage == "short" else rows[::-1]
         rows.to_csv(table, index=False)
+        edit(path, images_sha256=files.checksum(table))
     with pytest.raises(
         InputError, match="metrics.json or .* is damaged.*Run bin/evaluate"
     ):

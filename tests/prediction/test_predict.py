@@ -19,7 +19,7 @@ from clouds.models import unet
 from clouds.postprocess import functional
 from clouds.prediction import journal, outputs
 from clouds.runs import network, run_folder
-from clouds.runtime import files
+from clouds.runtime import checksums, files
 
 SIZE = schema.SUBMISSION_SIZE
 SUBMISSIONS = outputs.SUBMISSIONS
@@ -298,14 +298,14 @@ def test_what_was_cut_off_while_writing_is_written_from_the_journal(
     images, run, tmp_path, monkeypatch
 ):
     assert predict(run, images, tmp_path / "whole", *EVERYTHING) == 0
-    write_json = files.write_json
+    write_json = checksums.write_json
 
     def fail(path, fields):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(files, "write_json", fail)
+    monkeypatch.setattr(checksums, "write_json", fail)
     assert predict(run, images, tmp_path / "out", *EVERYTHING) == 2
-    monkeypatch.setattr(files, "write_json", write_json)
+    monkeypatch.setattr(checksums, "write_json", write_json)
     for path in images.iterdir():
         path.write_bytes(b"")
     assert predict(run, images, tmp_path / "out", *EVERYTHING) == 0

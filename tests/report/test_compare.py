@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.edits import edit
 
 from clouds import schema
 from clouds.cli import main
@@ -12,6 +13,7 @@ from clouds.config.rule import NOTHING
 from clouds.evaluation import results
 from clouds.report import compare, html
 from clouds.runs.run_folder import WEIGHTS
+from clouds.runtime import files
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_the_order_of_images_does_not_matter(runs):
 def test_a_rule_tuned_on_the_images_is_warned_of(runs, capsys):
     path = runs / "b/metrics.json"
     tuned = {"tuned_on_these_images": True, "rule_source": "tuned"}
-    path.write_text(json.dumps(json.loads(path.read_text()) | tuned))
+    edit(path, **tuned)
     assert compared(runs, "a", "b") == 0
     shown = capsys.readouterr().out
     assert f"The rule of {runs / 'b'} was tuned on these images, so its" in shown
@@ -93,11 +95,9 @@ def test_a_rule_tuned_on_the_images_is_warned_of(runs, capsys):
 
 def test_a_run_of_other_records_is_warned_of(runs, capsys):
     path = runs / "b/run.json"
-    known = json.loads(path.read_text())
     assert compared(runs, "a", "b") == 0
     assert "other records" not in capsys.readouterr().out
-    known["records"] = {"sha256": "0", "folder": "tfrecords/others"}
-    path.write_text(json.dumps(known))
+    edit(path, records={"sha256": "0", "folder": "tfrecords/others"})
     assert compared(runs, "a", "b") == 0
     said = f"{runs / 'b'} was trained on other records, tfrecords/others, which may"
     assert capsys.readouterr().out.count(said) == 1
@@ -117,9 +117,8 @@ def test_a_run_whose_weights_have_changed_is_warned_of(runs, capsys):
 
 def test_a_label_that_is_never_drawn_is_marked(runs):
     path = runs / "b/metrics.json"
-    known = json.loads(path.read_text())
-    known["rule"]["min_sizes"] = [1200, 5, NOTHING, 7]
-    path.write_text(json.dumps(known))
+    rule = json.loads(path.read_text())["rule"]
+    edit(path, rule={**rule, "min_sizes": [1200, 5, NOTHING, 7]})
     assert compared(runs, "a", "b") == 0
     page = (runs / "compare.html").read_text()
     assert "<td>1,200, 5, nothing drawn, 7</td>" in page
@@ -151,6 +150,7 @@ def test_a_metric_that_no_run_has_is_one_dash(runs):
         columns = ["true_area", "plain_shared", "post_shared"]
         rows.loc[of_label, columns] = 0
         rows.to_csv(path, index=False)
+        edit(runs / name / "metrics.json", images_sha256=files.checksum(path))
     assert compared(runs, "a", "b") == 0
     page = (runs / "compare.html").read_text()
     assert "<td>–<small></small></td>" in page
@@ -167,7 +167,7 @@ def test_another_file_is_not_replaced_by_the_page(runs, capsys):
 @pytest.mark.parametrize("change", [{"split": "train"}, {"sha256": "0" * 64}])
 def test_runs_evaluated_on_other_records_or_splits_are_refused(runs, capsys, change):
     path = runs / "b/metrics.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    edit(path, **change)
     assert compared(runs, "a", "b") == 2
     error = capsys.readouterr().err
     assert "on the same images. Received: 4 images of the val split of" in error
@@ -180,6 +180,7 @@ def test_runs_of_other_images_are_refused(runs, capsys):
     rows = pd.read_csv(path)
     rows["image"] = "other-" + rows["image"]
     rows.to_csv(path, index=False)
+    edit(runs / "b/metrics.json", images_sha256=files.checksum(path))
     assert compared(runs, "a", "b") == 2
     assert "on the same images" in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 from helpers import small
+from helpers.edits import edit
 
 from clouds import schema
 from clouds.cli import main
@@ -158,12 +159,12 @@ def test_without_records_there_are_metrics_and_no_gallery(evaluated, tmp_path, c
     folder = tmp_path / "run"
     shutil.copytree(evaluated / "a", folder)
     path = folder / "metrics.json"
-    known = json.loads(path.read_text())
-    path.write_text(json.dumps(known | {"records": "gone"}))
+    records = json.loads(path.read_text())["records"]
+    edit(path, records="gone")
     assert main.main(["report", "--run", str(folder)]) == 0
     assert "without gallery: bin/report" in capsys.readouterr().out
     assert "AP of presence" in (folder / "report.html").read_text()
-    path.write_text(json.dumps(known | {"sha256": "other"}))
+    edit(path, records=records, sha256="other")
     assert main.main(["report", "--run", str(folder)]) == 2
     assert "was evaluated on other records" in capsys.readouterr().err
 

@@ -1,8 +1,8 @@
-import json
 import shutil
 
 import numpy as np
 import pytest
+from helpers.edits import edit
 
 from clouds.errors import InputError
 from clouds.runs import network
@@ -24,7 +24,7 @@ def test_runs_are_averaged_over_four_views(run, tmp_path):
     for variable in model.trainable_variables[-4:]:
         variable.assign(variable * 0.5)
     inner = next(layer for layer in model.layers if hasattr(layer, "layers"))
-    inner.save_weights(other / run_folder.WEIGHTS)
+    run_folder.save_weights(inner, other)
     folders = [str(run), str(other)]
     expected = []
     for folder in folders:
@@ -42,7 +42,6 @@ def test_runs_are_averaged_over_four_views(run, tmp_path):
 
 def test_runs_of_different_sizes_are_refused(run, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
-    settings = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps({**settings, "size": [32, 32]}))
+    edit(other / "config.json", size=[32, 32])
     with pytest.raises(InputError, match="same size.*: 64x96 in.*, 32x32 in"):
         network.load([str(run), str(other)])

@@ -5,11 +5,13 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from helpers import small
 
 from clouds.config.rule import Rule
 from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.runs import checkpoints, network, run_folder
+from clouds.runtime import checksums
 
 settings = Training(records="r", run="x", size=(64, 96), precision="float32")
 
@@ -69,12 +71,6 @@ def test_a_folder_of_records_or_images_is_no_run_but_may_hold_one(
     run_folder.check(chosen, facts)
 
 
-def test_damaged_facts_are_refused_by_name(tmp_path):
-    (tmp_path / run_folder.FACTS).write_text("{")
-    with pytest.raises(InputError, match="run.json is damaged"):
-        run_folder.create(dataclasses.replace(settings, run=str(tmp_path)), facts)
-
-
 def test_overwriting_leaves_nothing_of_the_run_before(tmp_path):
     chosen = dataclasses.replace(settings, run=str(tmp_path))
     run_folder.create(chosen, facts)
@@ -103,6 +99,11 @@ def test_damaged_settings_and_weights_are_refused(run, tmp_path):
 
     copy = shutil.copytree(run, tmp_path / "copy")
     whole = (copy / run_folder.WEIGHTS).read_bytes()
+    for damaged in (whole[:1000], whole[:-1] + bytes([whole[-1] ^ 1])):
+        (copy / run_folder.WEIGHTS).write_bytes(damaged)
+        with pytest.raises(InputError, match=r"weights.h5 is damaged or was replaced"):
+            network.load_one(str(copy))
+    (copy / run_folder.FACTS).unlink()
     (copy / run_folder.WEIGHTS).write_bytes(whole[:1000])
     with pytest.raises(InputError, match="weights .* are damaged"):
         network.load_one(str(copy))
@@ -130,9 +131,8 @@ def test_the_loaded_network_takes_pixels_as_in_training(
 ):
 
     copy = shutil.copytree(run, tmp_path / "copy")
-    fields = json.loads((copy / "config.json").read_text())
-    fields["preprocess"] = preprocess
-    (copy / "config.json").write_text(json.dumps(fields))
+    fields = checksums.read_json(copy / "config.json")
+    checksums.write_json(copy / "config.json", {**fields, "preprocess": preprocess})
     assert run_folder.settings(str(copy)).preprocess == preprocess
     model = network.load_one(str(copy))
     pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), np.uint8)
@@ -148,8 +148,31 @@ def test_a_tuned_rule_is_read_as_it_was_written(tmp_path):
     assert run_folder.rule(str(tmp_path)) == chosen
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"rule": {"thresholds": [2, 2, 2, 2]}}'])
+BAD_RULES = ["{", "{}", "[]", "\xff", '{"rule": []}', '{"rule": {"tops": 3}}']
+BAD_RULES += ['{"rule": {"thresholds": [2, 2, 2, 2]}}', '{"rule": {"scope": "imagf"}}']
+BAD_RULES += ['{"rule": {"grid": 1}}', '{"rule": {"min_sizes": ["1", 1, 1, 1]}}']
+BAD_RULES += ['{"rule": {}, "tuned_on": []}', '{"rule": {"gap": null}}', "[" * 100_000]
+BAD_RULES += ['{"rule": {}, "checksum": "0"}', '{"rule": {}, "dice": {"tuned": 1}}']
+
+
+@pytest.mark.parametrize("text", BAD_RULES)
 def test_a_damaged_rule_is_refused_by_name(tmp_path, text):
-    (tmp_path / run_folder.RULE).write_text(text)
+    (tmp_path / run_folder.RULE).write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=r"postprocess.json is damaged"):
         run_folder.rule(str(tmp_path))
+
+
+def test_a_rule_is_warned_of_where_the_weights_are_others(records, tmp_path):
+    run = small.write_run(tmp_path, records)
+    assert run_folder.rule_warning(str(run)) is None
+    before = run_folder.weights_checksum(str(run))
+    tuned_on = {"sha256": "", "split": "val", "folds": [None], "runs": ["x"]}
+    tuned_on |= {"flips": False, "weights": ["0", before]}
+    run_folder.save_rule(str(run), Rule(), {"tuned_on": tuned_on})
+    assert run_folder.rule_warning(str(run)) is None
+    run_folder.save_rule(str(run), Rule(), {"tuned_on": {**tuned_on, "weights": ["0"]}})
+    assert "was tuned for other weights" in run_folder.rule_warning(str(run))
+    # Earlier versions did not store the weights.
+    del tuned_on["weights"]
+    run_folder.save_rule(str(run), Rule(), {"tuned_on": tuned_on})
+    assert run_folder.rule_warning(str(run)) is None

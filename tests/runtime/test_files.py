@@ -1,7 +1,6 @@
 import collections
 import errno
 import hashlib
-import json
 import subprocess
 import sys
 
@@ -29,13 +28,6 @@ def test_a_written_file_has_its_checksum(folder):
         files.checksum(f"{folder}/file")
         == hashlib.sha256(b"sch\xc3\xb6n\n").hexdigest()
     )
-
-
-def test_json_ends_with_a_line_break(tmp_path):
-    files.write_json(tmp_path / "a.json", {"a": 1})
-    text = (tmp_path / "a.json").read_text()
-    assert json.loads(text) == {"a": 1}
-    assert text.endswith("}\n")
 
 
 def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_else(folder):

@@ -32,7 +32,7 @@ from clouds.evaluation.tuning.cross_fit import CrossFit
 from clouds.plots.tuning import draw_tuning
 from clouds.postprocess import functional
 from clouds.runs import run_folder
-from clouds.runtime import files
+from clouds.runtime import checksums
 from clouds.text import counted, decimal
 
 FILE, PICTURE = "tuning.json", "tuning.png"
@@ -110,7 +110,7 @@ def tune(
     for folder in predictions.runs:
         run_folder.save_rule(folder, rule, facts)
     fields = _fields(rule, facts, fitted)
-    files.write_json(out / FILE, fields)
+    checksums.write_json(out / FILE, fields)
     draw_tuning(fields, out / PICTURE)
     text = _text(predictions, rule, dice, components.truth, folds)
     print(text, end="", flush=True)
