@@ -6,8 +6,6 @@ the job stays small, and results come back from any runner. These files end in `
 and are removed when the job ends.
 """
 
-import json
-import pickle
 import shlex
 import uuid
 from collections.abc import Callable, Iterable
@@ -15,10 +13,11 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 
 from clouds.config.data import Records
-from clouds.data import manifest
+from clouds.data import manifest, tasks
 from clouds.data.manifest import Manifest
+from clouds.data.tasks import Task
 from clouds.errors import InputError
-from clouds.runtime import files, pool, startup
+from clouds.runtime import checksums, files, pool, startup
 from clouds.text import counted
 
 _TASKS = ".tasks.part"
@@ -29,7 +28,7 @@ _FAULT = ".fault.part"
 def write(
     settings: Records,
     started: Manifest,
-    tasks: Iterable[list],
+    tasks_by_shard: Iterable[list[Task]],
     examples: Callable,
 ) -> None:
     """Writes the missing shards on a runner, then the manifest.
@@ -37,7 +36,7 @@ def write(
     Args:
       settings: folder, runner and its options.
       started: manifest to continue.
-      tasks: for each missing shard, in order, the tasks of its records.
+      tasks_by_shard: for each missing shard, in order, the tasks of its records.
       examples: function of a module's top level, from a list of tasks to the list of
         serialized records.
 
@@ -50,9 +49,9 @@ def write(
     folder = settings.out
     _remove_parts(folder)
     names = [shard.name for shard in started.shards if not shard.sha256]
-    for name, shard_tasks in zip(names, tasks, strict=True):
-        with tf.io.gfile.GFile(f"{folder}/{name}{_TASKS}", "wb") as file:
-            pickle.dump(shard_tasks, file)
+    for name, shard_tasks in zip(names, tasks_by_shard, strict=True):
+        # Not pickled: whoever can write to the folder could then run code here.
+        files.write(f"{folder}/{name}{_TASKS}", tasks.to_json(shard_tasks))
     print(
         f"{folder}: writing {counted(len(names), 'shard')} with {settings.runner}",
         flush=True,
@@ -74,7 +73,7 @@ def write(
         manifest.save(folder, started._replace(shards=tuple(shards)))
         _remove_parts(folder)
     for fault in faults.values():
-        raise InputError(fault)
+        raise InputError(fault["fault"])
 
 
 def _pipeline(settings: Records) -> tuple:
@@ -105,20 +104,19 @@ def _write_shard(name: str, folder: str, examples: Callable) -> None:
         )
     if any(other.endswith(_FAULT) for other in names):
         return
-    with tf.io.gfile.GFile(f"{path}{_TASKS}", "rb") as file:
-        tasks = pickle.load(file)
+    shard_tasks = tasks.from_json(files.read(f"{path}{_TASKS}"))
     # A runner may write a shard twice concurrently.
     part = f"{path}.{uuid.uuid4().hex}.part"
     try:
         with tf.io.TFRecordWriter(part) as writer:
-            for example in pool.in_processes(examples, tasks, workers=1):
+            for example in pool.in_processes(examples, shard_tasks, workers=1):
                 writer.write(example)
     except InputError as error:
-        files.write(f"{path}{_FAULT}", json.dumps(str(error)))
+        checksums.write_json(f"{path}{_FAULT}", {"fault": str(error)})
         return
     size, sha256 = tf.io.gfile.stat(part).length, files.checksum(part)
     tf.io.gfile.rename(part, path, overwrite=True)
-    files.write_json(f"{path}{_WRITTEN}", {"size": size, "sha256": sha256})
+    checksums.write_json(f"{path}{_WRITTEN}", {"size": size, "sha256": sha256})
 
 
 def _reports(folder: str, suffix: str) -> dict:
@@ -126,8 +124,7 @@ def _reports(folder: str, suffix: str) -> dict:
     reports = {}
     for name in sorted(tf.io.gfile.listdir(folder)):
         if name.endswith(suffix):
-            with tf.io.gfile.GFile(f"{folder}/{name}") as file:
-                reports[name.removesuffix(suffix)] = json.load(file)
+            reports[name.removesuffix(suffix)] = checksums.read_json(f"{folder}/{name}")
     return reports
 
 

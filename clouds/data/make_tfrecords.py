@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from clouds.config.checks import transposed
 from clouds.config.data import Records
 from clouds.data import annotations, beam, image_files, manifest, records, splits
 from clouds.data.manifest import Manifest
+from clouds.data.tasks import Task
 from clouds.errors import InputError
 from clouds.runtime import files, pool, progress
 from clouds.text import counted
@@ -23,16 +23,6 @@ SPLIT = "split.csv"
 _FOREIGN = (".tfrecord", ".jpg", ".jpeg")
 
 _IMAGES_PER_WORKER = 64
-
-
-class Task(NamedTuple):
-    """One image to convert: its path, its row of the table, and the format wanted."""
-
-    path: str
-    table: annotations.Table
-    size: tuple[int, int]
-    grid: tuple[int, int]
-    exact: bool
 
 
 def convert(settings: Records) -> None:
