@@ -2,12 +2,13 @@
 
 Batches of [16, 320, 480, 4] to run-length text at 350x525, threshold 0.5, minimum area
 10000: `clouds.postprocess.apply`, the function that predictions and exports use, in a
-graph; the notebook's loop over components at 320x480, its resizing and its mask2rle; and
-resizing, thresholding, `connectedComponentsWithStats`, a look-up table and a vectorised
-NumPy encoder, which give the same text as this package except for pixels at the
-threshold. Each gets the probabilities where its network leaves them: in a tensor of the
-graph, or in a NumPy array; one more row includes the copy from such an array. Each uses
-its default threads; a second row of OpenCV uses one thread per core, one image each.
+graph; the notebook's loop over components at 320x480, its resizing and its mask2rle;
+and resizing, thresholding, `connectedComponentsWithStats`, a look-up table and a
+vectorised NumPy encoder, which give the same text as this package except for pixels at
+the threshold. Each gets the probabilities where its network leaves them: in a tensor of
+the graph, or in a NumPy array; one more row includes the copy from such an array. Each
+uses its default threads; a second row of OpenCV uses one thread per core, one image
+each.
 Peers take turns in one process, and a ratio is of one round.
 
 Then this package alone, with growing pixels, components and batches.

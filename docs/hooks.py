@@ -3,8 +3,7 @@
 import os
 import re
 
-from clouds.cli import main
-from clouds.cli import parser
+from clouds.cli import main, parser
 
 _COMMANDS = "{{ commands }}"
 

@@ -1,4 +1,4 @@
 """The command line.
 
-Modules, in reading order: `main` (commands, exit codes), `parser` (flags from settings).
+In reading order: `main` (commands, exit codes), `parser` (flags from settings).
 """

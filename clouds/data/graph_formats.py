@@ -1,7 +1,7 @@
 """Decodes image files other than JPEG, and finds what a graph cannot decode rightly.
 
-In make_tfrecords, predict and request, `clouds.data.formats` converts such files before.
-An exported model cannot, and refuses them.
+Elsewhere, `clouds.data.formats` converts such files before; an exported model refuses
+them.
 """
 
 import tensorflow as tf
@@ -45,7 +45,7 @@ def decode(contents: tf.Tensor) -> tf.Tensor:
 
 
 def check(contents: tf.Tensor) -> tf.Tensor:
-    """Refuses JPEGs, PNGs and BMPs that TensorFlow decodes without an error, but wrongly.
+    """Refuses JPEGs, PNGs and BMPs that TensorFlow decodes wrongly without an error.
 
     Args:
       contents: string[], the file.

@@ -103,8 +103,8 @@ def _check_folder(out: Path, stored: dict, requested: dict) -> None:
     else:
         return
     raise InputError(
-        f"--out: '{out}' {problem}. Give another folder, or --overwrite, which replaces "
-        f"{' and '.join(_CSV.values())}."
+        f"--out: '{out}' {problem}. Give another folder, or --overwrite, which "
+        f"replaces {' and '.join(_CSV.values())}."
     )
 
 

@@ -41,10 +41,10 @@ def replacing(path: str | Path) -> Iterator[str]:
         if "://" in part:
             _remote().rename(part, str(path), overwrite=True)
         else:
-            os.replace(part, path)
+            Path(part).replace(path)
     except BaseException:
         with contextlib.suppress(Exception):
-            _remote().remove(part) if "://" in part else os.unlink(part)
+            _remote().remove(part) if "://" in part else Path(part).unlink()
         raise
 
 

@@ -301,7 +301,7 @@ def _make(spec, seed):
     if kind is None:
         raise InputError(
             'An augmentation layer must be a mapping {"name": ..., arguments} of a '
-            f"layer in Keras {keras.__version__}. Received: {spec!r}. Supported layers: "
+            f"layer in Keras {keras.__version__}. Received: {spec!r}. Supported: "
             f"{', '.join(sorted(known))}; others change the size, blend masks, or fail "
             "on masks of several labels."
         )

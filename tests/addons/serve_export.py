@@ -1,8 +1,8 @@
 """Answers requests with an export: serve_export.py OPS EXPORT IN OUT.
 
 For the environment of TensorFlow 2.15: test_export.py runs it there. EXPORT, IN and
-OUT as for tests/helpers/loader.py; the answers are preceded by the list of those ops, of the
-file OPS, that have no kernel for the CPU there.
+OUT as for tests/helpers/loader.py; the answers are preceded by the list of those ops,
+of the file OPS, that have no kernel for the CPU there.
 """
 
 import pickle

@@ -1,4 +1,4 @@
-"""clouds.models.unet, clouds.models.pretrained and the train step against segmentation-models."""
+"""Network, pretrained weights and train step against segmentation-models."""
 
 import keras
 import numpy as np

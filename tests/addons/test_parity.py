@@ -1,4 +1,4 @@
-"""clouds.training.warp and clouds.postprocess.components against albumentations and tensorflow-addons."""
+"""Warps and components against albumentations and tensorflow-addons."""
 
 import numpy as np
 import pytest

@@ -190,7 +190,10 @@ def maps(count, height=12, width=15, labels=2, blur=1.5, seed=0):
 
 
 def painted(traced, shape):
-    """Draws polygons by the even-odd rule: a pixel's centre has an odd number of edges to its left."""
+    """Draws polygons by the even-odd rule.
+
+    The centre of a pixel inside has an odd number of edges to its left.
+    """
     centres_x = np.arange(shape[1]) + 0.5
     centres_y = np.arange(shape[0]) + 0.5
     inside = np.zeros(shape, bool)
