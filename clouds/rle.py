@@ -19,6 +19,8 @@ Size = tuple[int, int]
 
 _HUGE = 2**62
 _SHOWN = 40
+_WRITTEN_FOR_EMPTY = {"-1", "nan", "none", "na", "n/a", "null", "1 0", "0 0", "0", "[]"}
+_MOST_DIGITS = 20
 
 
 def encode(mask: np.ndarray) -> str:
@@ -78,8 +80,17 @@ def parse(text: str | None, shape: Size, *, where: str = "") -> np.ndarray:
         below 1, a run exceeds the mask, or runs are unsorted or overlap; the message
         names the run. Or the text is no text, or the shape not (height, width).
     """
-    height, width = _checked_shape(shape)
-    text = _checked_text(text, where)
+    shape, text = _checked_shape(shape), _checked_text(text, where)
+    try:
+        return _parse(text, shape, where)
+    except InputError as error:
+        if text.strip().lower() not in _WRITTEN_FOR_EMPTY:
+            raise
+        raise InputError(f"{error} An empty mask is an empty field.") from None
+
+
+def _parse(text: str, shape: Size, where: str) -> np.ndarray:
+    height, width = shape
     numbers = _integers(text, where)
     if numbers.size % 2:
         received = f"{counted(numbers.size, 'number')}, '{_end(text)}'"
@@ -209,13 +220,16 @@ def _column_major(mask: np.ndarray) -> np.ndarray:
 
 
 def _integers(text: str, where: str) -> np.ndarray:
+    if not text.strip():
+        return np.empty(0, np.int64)
     if not text.encode().translate(None, b"0123456789 "):
         return np.fromstring(text, np.int64, sep=" ")
     numbers = []
     for index, word in enumerate(text.split()):
         if not re.fullmatch(r"-?[0-9]+", word):
             raise _error("not an integer", f"'{_end(word)}'", index // 2, where)
-        numbers.append(np.clip(int(word), -_HUGE, _HUGE))
+        # int() rejects thousands of digits.
+        numbers.append(np.clip(int(word[:_MOST_DIGITS]), -_HUGE, _HUGE))
     return np.array(numbers, np.int64)
 
 

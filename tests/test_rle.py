@@ -180,3 +180,20 @@ def test_resampling_equals_opencv_on_real_masks(real_data):
         small = cv2.resize(full, (525, 350), interpolation=cv2.INTER_NEAREST_EXACT)
         (sampled,) = rle.resample([runs], (1400, 2100), [(350, 525)])
         assert (sampled == small).all()
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "None", "NA", "1 0"])
+def test_a_text_that_others_write_for_an_empty_mask_is_explained(text):
+    with pytest.raises(InputError, match="An empty mask is an empty field"):
+        rle.parse(text, (3, 4))
+
+
+@pytest.mark.parametrize("text", [" ", "\t", " \n "])
+def test_blanks_are_an_empty_mask(text):
+    assert rle.parse(text, (3, 4)).shape == (0, 2)
+
+
+def test_thousands_of_digits_are_an_error_of_the_text():
+    for text in ("9" * 5000 + " 1", "-" + "9" * 5000 + " 1"):
+        with pytest.raises(InputError):
+            rle.parse(text, (3, 4))

@@ -5,23 +5,22 @@ the label's mask (see `clouds.rle`), empty where the image lacks the label. Rows
 numbered as in an editor; the header is row 1.
 """
 
-import bz2
 import csv
-import gzip
 import io
-import lzma
-import zipfile
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from clouds import rle, schema
 from clouds.errors import InputError
+from clouds.runtime import archives
+from clouds.text import counted
 
 COLUMNS = ["Image_Label", "EncodedPixels"]
 
 _BOM = b"\xef\xbb\xbf"
+_EXCEL_CELL = 32_767
+"""Length at which spreadsheets cut the text of a cell."""
 _SAMPLED_MASKS = 256
 _ENOUGH_STEPS = 20
 _SLOPE = 4
@@ -118,7 +117,7 @@ def read(path: str) -> Table:
     if not rows and not faults:
         raise InputError(f"{path} has no rows. It needs one per image and label.")
     if faults := faults or check_names(rows, path):
-        raise InputError(faults[0].message)
+        raise InputError(_summarise(faults))
     images = dict.fromkeys(row.name.rpartition("_")[0] for row in rows)
     index = {name: k for k, name in enumerate(images)}
     texts = np.full((len(images), len(schema.LABELS)), "", object)
@@ -126,7 +125,9 @@ def read(path: str) -> Table:
     for row in rows:
         image, _, label = row.name.rpartition("_")
         cell = index[image], schema.LABELS.index(label)
-        texts[cell], numbers[cell] = row.text.strip(), row.number
+        # `find_warning` looks for the length of a cell.
+        text = row.text if len(row.text) == _EXCEL_CELL else row.text.strip()
+        texts[cell], numbers[cell] = text, row.number
     return Table(list(images), texts, numbers, path)
 
 
@@ -148,7 +149,12 @@ def read_rows(path: str, *, strict: bool = False) -> tuple[list[Row], list[Fault
     # The default limit is 131,072 characters.
     csv.field_size_limit(2**31 - 1)
     records = csv.reader(io.StringIO(text, newline=""))
-    header, places, faults = next(records, None), [0, 1], []
+    try:
+        header, places, faults = next(records, None), [0, 1], []
+    except csv.Error as error:
+        raise InputError(f"{path}, row 1: not a csv ({error}).") from error
+    if header and not strict:
+        header = [name.strip() for name in header]
     if header is None:
         raise InputError(f"{path} is empty. It needs the columns {','.join(COLUMNS)}.")
     if not strict and set(COLUMNS) <= set(header):
@@ -156,7 +162,7 @@ def read_rows(path: str, *, strict: bool = False) -> tuple[list[Row], list[Fault
     elif header != COLUMNS:
         message = (
             f"{path}, row 1: the columns must be {','.join(COLUMNS)}. Received: "
-            f"'{','.join(header)[:80]}'. Correct the header."
+            f"'{','.join(header)[:80]}'. {_advise(header)}"
         )
         # With another number of columns, every row would be reported, too.
         if not strict or len(header) != len(COLUMNS):
@@ -168,6 +174,8 @@ def read_rows(path: str, *, strict: bool = False) -> tuple[list[Row], list[Fault
             number, last = last + 1, records.line_num
             if not strict and not any(field.strip() for field in fields):
                 continue
+            if not strict and not any(fields[len(header) :]):
+                fields = fields[: len(header)]
             if len(fields) == len(header):
                 rows.append(Row(number, *(fields[place] for place in places)))
                 continue
@@ -205,8 +213,8 @@ def check_names(rows: list[Row], path: str) -> list[Fault]:
             faults.append(Fault("label", row.number, message))
         elif row.name in numbers:
             message = (
-                f"{place} duplicate of row {numbers[row.name]}, {row.name}. Remove one "
-                "of them."
+                f"{place} duplicate of row {numbers[row.name]}, {row.name}. Keep one "
+                "row per image and label: join their runs, sorted, or remove the row."
             )
             faults.append(Fault("duplicate", row.number, message))
         else:
@@ -242,6 +250,13 @@ def find_warning(table: Table, grid: rle.Size) -> str | None:
     Raises:
       InputError: a text is malformed; the message names its row and run.
     """
+    cut = np.argwhere(np.frompyfunc(len, 1, 1)(table.texts) == _EXCEL_CELL)
+    if len(cut):
+        return (
+            f"{table.where(*cut[0])}: the field has exactly {_EXCEL_CELL:,} "
+            f"characters, at which spreadsheets cut a cell ({counted(len(cut), 'such field')}). "
+            "Write the csv without a spreadsheet."
+        )
     first = table.texts[0, 0]
     if first and len(table.images) > 1 and (table.texts == first).all():
         return (
@@ -275,13 +290,9 @@ def find_warning(table: Table, grid: rle.Size) -> str | None:
 
 
 def _read_text(path: str, strict: bool) -> str:
-    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
-        problem = "is a folder" if tf.io.gfile.exists(path) else "does not exist"
-        raise InputError(f"The csv '{path}' {problem}. Check the path.")
-    with tf.io.gfile.GFile(path, "rb") as file:
-        content = file.read()
+    content = archives.read(path, "The csv")
     if not strict:
-        content = _decompress(content, path).removeprefix(_BOM)
+        content = archives.decompress(content, path).removeprefix(_BOM)
     elif content.startswith(_BOM):
         raise InputError(
             f"{path} starts with a byte order mark. Write it with the encoding utf-8."
@@ -297,30 +308,25 @@ def _read_text(path: str, strict: bool) -> str:
     return text
 
 
+def _summarise(faults: list[Fault]) -> str:
+    """Returns the first message, and how many faults are like it."""
+    alike = sum(fault.kind == faults[0].kind for fault in faults)
+    if alike == 1:
+        return faults[0].message
+    return f"{faults[0].message} There are {alike} such errors."
+
+
+def _advise(header: list[str]) -> str:
+    if len(header) > 2 and "EncodedPixels" in header:
+        return (
+            "Join the columns of the image and the label: a.jpg and Fish become "
+            "a.jpg_Fish."
+        )
+    return "Correct the header."
+
+
 def _not_utf8(path: str, problem: str) -> InputError:
     return InputError(
         f"{path}, {problem}. Write the csv with the encoding utf-8. If the file is "
         "compressed, decompress it, or give it a suffix that says so, such as .csv.gz."
     )
-
-
-def _decompress(content: bytes, path: str) -> bytes:
-    suffix = path.lower().rpartition(".")[2]
-    try:
-        if suffix == "zip":
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                files = [name for name in archive.namelist() if not name.endswith("/")]
-                if len(files) != 1:
-                    raise InputError(
-                        f"{path} holds {len(files)} files. Give a zip with one csv."
-                    )
-                return archive.read(files[0])
-        openers = {"gz": gzip.decompress, "bz2": bz2.decompress, "xz": lzma.decompress}
-        return openers[suffix](content) if suffix in openers else content
-    except InputError:
-        raise
-    # zipfile, zlib and lzma have no common exception for damaged data.
-    except Exception as error:
-        raise InputError(
-            f"{path} is damaged, or not a .{suffix} file ({error}). Copy it again."
-        ) from error

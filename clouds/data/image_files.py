@@ -25,11 +25,11 @@ import tensorflow as tf
 from clouds.config.fields import IMAGES
 from clouds.data import formats
 from clouds.errors import InputError
+from clouds.runtime import archives
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 _TENSORFLOW_NOISE = re.compile(r"^{{.*?}} | \[Op:.*")
-_ZIP = re.compile(r"(?i)\.zip(?=/|$)")
 _SHORTEST_ZIP = 100
 _UNREADABLE = (
     InputError,
@@ -58,7 +58,7 @@ def find(source: str, kinds: str = IMAGES) -> dict[str, str]:
     Raises:
       InputError: the source does not exist, has no image, or two with the same name.
     """
-    archive, inside = _split(source)
+    archive, inside = archives.split(source)
     if archive:
         paths = _find_in_zip(archive, inside)
     elif tf.io.gfile.isdir(source):
@@ -153,18 +153,9 @@ def _find_similar(name: str, available: Iterable[str]) -> str | None:
     return by_form.get(normalized(name))
 
 
-def _split(source: str) -> tuple[str, str]:
-    """Splits 'a.zip/b' into 'a.zip' and 'b'; without a zip the first is empty."""
-    for suffix in _ZIP.finditer(source):
-        archive = source[: suffix.end()]
-        if not tf.io.gfile.isdir(archive):
-            return archive, source[suffix.end() :].strip("/")
-    return "", source
-
-
 def _no_images(source: str) -> InputError:
     advice = "Check the path."
-    if not _split(source)[0] and tf.io.gfile.isdir(source):
+    if not archives.split(source)[0] and tf.io.gfile.isdir(source):
         for name in sorted(_list(source)):
             folder = f"{source.rstrip('/')}/{name.rstrip('/')}"
             if tf.io.gfile.isdir(folder) and any(map(_is_image, _list(folder))):
@@ -245,7 +236,7 @@ def _list(folder: str) -> list[str]:
 
 
 def _printable(name: str) -> str:
-    """Returns a name as text: bytes that are not UTF-8 become \\xNN."""
+    """Returns a name as text, with bytes that are not UTF-8 in hexadecimal."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -279,7 +270,7 @@ def _load_tensor(path) -> bytes:
 
 
 def _load(path: str) -> bytes:
-    archive, inside = _split(path)
+    archive, inside = archives.split(path)
     if archive:
         file, entries = _open(archive)
         if inside not in entries:
@@ -298,7 +289,7 @@ def _read_file(path: str) -> bytes:
             return file.read()
     # Otherwise opening a pipe waits for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         _check_regular(status.st_mode)
         _check_length(status.st_size)

@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ import tensorflow as tf
 from clouds import rle, schema
 from clouds.data import annotations, scenes
 from clouds.errors import InputError
+from clouds.runtime import archives
 
 HEADER = "Image_Label,EncodedPixels\n"
 ROWS = [f"a.jpg_{label},1 2\n" for label in schema.LABELS]
@@ -198,3 +201,77 @@ def test_a_sample_submission_in_place_of_masks_is_warned_of(text, tmp_path):
         annotations.find_warning(annotations.read(write(tmp_path, *empty)), schema.GRID)
         is None
     )
+
+
+def test_empty_fields_beyond_the_header_are_ignored(tmp_path):
+    rows = [row.replace("\n", ",\n") for row in ROWS]
+    assert annotations.read(write(tmp_path, *rows)).texts.tolist() == [["1 2"] * 4]
+    rows[2] = "a.jpg_Gravel,1 2,3\n"
+    with pytest.raises(InputError, match="row 4: 3 fields instead of 2"):
+        annotations.read(write(tmp_path, *rows))
+
+
+def test_blanks_around_the_names_of_columns_are_ignored(tmp_path):
+    rows = [row.replace(",", ", ") for row in ROWS]
+    header = " Image_Label, EncodedPixels \n"
+    assert annotations.read(write(tmp_path, *rows, header=header)).images == ["a.jpg"]
+
+
+def test_an_image_and_a_label_in_two_columns_are_explained(tmp_path):
+    header = "ImageId,ClassId,EncodedPixels\n"
+    with pytest.raises(InputError, match="row 1.* become a.jpg_Fish"):
+        annotations.read(write(tmp_path, "a.jpg,1,\n", header=header))
+
+
+def test_two_rows_of_a_label_are_to_be_joined(tmp_path):
+    with pytest.raises(InputError, match="row 6: duplicate of row 2.* join their runs"):
+        annotations.read(write(tmp_path, *ROWS, "a.jpg_Fish,41 5\n"))
+
+
+def test_all_missing_rows_are_counted(tmp_path):
+    rows = [f"{image}.jpg_Fish,1 2\n" for image in range(5)]
+    with pytest.raises(InputError, match="no row for 0.jpg_Flower.* 15 such errors"):
+        annotations.read(write(tmp_path, *rows))
+
+
+@pytest.mark.parametrize("length", [32_766, 32_767, 32_768])
+def test_a_field_that_a_spreadsheet_has_cut_is_warned_of(tmp_path, length):
+    text = "1 2 4 2 " + "7 1".rjust(length - 8)
+    table = annotations.read(write(tmp_path, f"a.jpg_Fish,{text}\n", *ROWS[1:]))
+    warning = annotations.find_warning(table, (3, 4))
+    assert (warning is not None) == (length == 32_767)
+    if warning:
+        assert "train.csv, row 2: the field has exactly 32,767 characters" in warning
+
+
+def test_a_csv_within_a_zip_is_named_by_its_path(tmp_path):
+    with zipfile.ZipFile(tmp_path / "data.ZIP", "w") as archive:
+        archive.writestr("a/train.csv", HEADER + "".join(ROWS))
+        archive.writestr("a/b.jpg", b"")
+    read = annotations.read(f"{tmp_path}/data.ZIP/a/train.csv")
+    assert read.images == ["a.jpg"]
+    with pytest.raises(InputError, match="the zip has no test.csv"):
+        annotations.read(f"{tmp_path}/data.ZIP/test.csv")
+    with pytest.raises(InputError, match="holds 2 files"):
+        annotations.read(f"{tmp_path}/data.ZIP")
+
+
+@pytest.mark.parametrize("suffix", ["zip", "gz", "bz2", "xz"])
+def test_damaged_compression_is_one_line(tmp_path, suffix, monkeypatch):
+    path = tmp_path / f"train.csv.{suffix}"
+    pd.read_csv(write(tmp_path, *ROWS), dtype=str).to_csv(path, index=False)
+    contents = path.read_bytes()
+    monkeypatch.setattr(archives, "_MOST_BYTES", 20)
+    with pytest.raises(InputError, match="more than 20 bytes"):
+        annotations.read(str(path))
+    monkeypatch.undo()
+    draw = np.random.default_rng(0)
+    for k in range(300):
+        damaged = bytearray(contents)
+        damaged[draw.integers(len(damaged))] ^= 1 << k % 8
+        cut = len(damaged) if k % 2 else draw.integers(len(damaged))
+        path.write_bytes(damaged[:cut])
+        try:
+            annotations.read(str(path))
+        except InputError as error:
+            assert "\n" not in str(error)

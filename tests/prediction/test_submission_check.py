@@ -215,3 +215,11 @@ def test_a_missing_file_or_sample_is_named(check, tmp_path, capsys):
     assert main.main(["submit-check", str(tmp_path / "none.csv")]) == 2
     assert "none.csv' does not exist" in capsys.readouterr().err
     assert check(ROWS, "--sample-submission", str(tmp_path))[0] == 2
+
+
+def test_blanks_are_an_empty_field(tmp_path, capsys):
+    rows = [f"a.jpg_{label}, \n" for label in schema.LABELS[1:]]
+    path = tmp_path / "submission.csv"
+    path.write_text("Image_Label,EncodedPixels\na.jpg_Fish,1 5\n" + "".join(rows))
+    assert main.main(["submit-check", str(path)]) == 0
+    assert "1 mask not empty" in capsys.readouterr().out
