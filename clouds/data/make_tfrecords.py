@@ -98,17 +98,37 @@ def _verify(folder: str) -> None:
     stored = manifest.load(folder)
     if not (stored and stored.complete):
         stored = manifest.read(folder)
-    faults = []
+    faults, splits_by_name = [], {}
     for shard in progress.bar(stored.shards, desc="verify", unit="shard"):
-        for fault in records.find_faults(folder, stored, shard):
-            faults.append(fault)
-            print(fault)
+        names, fault = records.check_shard(folder, stored, shard)
+        repeated = [name for name in names if name in splits_by_name]
+        splits_by_name |= dict.fromkeys(names, shard.split)
+        faults += [fault] if fault else []
+        faults += [f"{name} is in two records." for name in repeated]
+    faults += [] if faults else _wrong_splits(folder, splits_by_name)
+    for fault in faults:
+        print(fault)
     if faults:
         raise InputError(
             f"'{folder}' has {counted(len(faults), 'fault')}, first: {faults[0]} Copy "
             "these shards again, or remove the folder and make the records again."
         )
     print(f"{_summary(folder, stored)}; all shards were read and are intact")
+
+
+def _wrong_splits(folder: str, splits_by_name: dict[str, str]) -> list[str]:
+    """Compares the splits of the records with split.csv, if there is one."""
+    path = f"{folder}/{SPLIT}"
+    if not tf.io.gfile.exists(path):
+        return []
+    if files.read(path) == _split_table(splits_by_name).encode():
+        return []
+    return [f"{SPLIT} does not list the images of the records with their splits."]
+
+
+def _split_table(splits_by_name: dict[str, str]) -> str:
+    rows = pd.DataFrame(sorted(splits_by_name.items()), columns=["image", "split"])
+    return rows.to_csv(index=False)
 
 
 def _summary(folder: str, plan: Manifest) -> str:
@@ -216,8 +236,7 @@ def _write_split(
         for shard, images in zip(plan.shards, members, strict=True)
         for image in images
     }
-    rows = pd.DataFrame(sorted(splits_by_name.items()), columns=["image", "split"])
-    files.write(f"{folder}/{SPLIT}", rows.to_csv(index=False))
+    files.write(f"{folder}/{SPLIT}", _split_table(splits_by_name))
 
 
 def _examples(tasks: list[Task]) -> list[bytes]:

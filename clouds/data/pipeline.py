@@ -211,7 +211,7 @@ def naming_damaged_shards(folder: str, manifest: Manifest) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         for shard in manifest.shards:
-            for fault in records.find_faults(folder, manifest, shard):
+            if fault := records.check_shard(folder, manifest, shard)[1]:
                 raise InputError(
                     f"Records in {folder} are damaged: {fault} Copy the shard again, "
                     "or make the records again."
@@ -276,8 +276,8 @@ def _check_cache_space(cache: str, examples: int, size: tuple[int, int]) -> None
         free = shutil.disk_usage(cache).free
     if needed > 0.8 * free:
         raise InputError(
-            f"--cache {cache} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB of "
-            "images must fit into 80 % of it. Leave it out, or give a folder on a "
+            f"--cache {cache} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB "
+            "of images must fit into 80 % of it. Leave it out, or give a folder on a "
             "larger disk."
         )
 

@@ -5,7 +5,6 @@ in which bit c is label c.
 """
 
 import zlib
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -81,8 +80,8 @@ def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
       size: height and width to resize to; None keeps the size of the records.
 
     Returns:
-      name string[], image uint8[h, w, 3], masks uint8[h, w, C] (pixels covered by half),
-      truth uint8[H, W, C] at the manifest's `truth_size`.
+      name string[], image uint8[h, w, 3], masks uint8[h, w, C] (pixels covered by
+      half), truth uint8[H, W, C] at the manifest's `truth_size`.
     """
     masks = _unpack(_fields(serialized, "masks")["masks"], manifest.size)
     if size and tuple(size) != tuple(manifest.size):
@@ -115,37 +114,41 @@ def parse_truth(serialized: tf.Tensor, manifest: Manifest) -> tf.Tensor:
     return _unpack(_fields(serialized, "truth")["truth"], manifest.truth_size)
 
 
-def find_faults(folder: str, manifest: Manifest, shard: Shard) -> Iterator[str]:
-    """Reads a shard and describes what is wrong with it.
+def check_shard(
+    folder: str, manifest: Manifest, shard: Shard
+) -> tuple[list[str], str | None]:
+    """Reads all records of a shard and describes what is wrong with it.
 
     Args:
       folder: folder of the records.
       manifest: manifest of the records.
       shard: a shard of the manifest.
 
-    Yields:
-      A sentence for each fault; nothing for an intact shard.
+    Returns:
+      The names of its images, and a sentence with its fault; None for an intact shard.
     """
-    path = f"{folder}/{shard.name}"
+    path, names = f"{folder}/{shard.name}", []
     if not tf.io.gfile.exists(path):
-        yield f"{shard.name} is missing."
-        return
-    if files.checksum(path) == shard.sha256:
-        return
+        return names, f"{shard.name} is missing."
     parse_record = parse if manifest.labelled else parse_image
-    count = 0
     try:
         for serialized in tf.data.TFRecordDataset(path):
-            parse_record(serialized, manifest)
-            count += 1
+            names.append(
+                parse_record(serialized, manifest)["name"]
+                .numpy()
+                .decode(errors="replace")
+            )
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         reason = error.message.split("{{")[0].split("[Op")[0].strip()
-        yield f"{shard.name} is damaged after record {count} ({reason})."
+        return names, f"{shard.name} is damaged after record {len(names)} ({reason})."
+    total = counted(shard.examples, "record")
+    if files.checksum(path) != shard.sha256:
+        fault = f"{len(names)} of {total}, and its checksum has changed"
+    elif len(names) != shard.examples:
+        fault = f"{len(names)} records, and the manifest says {total}"
     else:
-        yield (
-            f"{shard.name} has {count} of {counted(shard.examples, 'record')}, and its "
-            "checksum has changed."
-        )
+        return names, None
+    return names, f"{shard.name} has {fault}."
 
 
 @tf.function(reduce_retracing=True)

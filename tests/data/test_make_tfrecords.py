@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -308,6 +309,41 @@ def test_verifying_whole_records_succeeds(records, capsys):
     assert main.main(["make_tfrecords", "--verify", str(records)]) == 0
     shown = capsys.readouterr().out
     assert "train 16, val 4; all shards were read and are intact" in shown
+
+
+def without_checksum(folder, change):
+    """Changes a manifest as if it was of an earlier version, without a checksum."""
+    path = folder / manifest.FILE
+    fields = json.loads(path.read_text())
+    del fields["checksum"]
+    path.write_text(change(json.dumps(fields)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (
+            '"examples": 16',
+            '"examples": 15',
+            "has 16 records, and the manifest says 15",
+        ),
+        ('"examples": 4', '"examples": 5', "has 4 records, and the manifest"),
+        ("train-00000", "trqin-00000", "wrong: the name of trqin-00000"),
+    ],
+)
+def test_verifying_counts_the_records(records, tmp_path, capsys, old, new, fault):
+    copy = Path(shutil.copytree(records, tmp_path / "copy"))
+    without_checksum(copy, lambda text: text.replace(old, new))
+    refused(capsys, ["make_tfrecords", "--verify", str(copy)], fault)
+
+
+def test_verifying_compares_the_splits(records, tmp_path, capsys):
+    copy = Path(shutil.copytree(records, tmp_path / "copy"))
+    path = copy / make_tfrecords_module.SPLIT
+    path.write_text(path.read_text().replace(",val", ",train", 1))
+    refused(capsys, ["make_tfrecords", "--verify", str(copy)], "split.csv does not")
+    path.unlink()
+    assert main.main(["make_tfrecords", "--verify", str(copy)]) == 0
 
 
 def test_what_was_made_before_is_told(sample, tmp_path, capsys):
