@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,7 @@ def evaluate(settings: Evaluation) -> pd.DataFrame:
         tuned = tune.tune(predictions, out, scope=rule.scope, gap=rule.gap).text + "\n"
     rule = settings.rule(run_folder.rule(settings.run[0]))
     tally, dice_coef, frequency = _count(predictions, rule)
+    _warn(settings)
     measured = summary.summarise(tally, _baselines(predictions, frequency), dice_coef)
     facts = _facts(settings, predictions, rule)
     text = (
@@ -68,6 +70,16 @@ def evaluate(settings: Evaluation) -> pd.DataFrame:
     results.write(measured, facts, tuned + text, out)
     print("\n" * bool(tuned) + text, end="", flush=True)
     return summary.table(measured)
+
+
+def _warn(settings: Evaluation) -> None:
+    folder = settings.run[0]
+    is_tuned = run_folder.rule(folder) is not None
+    # After the predictions: a training may have replaced the weights meanwhile.
+    if "tuned" in settings.rule_source(is_tuned):
+        warning = run_folder.rule_warning(folder)
+        if warning:
+            print(f"evaluate: warning: {warning}", file=sys.stderr)
 
 
 def _count(

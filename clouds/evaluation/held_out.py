@@ -147,7 +147,11 @@ class Predictions:
 
     @functools.cached_property
     def _models(self) -> list[keras.Model]:
-        return [network.load(part.runs, flips=self.flips) for part in self.parts]
+        # Before loading: results must not claim the weights of a later training.
+        weights = self.facts["weights"]
+        models = [network.load(part.runs, flips=self.flips) for part in self.parts]
+        network.check_unchanged(self.runs, weights)
+        return models
 
 
 def load(

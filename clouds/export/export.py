@@ -3,11 +3,13 @@
 A model's folder has a folder for each version, named by its number, and for the server
 `models.config` and `batching_parameters.txt`. A version has, next to the SavedModel,
 `model_card.md`, `signature.md`, `assets.extra/postprocess.json` (the post-processing
-rule) and `assets.extra/tf_serving_warmup_requests`.
+rule), `assets.extra/tf_serving_warmup_requests` and `assets.extra/SHA256SUMS`, which
+`bin/serve` compares.
 """
 
 import dataclasses
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,6 +43,11 @@ def export(settings: Export) -> Path:
     training = network.settings(settings.run)
     tuned = run_folder.rule(settings.run[0])
     rule = settings.rule(tuned)
+    source = settings.rule_source(tuned is not None)
+    warning = "tuned" in source and run_folder.rule_warning(settings.run[0])
+    if warning:
+        print(f"export: warning: {warning}", file=sys.stderr)
+    weights = [run_folder.weights_checksum(folder) for folder in settings.run]
     loaded = network.load(
         settings.run, flips=settings.flips, precision=settings.precision
     )
@@ -59,13 +66,14 @@ def export(settings: Export) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         try:
             _write_version(part, version.name, settings, rule, built)
+            network.check_unchanged(settings.run, weights)
             part.rename(version)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         files.write(out / MODELS, models_config(versions(out)))
         files.write(out / BATCHING, _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")
-    print(describe_source(settings.rule_source(tuned is not None), settings.run[0]))
+    print(describe_source(source, settings.run[0]))
     trained = _trained_precision(settings)
     if settings.precision not in (None, trained):
         print(
@@ -140,6 +148,7 @@ def _write_version(folder: Path, version: str, settings: Export, rule, built) ->
     extra.mkdir()
     checksums.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
     warmup.write(extra / warmup.FILE, NAME, inputs)
+    checksums.write_list(folder)
 
 
 def _card(version: str, settings: Export, rule: Rule) -> str:

@@ -52,8 +52,12 @@ def predict(settings: Prediction) -> int:
     source = open_source(settings, trained)
     tuned = run_folder.rule(settings.run[0])
     rule = settings.rule(tuned)
-    warning = settings.bbox and geojson.check_proportions(settings.bbox, source.shape())
-    if warning:
+    rule_source = settings.rule_source(tuned is not None)
+    warnings = (
+        settings.bbox and geojson.check_proportions(settings.bbox, source.shape()),
+        "tuned" in rule_source and run_folder.rule_warning(settings.run[0]),
+    )
+    for warning in filter(None, warnings):
         print(f"predict: warning: {warning}", file=sys.stderr)
     identity = _identity(settings, rule, source)
     out = Path(settings.out)
@@ -68,10 +72,11 @@ def predict(settings: Prediction) -> int:
                 )
                 return 0
             results.check()
-        print(describe_source(settings.rule_source(tuned is not None), settings.run[0]))
+        print(describe_source(rule_source, settings.run[0]))
         if settings.geojson and not settings.bbox:
             print(geojson.IN_PIXELS)
         predict_batch = _load(settings, rule)
+        network.check_unchanged(settings.run, identity["weights"])
         results.start(overwrite=settings.overwrite)
         faults = _predict_missing(source, results.journal, predict_batch)
         return _finish(settings, source, results, faults)

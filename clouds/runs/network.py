@@ -86,15 +86,29 @@ def load_one(
         raise InputError(
             f"The weights {path} are damaged ({reason}). Train again with --overwrite."
         ) from error
-    if run_folder.weights_checksum(folder) != checksum:
-        raise InputError(
-            f"A training replaced the weights {path} while they were read. Run the "
-            "same command again."
-        )
+    check_unchanged([folder], [checksum])
     images = keras.Input((*stored.size, 3), dtype="uint8", name="images")
     logits = network(preprocessing.prepare(images, stored.preprocess))
     probabilities = keras.layers.Activation("sigmoid", dtype="float32")(logits)
     return keras.Model(images, probabilities, name=name)
+
+
+def check_unchanged(folders: Sequence[str], checksums: Sequence[str]) -> None:
+    """Checks that no training has replaced weights since they were loaded.
+
+    Args:
+      folders: folders of the runs.
+      checksums: their `run_folder.weights_checksum` before `load`.
+
+    Raises:
+      InputError: the weights of a run have another checksum.
+    """
+    for folder, checksum in zip(folders, checksums, strict=True):
+        if run_folder.weights_checksum(folder) != checksum:
+            raise InputError(
+                f"A training has replaced the weights of {folder} meanwhile. Run the "
+                "same command again, best after the training."
+            )
 
 
 def settings(folders: Sequence[str]) -> Training:

@@ -5,7 +5,6 @@ and TensorFlow Serving have it.
 """
 
 import itertools
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from clouds.config.rule import Rule
 from clouds.errors import InputError
+from clouds.runtime import checksums
 from clouds.serving import protocol
 from clouds.serving.protocol import Refusal, Row, Spec
 
@@ -100,6 +100,7 @@ class Version:
 
     def __init__(self, folder: Path):
         self.number = int(folder.name)
+        checksums.check_list(folder)
         loaded = tf.saved_model.load(str(folder))
         self.signatures = {
             name: Signature(function, loaded)
@@ -108,7 +109,7 @@ class Version:
         }
         self.metadata = _metadata(folder / _GRAPH)
         rule = folder / _RULE
-        self.rule = Rule(**json.loads(rule.read_text())) if rule.is_file() else None
+        self.rule = Rule(**checksums.read_json(rule)) if rule.is_file() else None
         default = self.signatures.get(protocol.DEFAULT)
         fits = default and default.takes_files and default.outputs.issuperset(_OUTPUTS)
         if not fits or "probabilities" not in self.signatures:

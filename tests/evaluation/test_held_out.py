@@ -155,3 +155,20 @@ def test_images_picked_by_name_are_predicted_as_among_all(fold_runs, in_folds):
         image, probabilities = whole[batch.names[0]]
         np.testing.assert_array_equal(batch.images[0], image)
         np.testing.assert_allclose(batch.probabilities[0], probabilities, atol=1e-6)
+
+
+def test_weights_replaced_while_they_are_predicted_with_are_noticed(
+    records, tmp_path, monkeypatch
+):
+    folder = small.write_run(tmp_path / "run", records)
+    predictions = held_out.load([str(folder)], str(records))
+    load = network.load
+
+    def load_and_replace(*arguments, **options):
+        model = load(*arguments, **options)
+        small.write_run(folder, records, seed=1)
+        return model
+
+    monkeypatch.setattr(network, "load", load_and_replace)
+    with pytest.raises(InputError, match="training has replaced the weights of"):
+        next(predictions.batches("test"))

@@ -460,9 +460,9 @@ def test_what_masks_are_drawn_by_and_count_in_is_told(images, run, tmp_path, cap
     ]
 
 
-def test_probabilities_that_are_no_numbers_are_refused(images, tmp_path, capsys):
+def test_weights_that_are_not_numbers_are_refused(images, tmp_path, capsys):
     run = make_run(tmp_path / "run", 1, nan=True)
-    message = f"NaN for 7 of 7 images of a batch, first {names_of(images)[0]}"
+    message = "best.weights.h5 are damaged (NaN or infinite numbers)"
     refused(capsys, message, run, images, tmp_path / "out")
     assert not (tmp_path / "out" / "submission.csv").exists()
 
@@ -525,3 +525,32 @@ def test_one_image_is_named_by_itself(run, sample, tmp_path):
     assert main.main(["predict", *flags, "--overlays", "0"]) == 0
     lines = (tmp_path / "submission_post.csv").read_text().splitlines()[1:]
     assert {line.rpartition("_")[0] for line in lines} == {image.name}
+
+
+def test_probabilities_that_are_no_numbers_are_refused(
+    images, run, tmp_path, capsys, monkeypatch
+):
+    load = network.load
+
+    def load_damaged(*arguments, **options):
+        model = load(*arguments, **options)
+        model.set_weights([weight * np.nan for weight in model.get_weights()])
+        return model
+
+    monkeypatch.setattr(network, "load", load_damaged)
+    message = f"NaN for 7 of 7 images of a batch, first {names_of(images)[0]}"
+    refused(capsys, message, run, images, tmp_path / "out")
+
+
+def test_a_rule_that_was_tuned_for_other_weights_is_warned_of(images, tmp_path, capsys):
+    folder = make_run(tmp_path / "run", 1)
+    tuned_on = {"sha256": "", "split": "val", "folds": [None], "runs": ["x"]}
+    tuned_on |= {"flips": False, "weights": [run_folder.weights_checksum(folder)]}
+    run_folder.save_rule(str(folder), rule.Rule(), {"tuned_on": tuned_on})
+    warning = "predict: warning: "
+    assert predict(folder, images, tmp_path / "a") == 0
+    assert warning not in capsys.readouterr().err
+    tuned_on["weights"] = ["0"]
+    run_folder.save_rule(str(folder), rule.Rule(), {"tuned_on": tuned_on})
+    assert predict(folder, images, tmp_path / "b") == 0
+    assert f"{warning}{folder}/postprocess.json was tuned" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 from helpers.edits import edit
@@ -45,3 +46,24 @@ def test_runs_of_different_sizes_are_refused(run, tmp_path):
     edit(other / "config.json", size=[32, 32])
     with pytest.raises(InputError, match="same size.*: 64x96 in.*, 32x32 in"):
         network.load([str(run), str(other)])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(run, tmp_path, bad):
+    other = shutil.copytree(run, tmp_path / "other")
+    model = network.load_one(str(other))
+    inner = next(layer for layer in model.layers if hasattr(layer, "layers"))
+    variable = inner.trainable_variables[-1]
+    variable.assign(variable * bad + bad)
+    run_folder.save_weights(inner, other)
+    with pytest.raises(InputError, match="are damaged .NaN or infinite numbers"):
+        network.load([str(other)])
+
+
+def test_an_hdf5_file_of_something_else_is_refused(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    (other / "run.json").unlink()
+    with h5py.File(other / run_folder.WEIGHTS, "w") as file:
+        file["something"] = [1]
+    with pytest.raises(InputError, match=r"best.weights.h5 are damaged"):
+        network.load([str(other)])
