@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,18 @@ def test_the_quickstart_shows_the_tables_once_at_the_end(package):
     _, _, after = shown.partition("$ bin/evaluate --records")
     assert after.splitlines()[1].startswith("The tables are printed")
     assert "nstalled" not in shown
+
+
+def test_commands_do_not_import_modules_of_the_working_folder(tmp_path):
+    for name in ("json", "yaml", "argparse", "numpy", "clouds"):
+        path = tmp_path / f"{name}.py"
+        path.write_text(f"open('imported-{name}', 'w')\nraise SystemExit(9)\n")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
+    environment |= {"VIRTUAL_ENV": sys.prefix}
+    command = [ROOT / "bin/clouds", "train", "--print-config", "--run", "x"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "run: x" in ended.stdout
+    assert not list(tmp_path.glob("imported-*"))

@@ -32,6 +32,8 @@ def in_processes(function: Callable, tasks: Iterable, workers: int) -> Iterator:
         return
     # Otherwise the resource tracker warns when a second Ctrl-C ends all processes.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
+    # Otherwise workers would import a user's json.py from the working folder.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     others = multiprocessing.active_children()
     with concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), start_worker

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers.commands import ROOT
 
 from clouds.runtime import pool
 
@@ -20,6 +21,31 @@ def test_in_this_process_results_come_lazily_and_in_order(monkeypatch):
     assert next(results) == 0
     assert calls == [[0, 1]]
     assert list(results) == [2, 4, 6, 8]
+
+
+def test_workers_do_not_import_modules_of_the_working_folder(tmp_path):
+    for name in ("json", "yaml", "socket", "pickle", "tensorflow"):
+        path = tmp_path / f"{name}.py"
+        path.write_text(f"open('imported-{name}', 'w')\nraise SystemExit(9)\n")
+    script = tmp_path / "elsewhere" / "parent.py"
+    script.parent.mkdir()
+    script.write_text(
+        "from clouds.runtime import pool\n"
+        "def double(tasks): return [2 * task for task in tasks]\n"
+        "if __name__ == '__main__':\n"
+        "    print(*pool.in_processes(double, range(3), 2))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONSAFEPATH", None)
+    ended = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert ended.stdout == "0 2 4\n", ended.stderr
+    assert not list(tmp_path.glob("imported-*"))
 
 
 def test_a_pool_ends_with_its_parent(tmp_path):
