@@ -69,6 +69,18 @@ def test_the_compose_file_names_files_that_exist_or_that_the_export_writes(expor
     assert "${CLOUDS_MODEL" in places["/models/clouds"]
 
 
+def test_containers_are_open_to_this_machine_only_and_limited():
+    compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
+    for service in compose["services"].values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert int(service["user"].partition(":")[0]) > 0
+        assert service["mem_limit"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        # A tag, so that a later release is not pulled by chance.
+        assert ":" in service["image"] and not service["image"].endswith(":latest")
+        assert all(volume.endswith(":ro") for volume in service["volumes"])
+
+
 @pytest.mark.parametrize(
     ("known", "labels"),
     [([1], {"latest": 1}), ([1, 4, 9], {"latest": 9, "previous": 4})],
