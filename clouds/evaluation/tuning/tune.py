@@ -18,11 +18,12 @@ import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import schema
+from clouds import metrics, schema
 from clouds.config.rule import Rule, Scope, area
 from clouds.errors import InputError
 from clouds.evaluation import bootstrap
@@ -30,7 +31,7 @@ from clouds.evaluation.held_out import Predictions
 from clouds.evaluation.tuning import cross_fit, level_sets, search
 from clouds.evaluation.tuning.cross_fit import CrossFit
 from clouds.plots.tuning import draw_tuning
-from clouds.postprocess import functional
+from clouds.postprocess import apply, functional
 from clouds.runs import run_folder
 from clouds.runtime import checksums
 from clouds.text import counted, decimal
@@ -96,16 +97,20 @@ def tune(
             f"'{predictions.folder}' has {predictions.images}. Make records of more "
             "images."
         )
-    components = level_sets.join(
-        _measure(batch, predictions.truth_size, gap)
-        for batch in predictions.batches("tune")
-    )
+    baselines = []
+
+    def measured():
+        for batch in predictions.batches("tune"):
+            baselines.append(_baselines(batch, predictions.truth_size))
+            yield _measure(batch, predictions.truth_size, gap)
+
+    components = level_sets.join(measured())
     folds = min(FOLDS, predictions.images)
     fitted = cross_fit.cross_fit(
         components, LEVELS, folds=folds, scope=scope, step=STEP
     )
     rule = fitted.choice.rule(gap=gap)
-    dice = _dice(components, fitted)
+    dice = _dice(*np.concatenate(baselines, axis=1), fitted)
     facts = {"tuned_on": predictions.facts, "dice": bootstrap.named(dice)}
     for folder in predictions.runs:
         run_folder.save_rule(folder, rule, facts)
@@ -124,11 +129,23 @@ def _measure(batch, size, gap):
     return level_sets.measure(probabilities, batch.truth, tf.constant(LEVELS))
 
 
-def _dice(components, fitted: CrossFit) -> dict[str, np.ndarray]:
-    default = search.score(components, LEVELS, Rule())
-    unfiltered = Rule(min_sizes=(0,) * len(schema.LABELS))
+def _baselines(batch, size) -> np.ndarray:
+    """Returns Dice above 0.5 alone and by the default rule, float64[2, B, C].
+
+    Both as bin/evaluate computes them: the first keeps the orbit gap, the second cuts
+    it, whatever the rule that is tuned does.
+    """
+    outputs = ("raw_masks", "masks")
+    masks = apply(batch.probabilities, Rule(), batch.images, size, outputs=outputs)
+    scores = [metrics.dice(batch.truth, masks[name]) for name in outputs]
+    return np.stack([keras.ops.convert_to_numpy(dice) for dice in scores]).astype("f8")
+
+
+def _dice(
+    threshold: np.ndarray, default: np.ndarray, fitted: CrossFit
+) -> dict[str, np.ndarray]:
     per_image = {
-        "threshold": search.score(components, LEVELS, unfiltered),
+        "threshold": threshold,
         "default": default,
         "tuned": fitted.tuned,
         "cross_fitted": fitted.cross_fitted,
@@ -139,7 +156,7 @@ def _dice(components, fitted: CrossFit) -> dict[str, np.ndarray]:
             name: weights @ dice / weights.sum(axis=1, keepdims=True)
             for name, dice in per_image.items()
         },
-        len(components.truth),
+        len(default),
     )
 
 

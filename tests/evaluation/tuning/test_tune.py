@@ -42,7 +42,7 @@ def drawn_dice(predictions, rule):
 
 def test_the_dice_is_that_of_the_masks_by_each_rule(tuned, predictions):
     found, out = tuned
-    rules = {"threshold": Rule(min_sizes=(0,) * 4), "default": Rule()}
+    rules = {"threshold": Rule(min_sizes=(0,) * 4, gap=False), "default": Rule()}
     for name, rule in {**rules, "tuned": found.rule}.items():
         dice = drawn_dice(predictions, rule).mean(axis=0)
         np.testing.assert_allclose(found.dice[name][:4, 0], dice, atol=1e-5)
@@ -50,6 +50,18 @@ def test_the_dice_is_that_of_the_masks_by_each_rule(tuned, predictions):
     assert found.dice["tuned"][4, 0] > found.dice["default"][4, 0]
     gain = found.dice["cross_fitted"][:, 0] - found.dice["default"][:, 0]
     np.testing.assert_allclose(found.dice["gain"][:, 0], gain)
+
+
+def test_baselines_do_not_depend_on_the_orbit_gap_of_the_tuned_rule(
+    tuned, predictions, tmp_path, monkeypatch
+):
+    # The other tests read the rule that is stored.
+    monkeypatch.setattr(run_folder, "save_rule", lambda *_: None)
+    kept = tune.tune(predictions, tmp_path, gap=False)
+    for name in ("threshold", "default"):
+        np.testing.assert_array_equal(kept.dice[name], tuned[0].dice[name])
+    gain = kept.dice["cross_fitted"] - kept.dice["default"]
+    np.testing.assert_allclose(kept.dice["gain"][:, 0], gain[:, 0])
 
 
 def test_the_cross_fitted_dice_is_that_of_the_rules_of_the_other_folds(
