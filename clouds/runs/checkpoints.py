@@ -7,19 +7,19 @@ damaged one.
 
 import dataclasses
 import json
-import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from clouds.errors import InputError
-from clouds.runtime import files
+from clouds.runtime import files, json_types
 
 FOLDER = "checkpoints"
 KEPT = 2
 
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+_TYPES = {"epoch": int, "step": int, "history": [{str: json_types.NUMBER}]}
+_TYPES |= {"arrays?": int, "stopped": bool, "seconds": json_types.NUMBER}
 
 
 @dataclasses.dataclass
@@ -80,7 +80,8 @@ def save(folder: Path, progress: Progress, arrays: list[np.ndarray]) -> Path:
     path.parent.mkdir(exist_ok=True)
     size = sum(array.nbytes for array in arrays)
     files.check_free_space(path.parent, size, "Checkpoints")
-    text = json.dumps(dataclasses.asdict(progress)).encode()
+    fields = {**dataclasses.asdict(progress), "arrays": len(arrays)}
+    text = json.dumps(fields).encode()
     numbered = {str(number): array for number, array in enumerate(arrays)}
     with files.replacing(path) as part:
         np.savez(part, progress=np.frombuffer(text, np.uint8), **numbered)
@@ -109,9 +110,16 @@ def load(folder: Path) -> tuple[Progress, list[np.ndarray]] | None:
     for path in paths(folder):
         try:
             with path.open("rb") as file, np.load(file) as saved:
-                progress = Progress(**json.loads(saved["progress"].tobytes()))
-                arrays = [saved[str(number)] for number in range(len(saved.files) - 1)]
-        except _DAMAGED as error:
+                fields = json.loads(saved["progress"].tobytes())
+                json_types.check(fields, _TYPES)
+                count = len(saved.files) - 1
+                if fields.pop("arrays", count) != count:
+                    raise ValueError(f"{count} arrays")
+                progress = Progress(**fields)
+                arrays = [saved[str(number)] for number in range(count)]
+        except MemoryError:
+            raise
+        except Exception as error:  # zipfile raises many kinds, as for unknown flags.
             print(f"Skipping the damaged checkpoint {path} ({error}).", flush=True)
             continue
         return progress, arrays

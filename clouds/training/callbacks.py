@@ -186,7 +186,7 @@ class Replay(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves checkpoints every few steps, after each epoch, and before stopping.
+    """Saves checkpoints at the start, every few steps, after each epoch, at the end.
 
     Args:
       every: number of steps between checkpoints.
@@ -212,8 +212,14 @@ class Checkpoints(keras.callbacks.Callback):
         self.clock = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Restores the checkpoint, after `fit` has reset the metrics."""
+        """Restores the checkpoint, after `fit` has reset the metrics, or saves a first.
+
+        With a checkpoint from before the first step, a training that is killed after
+        its first weights can resume.
+        """
         if self.arrays is None:
+            if not epoch and not self.progress.step:
+                self._save(0)
             return
         checkpoints.restore(self.model, self.arrays, self.folder)
         if not self.progress.step:

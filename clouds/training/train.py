@@ -89,7 +89,8 @@ def _checkpoint(settings: Training) -> tuple[Progress, list | None]:
     if settings.overwrite:
         return Progress(), None
     stored = checkpoints.load(folder)
-    if not stored and checkpoints.paths(folder):
+    # Without weights, nothing is lost if the training starts over.
+    if not stored and (folder / run_folder.WEIGHTS).exists():
         raise run_folder.no_checkpoint(folder)
     return stored or (Progress(), None)
 

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from helpers.edits import flip
 
 from clouds.errors import InputError
 from clouds.runs import checkpoints
@@ -84,3 +85,16 @@ def test_without_an_intact_checkpoint_none_is_loaded(tmp_path):
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not fit the network"):
         checkpoints.restore(model(), checkpoints.values(model(5)), tmp_path)
+
+
+def test_every_flipped_bit_of_the_directory_is_passed_over_or_without_effect(tmp_path):
+    good = save(tmp_path, 1)
+    progress, arrays = checkpoints.load(tmp_path)
+    whole = good.read_bytes()
+    start = whole.index(b"PK\x01\x02")
+    for place in range(8 * start, 8 * len(whole), 5):
+        good.write_bytes(whole)
+        flip(good, place)
+        loaded = checkpoints.load(tmp_path)
+        assert loaded is None or loaded[0] == progress, place
+        assert loaded is None or same(loaded[1], arrays), place

@@ -22,7 +22,7 @@ from clouds.models import unet
 from clouds.runs import checkpoints, run_folder
 from clouds.runs import network as network_module
 from clouds.runtime import files
-from clouds.training import callbacks
+from clouds.training import callbacks, loggers
 from clouds.training import trainer as trainer_module
 
 
@@ -187,21 +187,50 @@ def test_a_full_disk_stops_a_training_that_goes_on_when_there_is_room(
     monkeypatch.setattr(files, "_free", lambda path: 0)
     small_run("--epochs", 2, code=2)
     shown = capsys.readouterr().err
-    assert shown.startswith("train: error: Weights and checkpoints must fit onto the")
+    assert shown.startswith("train: error: Weights and checkpoints need")
     assert not (tmp_path / "run" / run_folder.WEIGHTS).exists()
 
     def free(path):
-        return 0 if checkpoints.paths(tmp_path / "run") else 10**9
+        return 0 if len(checkpoints.paths(tmp_path / "run")) > 1 else 10**9
 
     monkeypatch.setattr(files, "_free", free)
     folder = small_run("--epochs", 2, code=2)
-    assert "must fit onto the disk" in capsys.readouterr().err
+    assert "MB free. Free some space" in capsys.readouterr().err
     progress, _ = checkpoints.load(folder)
     assert (progress.epoch, progress.step) == (1, 0)
     monkeypatch.undo()
     monkeypatch.setattr(unet, "build", small.build)
     small_run("--epochs", 2)
     assert "Resuming after 1 epoch." in capsys.readouterr().out
+
+
+def test_a_training_killed_after_its_first_weights_resumes(small_run, monkeypatch):
+    class KilledError(Exception):
+        pass
+
+    def killed(*arguments):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loggers.KeepHistory, "on_epoch_end", killed)
+        with pytest.raises(KilledError):
+            small_run("--epochs", 2)
+    folder = small_run("--epochs", 2)
+    assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == [0, 1]
+
+
+def test_a_training_without_weights_or_an_intact_checkpoint_starts_over(
+    small_run, monkeypatch, capsys
+):
+    monkeypatch.setattr(run_folder, "save_weights", lambda *_: None)
+    folder = small_run("--epochs", 1)
+    for path in checkpoints.paths(folder):
+        path.write_bytes(b"")
+    monkeypatch.undo()
+    monkeypatch.setattr(unet, "build", small.build)
+    small_run("--epochs", 1)
+    assert capsys.readouterr().out.count("Skipping the damaged checkpoint") == 2
+    assert (folder / run_folder.WEIGHTS).exists()
 
 
 def test_a_finished_run_is_left_alone_and_can_be_extended(
