@@ -21,7 +21,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from clouds import schema
+from clouds import rle, schema
 from clouds.client import http
 from clouds.client.retry import Busy, Lost, NotFound, Rejected
 from clouds.config.serving import Request
@@ -35,6 +35,10 @@ _GRPC_BUSY = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 _CONNECT_SECONDS = 5
+_MAX_ANSWER = 200_000_000
+"""Maximum bytes of a response."""
+_MAX_REASON = 500
+"""Maximum letters of a server's error that are repeated."""
 
 
 class Answer(NamedTuple):
@@ -176,7 +180,7 @@ class Rest(Client):
         options = {"content": body, "timeout": seconds}
         try:
             with self._http.stream(method, url, **options) as response:
-                return http.read(response, end)
+                return http.read(response, end, _MAX_ANSWER)
         except httpx.TimeoutException as error:
             raise Busy(f"no answer within {seconds:.0f} s") from error
         except httpx.ConnectError as error:
@@ -192,8 +196,11 @@ class Grpc(Client):
 
     def __init__(self, address: str, name: str, version: int | None):
         super().__init__(name, version)
-        limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
-        self._channel = grpc.insecure_channel(address, [(name, -1) for name in limits])
+        options = [
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", _MAX_ANSWER),
+        ]
+        self._channel = grpc.insecure_channel(address, options)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -204,7 +211,10 @@ class Grpc(Client):
             ready = grpc.channel_ready_future(self._channel)
             ready.result(min(seconds, _CONNECT_SECONDS))
         except grpc.FutureTimeoutError as error:
-            raise Lost("the server is unreachable") from error
+            raise Lost(
+                "the server is unreachable by gRPC; bin/serve has REST only, without "
+                "--grpc"
+            ) from error
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self._name
         stub = model_service_pb2_grpc.ModelServiceStub(self._channel)
@@ -221,10 +231,12 @@ class Grpc(Client):
         return _call(stub.Predict, request, seconds).outputs
 
     def _rows(self, response) -> list[dict]:
-        texts = tf.make_ndarray(response["rle"]).astype(str).tolist()
-        scores = tf.make_ndarray(response["score"]).tolist()
-        pairs = zip(texts, scores, strict=True)
-        return [{"rle": text, "score": score} for text, score in pairs]
+        columns = {"rle": tf.make_ndarray(response["rle"]).astype(str).tolist()}
+        columns["score"] = tf.make_ndarray(response["score"]).tolist()
+        if "label" in response:
+            columns["label"] = tf.make_ndarray(response["label"]).astype(str).tolist()
+        rows = zip(*columns.values(), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _call(method, request, seconds: float):
@@ -242,9 +254,22 @@ def _call(method, request, seconds: float):
 
 
 def _answer(row: dict) -> Answer | Rejected:
+    """Checks the answer of one image, and orders it as `schema.LABELS`."""
     if "error" in row:
-        return Rejected(str(row["error"]))
+        return Rejected(str(row["error"])[:_MAX_REASON])
     texts, scores = row["rle"], row["score"]
     if not len(texts) == len(scores) == len(schema.LABELS):
         raise ValueError(counted(len(texts), "mask"))
-    return Answer(list(map(str, texts)), [round(float(score), 4) for score in scores])
+    labels = list(row.get("label", schema.LABELS))
+    if sorted(map(str, labels)) != sorted(schema.LABELS):
+        raise ValueError(f"the labels {', '.join(map(str, labels))[:_MAX_REASON]}")
+    order = [labels.index(label) for label in schema.LABELS]
+    texts, scores = [texts[k] for k in order], [scores[k] for k in order]
+    for label, text, score in zip(schema.LABELS, texts, scores, strict=True):
+        if isinstance(score, bool) or not 0 <= score <= 1:
+            return Rejected(f"the server's score of {label} is {score}, not in 0 to 1")
+        try:
+            rle.parse(text, schema.SUBMISSION_SIZE, where=f"the server's {label}")
+        except InputError as error:
+            return Rejected(str(error))
+    return Answer(texts, [round(score, 4) for score in scores])

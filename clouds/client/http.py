@@ -9,6 +9,8 @@ import orjson
 from clouds.client.retry import Busy, NotFound, Rejected
 
 _BUSY = {408, 429, 500, 502, 503, 504}
+_MAX_REASON = 500
+"""Maximum letters of a server's error that are repeated."""
 
 
 def fetch(url: str, seconds: float, max_bytes: int) -> bytes:
@@ -48,7 +50,7 @@ def read(response: httpx.Response, end: float, max_bytes: float = math.inf) -> b
     if response.is_success:
         return bytes(contents)
     try:
-        reason = str(orjson.loads(contents)["error"])
+        reason = str(orjson.loads(contents)["error"])[:_MAX_REASON]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         reason = f"the server answered {response.status_code}"
     if response.status_code in _BUSY:

@@ -9,9 +9,7 @@ import contextlib
 import hashlib
 import itertools
 import json
-import posixpath
 import sys
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from clouds.client.client import Answer, Client
 from clouds.client.retry import Busy, Rejected, Retry
 from clouds.config.fields import IMAGES_ASKED
 from clouds.config.serving import Request
-from clouds.data import image_files, preprocessing
+from clouds.data import formats, image_files, preprocessing
 from clouds.errors import InputError
 from clouds.prediction import geojson, outputs, writers
 from clouds.prediction.journal import Entry, Journal
@@ -37,7 +35,6 @@ FAILED = 3
 
 _MAX_REPORTS = 20
 _MAX_BYTES = 200_000_000
-_URLS = ("http://", "https://")
 
 
 def request(settings: Request) -> int:
@@ -115,11 +112,12 @@ def _report(message: str) -> None:
 
 
 def _find(sources: Sequence[str]) -> dict[str, str]:
+    urls = [source for source in sources if source.startswith(image_files.URLS)]
+    names = {url: name for name, url in image_files.by_name(urls, "the URLs").items()}
     paths = {}
     for source in sources:
-        if source.startswith(_URLS):
-            path = urllib.parse.urlsplit(source).path
-            new = {posixpath.basename(urllib.parse.unquote(path)) or "image": source}
+        if source in names:
+            new = {names[source]: source}
         else:
             new = image_files.find(source, IMAGES_ASKED)
         if duplicates := paths.keys() & new.keys():
@@ -222,8 +220,9 @@ def _answers(
 
 def _read(path: str, retry: Retry) -> bytes | Exception:
     try:
-        if path.startswith(_URLS):
+        if path.startswith(image_files.URLS):
             contents = retry(lambda seconds: http.fetch(path, seconds, _MAX_BYTES))
+            contents = formats.convert(contents, path)
         else:
             contents = image_files.read(tf.constant(path)).numpy()
         if contents.startswith(preprocessing.SIGNATURES):
@@ -232,8 +231,9 @@ def _read(path: str, retry: Retry) -> bytes | Exception:
         return tf.io.encode_png(image).numpy()
     except (Busy, Rejected) as error:
         return error
-    except tf.errors.OpError:
-        return Rejected("it cannot be read as an image")
+    except (InputError, tf.errors.OpError) as error:
+        reason = str(getattr(error, "message", error)).partition(" [Op")[0]
+        return Rejected(f"it cannot be read as an image ({reason.splitlines()[0]})")
 
 
 def _finish(

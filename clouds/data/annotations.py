@@ -254,8 +254,8 @@ def find_warning(table: Table, grid: rle.Size) -> str | None:
     if len(cut):
         return (
             f"{table.where(*cut[0])}: the field has exactly {_EXCEL_CELL:,} "
-            f"characters, at which spreadsheets cut a cell ({counted(len(cut), 'such field')}). "
-            "Write the csv without a spreadsheet."
+            "characters, at which spreadsheets cut a cell "
+            f"({counted(len(cut), 'such field')}). Write the csv without a spreadsheet."
         )
     first = table.texts[0, 0]
     if first and len(table.images) > 1 and (table.texts == first).all():

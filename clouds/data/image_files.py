@@ -5,6 +5,7 @@ follow: `clouds.zip/train_images`. A glob pattern has `*`, `?` or `[…]`, and `
 subfolders. A list is a .txt file with one path per line, relative to its own folder.
 """
 
+import collections
 import errno
 import functools
 import glob
@@ -15,6 +16,7 @@ import posixpath
 import re
 import stat
 import unicodedata
+import urllib.parse
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -28,6 +30,9 @@ from clouds.errors import InputError
 from clouds.runtime import archives
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+URLS = ("http://", "https://")
+"""Starts of addresses that bin/request downloads from."""
 
 _TENSORFLOW_NOISE = re.compile(r"^{{.*?}} | \[Op:.*")
 _SHORTEST_ZIP = 100
@@ -64,11 +69,11 @@ def find(source: str, kinds: str = IMAGES) -> dict[str, str]:
     elif tf.io.gfile.isdir(source):
         paths = {name: f"{source}/{name}" for name in _list(source)}
     elif source.lower().endswith(".txt") and tf.io.gfile.exists(source):
-        return _by_name(_read_list(source), source)
+        return by_name(_read_list(source), source)
     elif _is_image(source) and tf.io.gfile.exists(source):
-        return _by_name([source], source)
+        return by_name([source], source)
     elif glob.has_magic(source):
-        paths = _by_name(filter(_is_image, sorted(_glob(source))), source)
+        paths = by_name(filter(_is_image, sorted(_glob(source))), source)
     else:
         raise InputError(
             f"--images must be {kinds}. Received: '{source}', which is none of these. "
@@ -193,17 +198,43 @@ def _glob(pattern: str) -> list[str]:
     return [path for folder in folders for path in tf.io.gfile.glob(f"{folder}/{tail}")]
 
 
-def _by_name(paths: Iterable[str], source: str) -> dict[str, str]:
-    by_name = {}
+def by_name(paths: Iterable[str], source: str) -> dict[str, str]:
+    """Names images by the last part of their paths.
+
+    Where the paths of URLs are alike, their queries are added: Worldview's differ in
+    the TIME only.
+
+    Args:
+      paths: paths or URLs.
+      source: where they come from, for the error.
+
+    Returns:
+      The paths by their names, in order.
+
+    Raises:
+      InputError: two images have the same name.
+    """
+    paths = list(paths)
+    counts = collections.Counter(map(_name, paths))
+    named = {}
     for path in paths:
-        name = posixpath.basename(path)
-        if name in by_name:
+        name = _name(path)
+        if counts[name] > 1 and (query := urllib.parse.urlsplit(path).query):
+            name += "_" + re.sub(r"[^\w.=&-]", "_", urllib.parse.unquote(query))
+        if name in named:
             raise InputError(
-                f"--images: '{source}' has two images named {name}: {by_name[name]} "
+                f"--images: '{source}' has two images named {name}: {named[name]} "
                 f"and {path}. Process them separately."
             )
-        by_name[name] = path
-    return by_name
+        named[name] = path
+    return named
+
+
+def _name(path: str) -> str:
+    if path.startswith(URLS):
+        path = urllib.parse.unquote(urllib.parse.urlsplit(path).path)
+        return posixpath.basename(path) or "image"
+    return posixpath.basename(path)
 
 
 def _find_in_zip(archive: str, inside: str) -> dict[str, str]:
@@ -232,7 +263,7 @@ def _is_image(path: str) -> bool:
 def _list(folder: str) -> list[str]:
     if "://" in folder:
         return tf.io.gfile.listdir(folder)
-    return [_printable(name) for name in os.listdir(folder)]
+    return [_printable(name) for name in os.listdir(folder)]  # noqa: PTH208
 
 
 def _printable(name: str) -> str:

@@ -230,3 +230,58 @@ def test_errors_by_grpc_are_split_too(tiny_grpc_server, connect):
     service.failures = 1
     with pytest.raises(Lost, match="Try again"):
         connect(address, grpc=True).ask([GOOD], 10)
+
+
+def answered(connect, **changes):
+    """The client's answer where a server's differs from a good one."""
+    row = {"rle": ["1 2", "", "3 4", ""], "score": [0.5, 0, 1, 0.25]}
+    body = json.dumps({"predictions": [row | changes]}).encode()
+    with scripted((200, {}, body)) as (address, _):
+        (answer,) = connect(address).ask([GOOD], 10)
+    return answer
+
+
+def test_labels_in_another_order_are_put_in_place(connect):
+    answer = answered(connect, label=["Sugar", "Fish", "Flower", "Gravel"])
+    assert answer == (["", "3 4", "", "1 2"], [0, 1, 0.25, 0.5])
+    for labels in (["Cat", "Fish", "Flower", "Gravel"], ["Fish"] * 4, "Fish", [1] * 4):
+        with pytest.raises(InputError, match="the labels"):
+            answered(connect, label=labels)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rle": ["1 2", "2 1", "5 4 1 1", ""]}, "the server's Gravel, run 2"),
+        ({"rle": ["1 2", "", "x", ""]}, "the server's Gravel, run 1: not an integer"),
+        ({"rle": ["183750 2", "", "", ""]}, "exceeds the 350x525 grid"),
+        ({"rle": [None, 3, "", ""]}, "run-length codes must be text"),
+        ({"score": [0.5, float("nan"), 0, 0]}, "another model"),
+        ({"score": [0.5, -0.1, 0, 0]}, "score of Flower is -0.1, not in 0 to 1"),
+        ({"score": [0.5, 0, 0, 1.5]}, "score of Sugar is 1.5"),
+        ({"score": [True, 0, 0, 0]}, "score of Fish is True"),
+    ],
+)
+def test_an_answer_that_is_no_mask_has_a_reason(connect, changes, reason):
+    if reason == "another model":
+        with pytest.raises(InputError, match="Check --server and --name"):
+            answered(connect, **changes)
+        return
+    answer = answered(connect, **changes)
+    assert isinstance(answer, Rejected)
+    assert reason in str(answer)
+
+
+def test_an_answer_of_any_length_does_not_fill_the_memory(connect, monkeypatch):
+    monkeypatch.setattr(client, "_MAX_ANSWER", 1000)
+    body = b'{"predictions": [' + b" " * 2000
+    with (
+        scripted((200, {}, body)) as (address, _),
+        pytest.raises(Rejected, match="more than 1,000 bytes"),
+    ):
+        connect(address).ask([GOOD], 10)
+
+
+def test_grpc_at_a_server_of_rest_is_explained(connect):
+    with pytest.raises(Lost, match="bin/serve has REST only"):
+        connect(GONE, grpc=True).check(0.5)

@@ -237,3 +237,16 @@ def test_a_file_that_cannot_be_read_is_told_without_tensorflows_own_words(tmp_pa
         assert not set("{[") & set(message)
     message = str(image_files.undecodable(str(write(tmp_path / "c.jpg"))))
     assert f"{tmp_path}/c.jpg (3 bytes) cannot be decoded: it is not" in message
+
+
+def test_urls_that_differ_in_their_queries_have_names():
+    start = "http://host/api/v1/snapshot?FORMAT=image/jpeg&TIME=2020-02-0"
+    named = image_files.by_name([f"{start}1", f"{start}2"], "urls")
+    assert list(named) == [
+        "snapshot_FORMAT=image_jpeg&TIME=2020-02-01",
+        "snapshot_FORMAT=image_jpeg&TIME=2020-02-02",
+    ]
+    assert list(image_files.by_name(["http://h/a%20b.jpg?x=1"], "u")) == ["a b.jpg"]
+    assert list(image_files.by_name(["http://host/?x=1"], "urls")) == ["image"]
+    with pytest.raises(InputError, match="two images named a.jpg"):
+        image_files.by_name(["http://h/a.jpg", "http://g/a.jpg"], "urls")
