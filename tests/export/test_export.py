@@ -1,4 +1,3 @@
-import json
 import pickle
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.commands import ROOT, RULE
+from helpers.edits import edit
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -18,6 +18,7 @@ from clouds.data import annotations, preprocessing
 from clouds.data.scenes import scene
 from clouds.export import export, model_card, warmup
 from clouds.runs import network, run_folder
+from clouds.runtime import checksums
 
 OPS = ROOT / "tests/addons/serving_ops.txt"
 
@@ -122,9 +123,7 @@ def half(request, run, tmp_path_factory):
     """A run as if trained in half precision, and its export."""
     folder = tmp_path_factory.mktemp("half") / "run"
     shutil.copytree(run, folder)
-    settings = json.loads((folder / run_folder.CONFIG).read_text())
-    settings["precision"] = request.param
-    (folder / run_folder.CONFIG).write_text(json.dumps(settings))
+    edit(folder / run_folder.CONFIG, precision=request.param)
     model = folder.with_name("model")
     assert main.main(["export", "--run", str(folder), "--out", str(model), *RULE]) == 0
     assert request.param in (model / "1" / model_card.MODEL).read_text()
@@ -275,7 +274,7 @@ def test_the_folder_of_a_run_is_rejected(run, capsys):
 
 
 def test_each_export_is_the_next_version_with_its_rule(exported, run, tmp_path, capsys):
-    rule = json.loads((exported / "1/assets.extra/postprocess.json").read_text())
+    rule = checksums.read_json(exported / "1/assets.extra/postprocess.json")
     assert Rule(**rule) == Rule(thresholds=(0.3,) * 4, min_sizes=(500,) * 4)
     for name in ("3", "notes"):
         (tmp_path / name).mkdir()

@@ -10,6 +10,7 @@ from helpers import fuzz_images, tiny_export
 from clouds import schema
 from clouds.errors import InputError
 from clouds.postprocess import apply
+from clouds.runtime import checksums
 from clouds.serving.model_store import Model
 from clouds.serving.protocol import Refusal, Spec
 
@@ -137,4 +138,15 @@ def test_another_kind_of_model_is_an_error(tmp_path):
     signatures = {"serving_default": other.double.get_concrete_function()}
     tf.saved_model.save(other, str(tmp_path / "1"), signatures=signatures)
     with pytest.raises(InputError, match="image_bytes to rle"):
+        Model(str(tmp_path), "clouds")
+
+
+def test_a_version_that_has_changed_since_its_export_is_refused(tiny_model, tmp_path):
+    version = tmp_path / "1"
+    shutil.copytree(tiny_model / "1", version)
+    checksums.write_list(version)
+    Model(str(tmp_path), "clouds")
+    path = next((version / "variables").glob("variables.data*"))
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(InputError, match=f"{path.name} has changed since the export"):
         Model(str(tmp_path), "clouds")
