@@ -1,9 +1,8 @@
 """Converts image files that TensorFlow decodes wrongly, or not at all, to PNG.
 
 `docs/reference/image-files.md` lists what each kind of file becomes. OpenCV decodes
-here, and Pillow what OpenCV cannot; alpha is left to `clouds.data.graph_formats.decode`, which composites it on black
-for
-all formats. `clouds.data.image_headers` reads sizes and tags.
+here, and Pillow what OpenCV cannot. `clouds.data.graph_formats.decode` composites alpha
+on black for all formats; `clouds.data.image_headers` reads sizes and tags.
 """
 
 import io

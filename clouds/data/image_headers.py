@@ -192,7 +192,11 @@ def _tiff(data: bytes) -> Header | None:
         fault = "its bands of 16 bits are stored separately; convert them to 8 bits"
     order = "little" if data[:2] == b"II" else "big"
     # OpenCV would turn some kinds only, and multiply the colours by the alpha.
-    ones = [tag for tag, is_set in ((_ORIENTATION, True), (_EXTRA, alpha and samples == 4)) if is_set]
+    ones = [
+        tag
+        for tag, is_set in ((_ORIENTATION, True), (_EXTRA, alpha and samples == 4))
+        if is_set
+    ]
     patches = tuple(
         (first[tag][1], (1).to_bytes(2, order)) for tag in ones if tag in first
     )
