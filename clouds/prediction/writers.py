@@ -90,7 +90,9 @@ def coco(path: Path) -> Iterator[Add]:
     categories = [{"id": k + 1, "name": name} for k, name in enumerate(schema.LABELS)]
     size = {"height": _HEIGHT, "width": _WIDTH}
     # The images come last: their fields are small enough to keep in memory.
-    fields, last = {"categories": categories}, {"images": images}
+    # pycocotools needs both.
+    about = {"info": {"description": "Cloud patterns"}, "licenses": []}
+    fields, last = {**about, "categories": categories}, {"images": images}
     with (
         files.writing(path) as file,
         _long_list(file, fields, "annotations", last) as add_one,

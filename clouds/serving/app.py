@@ -104,9 +104,19 @@ class Service:
             self._parsers.shutdown(wait=False)
 
     async def _watch(self) -> None:
+        reported = None
         while True:
             await asyncio.sleep(self._settings.poll)
-            if await asyncio.to_thread(self._model.refresh):
+            try:
+                changed = await asyncio.to_thread(self._model.refresh)
+            except OSError as error:
+                # Too many open files, or a disk that is away: it may pass.
+                if str(error) != reported:
+                    _LOG.error("Cannot look for new versions: %s", error)
+                reported = str(error)
+                continue
+            reported = None
+            if changed:
                 number = self._model.version.number
                 _LOG.info("%s: now serving version %d", self._model.name, number)
 
@@ -138,6 +148,8 @@ class Service:
         return Response(self._metrics.text(), media_type=monitoring.CONTENT_TYPE)
 
     async def _report_status(self, request: Request) -> Response:
+        if request.url.path.endswith(":predict"):
+            raise Refusal(405, "Predictions must be asked for with POST, not GET.")
         return _json(self._model.status(**request.path_params))
 
     async def _report_metadata(self, request: Request) -> Response:

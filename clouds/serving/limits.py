@@ -43,10 +43,13 @@ class Bodies:
         rest, so that a client that sends everything before it reads gets the answer.
 
         Raises:
-          Refusal: the body is too slow (408) or too long (413), or all bodies together
-            are (503).
+          Refusal: the body is too slow (408), too long (413) or compressed (415), or
+            all bodies together are too long (503).
           ClientDisconnect: the client disconnected.
         """
+        encoding = request.headers.get("content-encoding", "identity").strip()
+        if encoding.lower() not in ("", "identity"):
+            raise Refusal(415, "The body must not be compressed (Content-Encoding).")
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > self._max_bytes:
             raise self._too_long(declared)
@@ -90,7 +93,7 @@ def check_image(contents: bytes, max_pixels: int) -> Refusal | None:
     received = f"Received: {len(contents)} bytes"
     if not contents.startswith(preprocessing.SIGNATURES):
         message = f"Image must be a JPEG, PNG or BMP. {received} of another kind."
-        return Refusal(400, message)
+        return Refusal(400, message + _advise(contents))
     try:
         height, width = _header_size(contents).numpy().tolist()
     except tf.errors.InvalidArgumentError:
@@ -108,3 +111,11 @@ def check_image(contents: bytes, max_pixels: int) -> Refusal | None:
         found = re.search(r"Image must be [^\]\n]*\.", error.message)
         return Refusal(400, found[0] if found else f"Image must be whole. {received}.")
     return None
+
+
+def _advise(contents: bytes) -> str:
+    if contents.startswith((b"/9j/", b"iVBORw0KGgo", b"Qk")):
+        return " It looks like base64: send {'b64': text} in JSON."
+    if contents.startswith(b"--") and b"form-data" in contents[:1000].lower():
+        return " It is a form: send the file itself, as curl --data-binary @FILE does."
+    return ""

@@ -222,8 +222,12 @@ def _bytes(value, place: str) -> bytes:
         return value.encode()
     if not isinstance(value, dict) or not isinstance(value.get("b64"), str):
         raise _bad(f"{place} must be {{'b64': text}}, or text", value)
+    # TensorFlow Serving skips blanks, and padding is optional.
+    text = "".join(value["b64"].split()).rstrip("=")
+    if {"-", "_"} & set(text):
+        raise _bad(f"{place} must be base64 with + and /, not web-safe", value["b64"])
     try:
-        return base64.b64decode(value["b64"], validate=True)
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise _bad(f"{place} must be base64 ({error})", value["b64"]) from None
 

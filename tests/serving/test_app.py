@@ -158,7 +158,7 @@ def test_status_and_metadata_are_returned(ask, model):
         ("GET", f"/v1/models/clouds/versions/{'9' * 5000}", 404),
         ("GET", "/v1/models/other/labels/latest", 404),
         ("POST", "/v1/models/clouds:classify", 405),
-        ("GET", PREDICT, 404),
+        ("GET", PREDICT, 405),
         ("PUT", PREDICT, 405),
         ("POST", "/v1/models/clouds/versions/x:predict", 404),
         ("GET", "/v1/models/..%2f..%2fetc%2fpasswd", 404),

@@ -56,6 +56,12 @@ def test_a_body_that_is_too_long_is_refused_before_it_is_read(chunks, headers):
     assert bodies.held == 0
 
 
+def test_a_compressed_body_is_refused():
+    with pytest.raises(Refusal, match="must not be compressed") as refusal:
+        read(reader(), [b"abc"], [(b"content-encoding", b"gzip")])
+    assert refusal.value.status == 415
+
+
 @pytest.mark.parametrize("chunks", [[None], [b"abc", None]])
 def test_a_body_that_does_not_arrive_in_time_is_refused(chunks):
     bodies = reader(seconds=0.1)
@@ -110,6 +116,8 @@ def test_a_decompression_bomb_is_refused_by_its_header(contents):
         (b"", "0 bytes of another kind"),
         (b"GIF89a" + bytes(100), "106 bytes of another kind"),
         (b"not an image", "of another kind"),
+        (b"/9j/4AAQSkZJRg", "send {'b64': text}"),
+        (b"--1\r\nContent-Disposition: form-data; name", "curl --data-binary"),
         (b"\xff\xd8\xff\0", "without its size"),
         (b"\x89PNG\r\n\x1a\n", "Received: 0 x 0"),
         (b"BM\0", "Received: 0 x 0"),

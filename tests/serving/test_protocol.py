@@ -165,3 +165,19 @@ def test_a_bad_column_or_only_bad_rows_refuse_the_request(rows, by_row, number):
         protocol.answer(rows, by_row=by_row)
     assert fault.value.status == 400
     assert json.loads(protocol.error(fault.value)) == {"error": fault.value.reason}
+
+
+@pytest.mark.parametrize(
+    "text", ["YWJj\nZA==", "YWJjZA", " YWJj ZA== ", "YWJjZA==\r\n"]
+)
+def test_base64_may_have_blanks_and_lack_its_padding(text):
+    query = protocol.parse(
+        json.dumps({"instances": [{"b64": text}]}).encode(), SIGNATURES
+    )
+    assert query.rows[0]["image_bytes"].item() == b"abcd"
+
+
+def test_web_safe_base64_is_named():
+    with pytest.raises(protocol.Refusal, match="not web-safe"):
+        body = json.dumps({"instances": [{"b64": "_-8="}]}).encode()
+        protocol.parse(body, SIGNATURES)
