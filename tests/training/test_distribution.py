@@ -149,7 +149,7 @@ def test_two_hosts_of_which_one_is_killed_go_on_and_end_as_one_device(
     second.kill()
     shown, errors = ended(first, code=2, timeout=60)
     assert "Host 0 of 2, 1 device per host, DataParallel on JAX" in shown
-    assert "Every host must run to the end." in errors
+    assert "Start all hosts again: they resume" in errors
     assert "Start all hosts again" in errors
     ended(second, code=-9)
     before, _ = checkpoints.load(tmp_path)
@@ -197,7 +197,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(on_jax):
 
 def test_hosts_that_jax_cannot_find_are_refused(records, tmp_path):
     process = start("train", records, tmp_path, "--hosts", 2, KERAS_BACKEND="jax")
-    message = "--coordinator must be given where JAX cannot tell"
+    message = "--coordinator must be given where JAX cannot detect the hosts"
     assert message in ended(process, code=2)[1]
     assert not list(tmp_path.iterdir())
 
