@@ -145,6 +145,7 @@ class Model:
     def __init__(self, folder: str, name: str, warm: Sequence[int] = ()):
         self.name = name
         self.failed: set[int] = set()
+        self._failed_states: dict[int, list] = {}
         self._folder = Path(folder)
         self._warm = warm
         number = self._highest()
@@ -179,12 +180,15 @@ class Model:
         number = self._highest()
         if number is None or number == self.version.number:
             return False
+        state = self._state_of(number)
         try:
             self.version = self._load(number)
         except Exception:
             _LOG.exception("Version %d cannot be loaded", number)
             self.failed.add(number)
+            self._failed_states[number] = state
             return False
+        self.failed.discard(number)
         return True
 
     def find(
@@ -246,7 +250,22 @@ class Model:
             for path in self._folder.glob(f"*/{_GRAPH}")
             if path.parent.name.isdecimal()
         )
-        return max((k for k in numbers if k not in self.failed), default=None)
+        return max((k for k in numbers if not self._has_failed(k)), default=None)
+
+    def _has_failed(self, number: int) -> bool:
+        """Whether a version cannot be loaded, and its files are still the same."""
+        if number not in self.failed:
+            return False
+        return self._state_of(number) == self._failed_states.get(number)
+
+    def _state_of(self, number: int) -> list:
+        """Returns what changes while the files of a version are copied."""
+        paths = sorted((self._folder / str(number)).rglob("*"))
+        stats = [path.stat() for path in paths]
+        return [
+            (str(path), s.st_size, s.st_mtime_ns)
+            for path, s in zip(paths, stats, strict=True)
+        ]
 
     def _load(self, number: int) -> Version:
         version = Version(self._folder / str(number))

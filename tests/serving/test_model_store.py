@@ -114,6 +114,21 @@ def test_a_newer_version_takes_over_unless_it_is_broken(tiny_model, tmp_path):
     assert str(tmp_path) not in json.dumps(states)
 
 
+def test_a_version_that_is_copied_slowly_is_loaded_once_complete(tiny_model, tmp_path):
+    source = tiny_model / "1"
+    shutil.copytree(source, tmp_path / "1")
+    served = Model(str(tmp_path), "clouds")
+    (tmp_path / "2").mkdir()
+    shutil.copy(source / "saved_model.pb", tmp_path / "2")
+    assert not served.refresh()
+    assert served.failed == {2}
+    assert not served.refresh()
+    shutil.copytree(source, tmp_path / "2", dirs_exist_ok=True)
+    assert served.refresh()
+    assert served.version.number == 2
+    assert not served.failed
+
+
 def test_the_folder_of_a_version_is_an_error(tiny_model):
     with pytest.raises(InputError, match=f"Give '{tiny_model}'"):
         Model(str(tiny_model / "1"), "clouds")
