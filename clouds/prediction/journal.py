@@ -130,6 +130,8 @@ def _check_entry(fields: dict) -> None:
     json_types.check(fields, _ENTRY)
     if unknown := set(fields) - set(_ENTRY):
         raise ValueError(f"unknown {', '.join(sorted(unknown))}")
-    lists = fields["plain"], fields["cleaned"], fields["scores"] or schema.LABELS
+    # bin/request has no plain masks.
+    plain, scores = (fields[name] or schema.LABELS for name in ("plain", "scores"))
+    lists = plain, fields["cleaned"], scores
     if {len(one) for one in lists} != {len(schema.LABELS)}:
         raise ValueError("another number of labels")
