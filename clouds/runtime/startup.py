@@ -2,12 +2,16 @@
 
 import contextlib
 import importlib
+import json
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
+
+from clouds.errors import InputError
 
 _SHOWN_BY_DEFAULT = ("clouds.runtime.progress", "clouds.serving.app")
 """Loggers whose info is shown unless a level is given."""
@@ -18,14 +22,19 @@ def load(module: str) -> ModuleType:
     """Imports a module that imports TensorFlow.
 
     TensorFlow's C++ libraries write to stderr before any log level applies, so stderr
-    is redirected meanwhile. If the import fails, the held-back output is shown.
+    is redirected meanwhile. If the import fails, the held-back output is shown. A
+    user's keras.json may choose the backend, but neither layout nor float type.
 
     Args:
       module: full name of the module.
 
     Returns:
       The module.
+
+    Raises:
+      InputError: Keras is configured for another backend than TensorFlow or JAX.
     """
+    _check_backend()
     # Not even errors: what matters of them arrives as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     verbose = os.environ["TF_CPP_MIN_LOG_LEVEL"] in ("0", "1")
@@ -33,6 +42,11 @@ def load(module: str) -> ModuleType:
         loaded = importlib.import_module(module)
         if "tensorflow" in sys.modules:
             sys.modules["tensorflow"].config.list_physical_devices()
+        if "keras" in sys.modules:
+            config = sys.modules["keras"].config
+            config.set_image_data_format("channels_last")
+            config.set_floatx("float32")
+            config.set_epsilon(1e-7)
     return loaded
 
 
@@ -67,6 +81,21 @@ def freeze_kernels() -> None:
 def thaw_kernels() -> None:
     """Undoes `freeze_kernels`, for a process that trains."""
     os.environ.pop(_FROZEN_WEIGHTS, None)
+
+
+def _check_backend() -> None:
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    source, backend = "KERAS_BACKEND", os.environ.get("KERAS_BACKEND")
+    if not backend:
+        source = home / "keras.json"
+        # As Keras does, which passes over a damaged file.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            backend = json.loads(source.read_text(encoding="utf-8")).get("backend")
+    if backend and backend not in ("tensorflow", "jax"):
+        raise InputError(
+            f"The backend of Keras must be tensorflow or jax. Received: '{backend}', "
+            f"from {source}. Set KERAS_BACKEND=tensorflow in the environment."
+        )
 
 
 @contextlib.contextmanager

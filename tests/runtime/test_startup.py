@@ -1,3 +1,5 @@
+import json
+import os
 import subprocess
 import sys
 
@@ -5,9 +7,13 @@ import pytest
 from helpers.commands import ROOT
 
 
-def python(code):
+def python(code, **environment):
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
     )
 
 
@@ -52,6 +58,37 @@ def test_progress_is_logged_unless_only_warnings_are(level):
         level == "info",
         True,
     )
+
+
+def test_the_layout_and_float_type_of_keras_json_are_not_followed(tmp_path):
+    fields = {"image_data_format": "channels_first", "floatx": "float64"}
+    (tmp_path / "keras.json").write_text(json.dumps(fields | {"epsilon": 0.1}))
+    code = (
+        "from clouds.runtime import startup\n"
+        "config = startup.load('keras').config\n"
+        "print(config.image_data_format(), config.floatx(), config.epsilon())"
+    )
+    shown = python(code, KERAS_HOME=str(tmp_path)).stdout
+    assert shown.split() == ["channels_last", "float32", "1e-07"]
+
+
+@pytest.mark.parametrize("source", ["KERAS_BACKEND", "keras.json"])
+def test_another_backend_of_keras_is_refused(source, tmp_path):
+    environment = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": ""}
+    if source == "KERAS_BACKEND":
+        environment[source] = "torch"
+    else:
+        (tmp_path / source).write_text('{"backend": "torch"}')
+    ended = python(
+        "import sys\n"
+        "from clouds.cli.main import main\n"
+        "sys.exit(main(['describe', '--csv', 'a.csv', '--out', 'a']))",
+        **environment,
+    )
+    assert ended.returncode == 2
+    assert "must be tensorflow or jax. Received: 'torch'" in ended.stderr
+    assert source in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_held_back_output_is_shown_if_the_import_fails(tmp_path):
