@@ -97,8 +97,9 @@ def check_box(box: Box) -> None:
       InputError: degrees out of range, or no area.
     """
     west, south, east, north = box
-    # A box across the antimeridian has its east below its west.
-    longitudes = -180 <= west < 180 and -180 < east <= 180 and west != east
+    # A box across the antimeridian has its east below its west; its two longitudes,
+    # -180 and 180, are one meridian.
+    longitudes = -180 <= west <= 180 and -180 <= east <= 180 and west != east
     if not (longitudes and -90 <= south < north <= 90):
         raise InputError(
             "--bbox must be west,south,east,north: longitudes from -180 to 180, "

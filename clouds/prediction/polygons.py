@@ -50,6 +50,7 @@ def trace_in_degrees(mask: np.ndarray, box: Box) -> list[list[np.ndarray]]:
       The polygons, each a list of float64[N, 2], rounded to a centimetre.
     """
     west, south, east, north = box
+    west, east = -180 if west == 180 else west, 180 if east == -180 else east
     height, width = mask.shape
     if east > west:
         halves = [(0, width, west)]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from clouds.config import checks
 from clouds.prediction import polygons
 
 masks = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
@@ -78,6 +79,25 @@ def test_polygons_are_cut_at_the_antimeridian(west):
     assert (right[:, 0].min(), right[:, 0].max()) == (-180, -170)
     covered = sum(area(ring) for polygon in traced for ring in polygon)
     assert covered == pytest.approx((190 - west) * 2 * 19 / 20, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("box", "same"),
+    [
+        ((180, 0, -159, 2), (-180, 0, -159, 2)),
+        ((160, 0, -180, 2), (160, 0, 180, 2)),
+        ((180, 0, -180, 2), (-180, 0, 180, 2)),
+    ],
+)
+def test_both_longitudes_of_the_antimeridian_are_one_meridian(box, same):
+    checks.check_box(box)
+    mask = np.eye(4, dtype=bool)
+    for one, other in zip(
+        polygons.trace_in_degrees(mask, box),
+        polygons.trace_in_degrees(mask, same),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(np.concatenate(one), np.concatenate(other))
 
 
 def test_an_empty_mask_has_no_polygons():
