@@ -75,7 +75,9 @@ def test_an_invalid_size_is_rejected(size, capsys):
 def test_a_users_mistake_is_one_line_and_debug_shows_the_traceback(capsys):
     arguments = ["train", "--records", "/nowhere", "--run", "/nowhere"]
     assert main.main(arguments) == 2
-    assert capsys.readouterr().err.startswith("train: error: holds no records")
+    assert capsys.readouterr().err.startswith(
+        "train: error: '/nowhere' holds no records"
+    )
     with pytest.raises(errors.InputError):
         main.main([*arguments, "--debug"])
 
