@@ -147,7 +147,7 @@ def test_a_sample_submission_tells_images_and_orders(images, tmp_path):
 
 def test_an_image_that_only_the_sample_names_is_refused(images, tmp_path):
     sample = write_sample(tmp_path / "s.csv", ["absent.jpg"])
-    with pytest.raises(InputError, match=r"1 of 1 images in .* first absent.jpg"):
+    with pytest.raises(InputError, match=r"1 of 1 images in .* first 'absent.jpg'"):
         of_files(images, sample_submission=sample)
 
 

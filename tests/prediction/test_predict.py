@@ -151,7 +151,7 @@ def test_a_sample_submission_gives_images_and_order(images, run, tmp_path):
 def test_an_image_that_only_the_sample_names_is_refused(images, run, tmp_path, capsys):
     sample = write_sample(tmp_path / "s.csv", ["absent.jpg"])
     flags = ("--sample-submission", sample)
-    refused(capsys, "first absent.jpg", run, images, tmp_path / "out", *flags)
+    refused(capsys, "first 'absent.jpg'", run, images, tmp_path / "out", *flags)
     assert not (tmp_path / "out").exists()
 
 
