@@ -150,12 +150,11 @@ def test_two_hosts_of_which_one_is_killed_go_on_and_end_as_one_device(
     shown, errors = ended(first, code=2, timeout=60)
     assert "Host 0 of 2, 1 device per host, DataParallel on JAX" in shown
     assert "Start all hosts again: they resume" in errors
-    assert "Start all hosts again" in errors
     ended(second, code=-9)
     before, _ = checkpoints.load(tmp_path)
     assert before.epoch < 10
     for process in both_hosts(records, tmp_path):
-        assert f"Resuming after {before.epoch} epochs." in ended(process)[0]
+        assert f"Resuming after {before.epoch} epoch" in ended(process)[0]
     alone, shared = history(on_jax[0] / "one"), history(tmp_path)
     np.testing.assert_allclose(shared["loss"], alone["loss"], atol=1e-4)
     np.testing.assert_allclose(shared["val_loss"], alone["val_loss"], atol=1e-3)
