@@ -11,7 +11,7 @@ from clouds.errors import InputError, MissingError, did_you_mean
 from clouds.runtime import checksums
 
 _MISTYPED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What PyYAML raises for a scalar that does not fit its tag, or for deep nesting."""
+"""Exceptions of PyYAML for scalars that do not fit their tag, and for deep nesting."""
 
 FILE = "config.json"
 """File in a run's folder with the settings of the training."""

@@ -1,4 +1,4 @@
-"""Reads what an image file says of itself, without decoding it.
+"""Reads the headers of image files, without decoding the images.
 
 Sizes, bits, alpha and orientation of JPEG, PNG, BMP, WebP, GIF and TIFF. Exif data are
 a small TIFF, so one parser reads the orientation in all formats.
@@ -19,7 +19,7 @@ _MOST_PAGES = 1000
 
 
 class Header(NamedTuple):
-    """What a file says of its image.
+    """Header of an image file.
 
     Attributes:
       kind: jpeg, png, bmp, webp, gif or tiff.

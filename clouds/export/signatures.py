@@ -1,4 +1,4 @@
-"""What an exported model computes: graphs from a request to its answer (TensorFlow).
+"""Signatures of exported models: graphs from requests to answers (TensorFlow).
 
 Requests hold `image_bytes` string[B], JPEG, PNG or BMP files, or `images` [B, H, W, 3],
 pixels of 0..255 in RGB of any size. Answers have the batch dimension first, since
