@@ -51,7 +51,6 @@ _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
 _MAY_DIFFER |= {"deterministic", "overwrite", "tune", "records_size"}
 _MAY_DIFFER |= {"devices", "hosts", "host_index", "coordinator", "track"}
 
-
 _BAD_WEIGHTS = (
     "Copy the run again, or train again with --overwrite. If you replaced the file, "
     f"remove {FACTS}."
@@ -254,7 +253,8 @@ def rule_warning(folder: str) -> str | None:
       InputError: rule or weights are damaged, or there are no weights.
     """
     tuned_on = (rule_facts(folder) or {}).get("tuned_on", {})
-    if weights_checksum(folder) in tuned_on.get("weights", [weights_checksum(folder)]):
+    checksum = weights_checksum(folder)
+    if checksum in tuned_on.get("weights", [checksum]):
         return None
     return (
         f"{Path(folder, RULE)} was tuned for other weights than those in {folder}. "
