@@ -18,6 +18,7 @@ from clouds.evaluation import evaluate, results
 from clouds.evaluation.tuning import tune
 from clouds.postprocess import functional
 from clouds.runs import network, run_facts, run_folder
+from clouds.runtime import checksums
 
 pytestmark = pytest.mark.usefixtures("smooth_network")
 
@@ -55,7 +56,7 @@ def command(records, *runs, flags=()):
 
 
 def written(folder):
-    return json.loads((folder / results.JSON).read_text())
+    return checksums.read_json(folder / results.JSON)
 
 
 def test_the_network_is_evaluated_at_the_submissions_size(table, truth, records, run):
