@@ -136,7 +136,8 @@ class Model:
     Attributes:
       name: name of the model.
       version: version that is served.
-      failed: numbers of the versions that cannot be loaded.
+      failed: numbers of the versions that cannot be loaded, with the state of their
+        files.
 
     Raises:
       InputError: there is no version, or the highest cannot be loaded.
@@ -144,8 +145,7 @@ class Model:
 
     def __init__(self, folder: str, name: str, warm: Sequence[int] = ()):
         self.name = name
-        self.failed: set[int] = set()
-        self._failed_states: dict[int, list] = {}
+        self.failed: dict[int, list] = {}
         self._folder = Path(folder)
         self._warm = warm
         number = self._highest()
@@ -185,10 +185,9 @@ class Model:
             self.version = self._load(number)
         except Exception:
             _LOG.exception("Version %d cannot be loaded", number)
-            self.failed.add(number)
-            self._failed_states[number] = state
+            self.failed[number] = state
             return False
-        self.failed.discard(number)
+        self.failed.pop(number, None)
         return True
 
     def find(
@@ -254,9 +253,7 @@ class Model:
 
     def _has_failed(self, number: int) -> bool:
         """Whether a version cannot be loaded, and its files are still the same."""
-        if number not in self.failed:
-            return False
-        return self._state_of(number) == self._failed_states.get(number)
+        return number in self.failed and self.failed[number] == self._state_of(number)
 
     def _state_of(self, number: int) -> list:
         """Returns what changes while the files of a version are copied."""
