@@ -48,8 +48,8 @@ def colab(tmp_path_factory):
     python = Path(os.environ.get("CLOUDS_COLAB", default))
     if not python.exists():
         pytest.skip(f"no versions of Colab at {python}; `bin/test --colab` makes them")
-    # What an earlier run of this test installed, Colab lacks.
-    uninstall = [python, "-m", "pip", "uninstall", "--yes", "clouds", "argcomplete"]
+    # The project from an earlier run, and a package that the notebook then installs.
+    uninstall = [python, "-m", "pip", "uninstall", "--yes", "cloud-patterns", "tqdm"]
     subprocess.run(uninstall, check=True, capture_output=True)
     folder = tmp_path_factory.mktemp("colab")
     paths = {"PATH": f"{python.parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
@@ -155,7 +155,7 @@ def test_it_runs_from_top_to_bottom(here):
 def test_it_runs_with_the_versions_of_colab_and_leaves_them_alone(colab):
     outputs, folder, python = colab
     _check(outputs, folder)
-    assert "installed: argcomplete" in _printed(outputs)
+    assert "installed: tqdm" in _printed(outputs)
     command = [python, "-m", "pip", "list", "--format=freeze"]
     there = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     pinned = [line for line in VERSIONS.splitlines() if "==" in line]
