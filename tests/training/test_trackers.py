@@ -106,7 +106,7 @@ def test_wandb_without_an_account_is_one_line(records, tmp_path):
     online = {"WANDB_MODE": "online", "HOME": str(tmp_path), "WANDB_API_KEY": ""}
     shown = train(records, tmp_path / "run", "--track", "wandb", ends=2, **online)
     last = shown.splitlines()[-1]
-    assert last.startswith("train: error: --track wandb the tracker did not start")
+    assert last.startswith("train: error: --track wandb: the tracker did not start")
     assert "WANDB_MODE=offline" in last
 
 
