@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 
 from clouds.config.data import Records
-from clouds.data import manifest, tasks
+from clouds.data import manifest, records, tasks
 from clouds.data.manifest import Manifest
 from clouds.data.tasks import Task
 from clouds.errors import InputError
@@ -72,8 +72,8 @@ def write(
         )
         manifest.save(folder, started._replace(shards=tuple(shards)))
         _remove_parts(folder)
-    for fault in faults.values():
-        raise InputError(fault["fault"])
+    if messages := [text for report in faults.values() for text in report["faults"]]:
+        raise records.unconvertible(messages)
 
 
 def _pipeline(settings: Records) -> tuple:
@@ -102,17 +102,20 @@ def _write_shard(name: str, folder: str, examples: Callable) -> None:
             f"--out: a worker does not see '{folder}' with {name}{_TASKS}. Give a "
             "folder on a file system that all workers share."
         )
-    if any(other.endswith(_FAULT) for other in names):
-        return
     shard_tasks = tasks.from_json(files.read(f"{path}{_TASKS}"))
     # A runner may write a shard twice concurrently.
-    part = f"{path}.{uuid.uuid4().hex}.part"
+    part, faults = f"{path}.{uuid.uuid4().hex}.part", []
     try:
         with tf.io.TFRecordWriter(part) as writer:
-            for example in pool.in_processes(examples, shard_tasks, workers=1):
-                writer.write(example)
+            for result in pool.in_processes(examples, shard_tasks, workers=1):
+                if isinstance(result, InputError):
+                    faults.append(str(result))
+                else:
+                    writer.write(result)
     except InputError as error:
-        checksums.write_json(f"{path}{_FAULT}", {"fault": str(error)})
+        faults.append(str(error))
+    if faults:
+        checksums.write_json(f"{path}{_FAULT}", {"faults": faults})
         return
     size, sha256 = tf.io.gfile.stat(part).length, files.checksum(part)
     tf.io.gfile.rename(part, path, overwrite=True)

@@ -201,9 +201,10 @@ def _write_shards(
     workers = min(settings.workers, -(-total // _IMAGES_PER_WORKER))
     flat = itertools.chain.from_iterable(tasks)
     with (
-        contextlib.closing(pool.in_processes(_examples, flat, workers)) as examples,
+        contextlib.closing(pool.in_processes(_examples, flat, workers)) as results,
         progress.bar(desc="records", unit="image", total=total) as bar,
     ):
+        examples = records.readable(results)
         for index in missing:
             path = f"{settings.out}/{shards[index].name}"
             with files.replacing(path) as part:
@@ -239,7 +240,7 @@ def _write_split(
     files.write(f"{folder}/{SPLIT}", _split_table(splits_by_name))
 
 
-def _examples(tasks: list[Task]) -> list[bytes]:
+def _examples(tasks: list[Task]) -> list[bytes | InputError]:
     # One kind of work after the other keeps the caches warm.
     first = tasks[0]
     sizes = first.size, schema.SUBMISSION_SIZE

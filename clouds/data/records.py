@@ -5,6 +5,7 @@ in which bit c is label c.
 """
 
 import zlib
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -13,10 +14,12 @@ import tensorflow as tf
 from clouds import schema
 from clouds.data import image_files, preprocessing
 from clouds.data.manifest import Manifest, Shard
+from clouds.errors import InputError
 from clouds.runtime import files
 from clouds.text import counted
 
 _JPEG_QUALITY = 95
+_REPORTED = 20
 _BIT_TO_BYTE = sum(1 << 7 * label for label in range(len(schema.LABELS)))
 _LOWEST_BITS = 0x01010101
 
@@ -27,7 +30,7 @@ def examples(
     *,
     size: tuple[int, int],
     exact: bool = False,
-) -> list[bytes]:
+) -> list[bytes | InputError]:
     """Serializes images and their masks.
 
     A JPEG of the size of the records is kept as it is. Any other file is decoded,
@@ -43,24 +46,47 @@ def examples(
       exact: decode as the notebook does (see `preprocessing.decode`).
 
     Returns:
-      A serialized `tf.train.Example` for each image.
-
-    Raises:
-      InputError: a file cannot be read or decoded.
+      A serialized `tf.train.Example` for each image, or the error of a file that cannot
+      be read or decoded.
     """
     paths = [path for _, path in named]
     try:
         encoded, sizes = _encode_images(tf.constant(paths), size, exact)
+        images = zip(encoded.numpy(), sizes.numpy(), strict=True)
     except tf.errors.OpError:
-        for path in paths:
-            _encode_one(path, size, exact)
-        raise
+        images = (_encode_one(path, size, exact) for path in paths)
     return [
-        _example(name, *fields)
-        for (name, _), *fields in zip(
-            named, encoded.numpy(), sizes.numpy(), masks, strict=True
-        )
+        image if isinstance(image, InputError) else _example(name, *image, planes)
+        for (name, _), image, planes in zip(named, images, masks, strict=True)
     ]
+
+
+def readable(results: Iterable[bytes | InputError]) -> Iterator[bytes]:
+    """Yields serialized images, as long as all of them can be read.
+
+    Args:
+      results: results of `examples`.
+
+    Raises:
+      InputError: images cannot be read or decoded; it names all of them.
+    """
+    results = iter(results)
+    for result in results:
+        if isinstance(result, InputError):
+            faults = [result, *(r for r in results if isinstance(r, InputError))]
+            raise unconvertible(list(map(str, faults)))
+        yield result
+
+
+def unconvertible(faults: list[str]) -> InputError:
+    """Returns one error for all images that cannot be converted."""
+    if len(faults) == 1:
+        return InputError(faults[0])
+    shown = faults[:_REPORTED]
+    more = f" And {len(faults) - len(shown)} more." * (len(shown) < len(faults))
+    return InputError(
+        f"{counted(len(faults), 'image')} cannot be converted: {' '.join(shown)}{more}"
+    )
 
 
 def compress(plane: np.ndarray) -> bytes:
@@ -173,11 +199,12 @@ def _encode_images(paths: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]
     )
 
 
-def _encode_one(path: str, size, exact) -> None:
+def _encode_one(path: str, size, exact) -> tuple[bytes, np.ndarray] | InputError:
     try:
-        _encode_images(tf.constant([path]), size, exact)
-    except tf.errors.OpError as error:
-        raise image_files.undecodable(path) from error
+        encoded, sizes = _encode_images(tf.constant([path]), size, exact)
+    except tf.errors.OpError:
+        return image_files.undecodable(path)
+    return encoded.numpy()[0], sizes.numpy()[0]
 
 
 def _example(name: str, image: bytes, original_size, masks: tuple) -> bytes:

@@ -1,7 +1,7 @@
 import sys
 
 import pytest
-from helpers.commands import make_tfrecords
+from helpers.commands import make_tfrecords, refused
 
 from clouds.cli import main
 from clouds.data import beam, manifest
@@ -9,6 +9,7 @@ from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.errors import InputError
 
 FIRST = "0000000.jpg"
+OTHERS = "0000001.jpg", "0000002.jpg"
 
 
 def on_beam(sample, out, *flags):
@@ -20,15 +21,6 @@ def on_beam(sample, out, *flags):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def refused(capsys, arguments, message):
-    capsys.readouterr()
-    assert main.main(arguments) == 2
-    error = capsys.readouterr().err.strip()
-    assert message in error, error
-    assert error.count("\n") == 0
-    assert "Traceback" not in error
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +74,12 @@ def test_a_finished_folder_needs_no_runner(sample, whole, monkeypatch):
 def test_bad_input_found_by_a_worker_is_one_line_and_leaves_nothing(
     copy_of_sample, tmp_path, capsys
 ):
-    (copy_of_sample / "train_images" / FIRST).write_bytes(b"")
+    for name in (FIRST, *OTHERS):
+        (copy_of_sample / "train_images" / name).write_bytes(b"")
     arguments = on_beam(copy_of_sample, tmp_path / "out", "--shards", "3")
-    refused(capsys, arguments, f"{FIRST} (0 bytes) cannot be decoded")
+    error = refused(capsys, arguments, "3 images cannot be converted: ")
+    for name in (FIRST, *OTHERS):
+        assert f"{name} (0 bytes) cannot be decoded" in error
     assert not list((tmp_path / "out").iterdir())
 
 

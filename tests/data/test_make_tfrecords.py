@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import forked
-from helpers.commands import ROOT, make_tfrecords
+from helpers.commands import ROOT, make_tfrecords, refused
 
 from clouds import rle, schema
 from clouds.cli import main
@@ -121,15 +121,6 @@ def test_a_finished_folder_is_left_alone(records, sample):
     assert before == {path: path.stat().st_mtime_ns for path in records.iterdir()}
 
 
-def refused(capsys, arguments, message):
-    capsys.readouterr()
-    assert main.main(arguments) == 2
-    error = capsys.readouterr().err.strip()
-    assert message in error, error
-    assert error.count("\n") == 0
-    assert "Traceback" not in error
-
-
 def spoil(sample, name, contents):
     (sample / "train_images" / name).write_bytes(contents)
 
@@ -187,6 +178,17 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     out = tmp_path / "out"
     refused(capsys, make_tfrecords(copy_of_sample, out), message)
     assert not out.exists() or not list(out.iterdir())
+
+
+def test_all_broken_images_are_named_in_one_run(copy_of_sample, tmp_path, capsys):
+    broken = sorted(path.name for path in (copy_of_sample / "train_images").iterdir())
+    broken = [broken[place] for place in (0, 7, 8, 19)]
+    for name in broken:
+        spoil(copy_of_sample, name, b"")
+    arguments = make_tfrecords(copy_of_sample, tmp_path / "out", "--shards", "3")
+    error = refused(capsys, arguments, "4 images cannot be converted: ")
+    assert all(f"{name} (0 bytes)" in error for name in broken)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_error_in_a_worker_is_the_same_error(

@@ -78,8 +78,18 @@ def test_the_same_input_gives_the_same_bytes():
 
 @pytest.mark.parametrize("contents", [b"", b"GIF", jpeg()[:-400]])
 def test_a_file_that_is_no_whole_image_is_refused_by_name(contents):
-    with pytest.raises(InputError, match=rf"a.jpg \({len(contents)} bytes\)"):
-        example(contents)
+    error = example(contents)
+    assert isinstance(error, InputError)
+    assert f"a.jpg ({len(contents)} bytes)" in str(error)
+
+
+def test_many_faults_are_counted_and_the_first_listed():
+    results = [b"good", *(InputError(f"{k}.jpg is bad.") for k in range(25)), b"good"]
+    readable = records.readable(results)
+    assert next(readable) == b"good"
+    with pytest.raises(InputError, match="25 images .* 0.jpg is.* 19.*And 5 more") as e:
+        next(readable)
+    assert "20.jpg" not in str(e.value)
 
 
 @pytest.mark.parametrize("size", [(16, 24), (20, 31), (8, 12)])

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from clouds.cli import main
+
 ROOT = Path(__file__).parents[2]
 RULE = ["--threshold", "0.3", "--min-area", "500"]
 
@@ -16,6 +18,17 @@ def make_tfrecords(sample: Path, out: Path, *flags: str) -> list[str]:
     source += ["--images", str(sample / "train_images")]
     options = ["--out", str(out), "--size", "64x96", "--workers", "1", *flags]
     return ["make_tfrecords", *source, *options]
+
+
+def refused(capsys, arguments: list[str], message: str) -> str:
+    """Runs a command that ends with exit code 2 and one line; returns the line."""
+    capsys.readouterr()
+    assert main.main(arguments) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error, error
+    assert error.count("\n") == 0
+    assert "Traceback" not in error
+    return error
 
 
 @contextlib.contextmanager
