@@ -21,6 +21,8 @@ _HUGE = 2**62
 _SHOWN = 40
 _WRITTEN_FOR_EMPTY = {"-1", "nan", "none", "na", "n/a", "null", "1 0", "0 0", "0", "[]"}
 _MOST_DIGITS = 20
+SPREADSHEET_CELL = 32_767
+"""Length at which spreadsheets cut the text of a cell."""
 
 
 def encode(mask: np.ndarray) -> str:
@@ -84,9 +86,14 @@ def parse(text: str | None, shape: Size, *, where: str = "") -> np.ndarray:
     try:
         return _parse(text, shape, where)
     except InputError as error:
-        if text.strip().lower() not in _WRITTEN_FOR_EMPTY:
-            raise
-        raise InputError(f"{error} An empty mask is an empty field.") from None
+        if text.strip().lower() in _WRITTEN_FOR_EMPTY:
+            raise InputError(f"{error} An empty mask is an empty field.") from None
+        if len(text) == SPREADSHEET_CELL:
+            raise InputError(
+                f"{error} The text has exactly {SPREADSHEET_CELL:,} characters, at "
+                "which spreadsheets cut a cell: write the csv without one."
+            ) from None
+        raise
 
 
 def _parse(text: str, shape: Size, where: str) -> np.ndarray:

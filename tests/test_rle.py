@@ -188,6 +188,16 @@ def test_a_text_that_others_write_for_an_empty_mask_is_explained(text):
         rle.parse(text, (3, 4))
 
 
+def test_a_malformed_text_that_a_spreadsheet_cut_is_explained():
+    whole = " ".join(f"{start} 1" for start in range(1, 12_000, 2))
+    assert len(whole) > rle.SPREADSHEET_CELL
+    with pytest.raises(InputError, match="32,767 characters, at which spreadsheets"):
+        rle.parse(whole[: rle.SPREADSHEET_CELL], (3, 4))
+    with pytest.raises(InputError) as error:
+        rle.parse(whole[: rle.SPREADSHEET_CELL - 1], (3, 4))
+    assert "spreadsheet" not in str(error.value)
+
+
 @pytest.mark.parametrize("text", [" ", "\t", " \n "])
 def test_blanks_are_an_empty_mask(text):
     assert rle.parse(text, (3, 4)).shape == (0, 2)

@@ -19,8 +19,6 @@ from clouds.text import counted
 COLUMNS = ["Image_Label", "EncodedPixels"]
 
 _BOM = b"\xef\xbb\xbf"
-_EXCEL_CELL = 32_767
-"""Length at which spreadsheets cut the text of a cell."""
 _SAMPLED_MASKS = 256
 _ENOUGH_STEPS = 20
 _SLOPE = 4
@@ -126,7 +124,7 @@ def read(path: str) -> Table:
         image, _, label = row.name.rpartition("_")
         cell = index[image], schema.LABELS.index(label)
         # `find_warning` looks for the length of a cell.
-        text = row.text if len(row.text) == _EXCEL_CELL else row.text.strip()
+        text = row.text if len(row.text) == rle.SPREADSHEET_CELL else row.text.strip()
         texts[cell], numbers[cell] = text, row.number
     return Table(list(images), texts, numbers, path)
 
@@ -250,10 +248,10 @@ def find_warning(table: Table, grid: rle.Size) -> str | None:
     Raises:
       InputError: a text is malformed; the message names its row and run.
     """
-    cut = np.argwhere(np.frompyfunc(len, 1, 1)(table.texts) == _EXCEL_CELL)
+    cut = np.argwhere(np.frompyfunc(len, 1, 1)(table.texts) == rle.SPREADSHEET_CELL)
     if len(cut):
         return (
-            f"{table.where(*cut[0])}: the field has exactly {_EXCEL_CELL:,} "
+            f"{table.where(*cut[0])}: the field has exactly {rle.SPREADSHEET_CELL:,} "
             "characters, at which spreadsheets cut a cell "
             f"({counted(len(cut), 'such field')}). Write the csv without a spreadsheet."
         )
