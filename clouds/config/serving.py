@@ -65,15 +65,23 @@ class Serving:
     max_pixels: float = flag(
         "maximum megapixels per image; larger ones are refused", 50
     )
+    max_total_pixels: float = flag(
+        "maximum megapixels of all images in open requests; further ones get HTTP 429",
+        500,
+    )
 
     def __post_init__(self):
         """Rejects values out of range, and limits that contradict each other."""
         positive(self, "poll", "connections", "request_timeout")
         positive(self, "max_batch", "max_queue", "max_images")
-        positive(self, "max_body", "max_memory", "max_pixels")
+        positive(self, "max_body", "max_memory", "max_pixels", "max_total_pixels")
         not_negative(self, "port", "shutdown_timeout", "max_wait")
         check(self, ("port",), f"must be below {_PORTS}", lambda port: port < _PORTS)
-        for part, total in (("max_images", "max_queue"), ("max_body", "max_memory")):
+        for part, total in (
+            ("max_images", "max_queue"),
+            ("max_body", "max_memory"),
+            ("max_pixels", "max_total_pixels"),
+        ):
             if (value := getattr(self, part)) > (bound := getattr(self, total)):
                 raise InputError(
                     f"--{part.replace('_', '-')} must not exceed "

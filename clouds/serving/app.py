@@ -16,7 +16,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 
 import numpy as np
 from starlette.applications import Starlette
@@ -61,6 +60,7 @@ class Service:
         self._metrics.waiting.set_function(lambda: len(self._batcher))
         self._metrics.held.set_function(lambda: self._bodies.held)
         self._metrics.version.set_function(lambda: self._model.version.number)
+        self._pixels = limits.Pixels(int(settings.max_total_pixels * _MEGA))
         # Few, since JSON takes several times its length while it is parsed.
         self._parsers = ThreadPoolExecutor(_PARSERS, "parsers")
         self._page = web_page.build()
@@ -124,14 +124,18 @@ class Service:
         async def respond(request: Request) -> Response:
             start = time.monotonic()
             try:
+                limits.check_host(request.headers.get("host", ""), self._settings.host)
                 response = await endpoint(request)
             except Refusal as refusal:
-                response = _refused(refusal)
+                response = protocol.refused(refusal)
             except ClientDisconnect:
                 response = Response(status_code=_CLIENT_CLOSED_REQUEST)
+            except asyncio.CancelledError:
+                # uvicorn cancels what is left after the shutdown timeout.
+                response = protocol.refused(_stopping())
             except Exception:
                 _LOG.exception("%s %s", request.method, path)
-                response = _refused(_failed())
+                response = protocol.refused(_failed())
             self._metrics.seconds.labels(path).observe(time.monotonic() - start)
             self._metrics.requests.labels(path, response.status_code).inc()
             return response
@@ -176,7 +180,11 @@ class Service:
             names.append("probabilities")
         async with self._bodies.read(request) as body:
             row = {model_store.FILES: np.array(body, object)}
-            work = [self._run(version.signatures[name], [row]) for name in names]
+            # Both decode the same image, whose pixels count once.
+            work = [
+                self._run(version.signatures[name], [row], counts=name == names[0])
+                for name in names
+            ]
             outputs = await _unless_disconnected(request, asyncio.gather(*work))
         rows = [row for (row,) in outputs]
         for row in rows:
@@ -195,7 +203,9 @@ class Service:
             text = await self._in_thread(web_page.polygons, body)
         return Response(text, media_type="application/geo+json")
 
-    async def _run(self, signature: Signature, rows: list[Row]) -> list[Row | Refusal]:
+    async def _run(
+        self, signature: Signature, rows: list[Row], *, counts: bool = True
+    ) -> list[Row | Refusal]:
         if len(rows) > self._settings.max_images:
             most = counted(self._settings.max_images, "image")
             raise Refusal(
@@ -203,13 +213,16 @@ class Service:
                 f"A request must have {most} at most. Received: {len(rows)}. Send them "
                 "in several requests.",
             )
-        faults = [None] * len(rows)
+        checked = [0] * len(rows)
         if signature.takes_files:
-            faults = await self._in_thread(self._check_files, rows)
+            checked = await self._in_thread(self._check_files, rows)
+        faults = [each if isinstance(each, Refusal) else None for each in checked]
         good = [row for row, fault in zip(rows, faults, strict=True) if not fault]
         shapes = tuple(value.shape for value in (good or rows)[0].values())
+        pixels = sum(each for each in checked if isinstance(each, int)) * counts
         try:
-            outputs = iter(await self._batcher.run(signature, good, shapes))
+            with self._pixels.hold(pixels, self._batcher.seconds()):
+                outputs = iter(await self._batcher.run(signature, good, shapes))
         except QueueFullError as error:
             message = "The server has too many images waiting."
             raise Refusal(429, message, error.seconds) from error
@@ -219,7 +232,7 @@ class Service:
         self._metrics.images.labels("answered").inc(len(results) - refused)
         return results
 
-    def _check_files(self, rows: list[Row]) -> list[Refusal | None]:
+    def _check_files(self, rows: list[Row]) -> list[int | Refusal]:
         max_pixels = int(self._settings.max_pixels * _MEGA)
         contents = (row[model_store.FILES].item() for row in rows)
         return [limits.check_image(each, max_pixels) for each in contents]
@@ -257,22 +270,15 @@ async def _no_route(request: Request, error: HTTPException) -> Response:
         "Malformed request: no such path, or not with this method. Examples: GET "
         "/v1/models/NAME and POST /v1/models/NAME:predict."
     )
-    return _refused(Refusal(error.status_code, text))
+    return protocol.refused(Refusal(error.status_code, text))
+
+
+def _stopping() -> Refusal:
+    return Refusal(503, "The server is stopping. Send the request again.", 1)
 
 
 def _failed() -> Refusal:
     return Refusal(500, "The server failed to answer this request; see its log.")
-
-
-def _refused(refusal: Refusal) -> Response:
-    response = Response(
-        protocol.error(refusal), refusal.status, media_type="application/json"
-    )
-    if refusal.retry_after is not None:
-        response.headers["retry-after"] = str(refusal.retry_after)
-    if refusal.status == HTTPStatus.REQUEST_TIMEOUT:
-        response.headers["connection"] = "close"
-    return response
 
 
 def _json(value) -> Response:

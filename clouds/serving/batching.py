@@ -62,6 +62,10 @@ class Batcher:
     def __len__(self) -> int:
         return len(self._queue)
 
+    def seconds(self) -> int:
+        """Estimates the seconds until the queue is empty, at least 1."""
+        return math.ceil(len(self._queue) * self._seconds_per_item) or 1
+
     async def run(
         self, function: Function, items: Sequence, kind: Hashable = None
     ) -> list:
@@ -81,8 +85,7 @@ class Batcher:
         """
         self._drop_cancelled()
         if len(self._queue) + len(items) > self._max_queue:
-            seconds = math.ceil(len(self._queue) * self._seconds_per_item)
-            raise QueueFullError(seconds or 1)
+            raise QueueFullError(self.seconds())
         loop, now = asyncio.get_running_loop(), time.monotonic()
         results = [loop.create_future() for _ in items]
         self._queue += [

@@ -15,10 +15,12 @@ import binascii
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import NamedTuple
 
 import numpy as np
 import orjson
+from starlette.responses import Response
 
 DEFAULT = "serving_default"
 
@@ -142,9 +144,15 @@ def answer(rows: Sequence[Row | Refusal], by_row: bool) -> bytes:
     return dump({"outputs": _unnamed(columns)})
 
 
-def error(refusal: Refusal) -> bytes:
-    """Writes a refusal as JSON."""
-    return dump({"error": refusal.reason})
+def refused(refusal: Refusal) -> Response:
+    """Returns the response for a request that is not answered."""
+    text = dump({"error": refusal.reason})
+    response = Response(text, refusal.status, media_type="application/json")
+    if refusal.retry_after is not None:
+        response.headers["retry-after"] = str(refusal.retry_after)
+    if refusal.status == HTTPStatus.REQUEST_TIMEOUT:
+        response.headers["connection"] = "close"
+    return response
 
 
 def serializable(outputs: Row) -> dict:

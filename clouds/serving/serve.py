@@ -9,6 +9,7 @@ import uvicorn
 from clouds.config.serving import Serving
 from clouds.errors import InputError
 from clouds.runtime import startup
+from clouds.serving import limits
 from clouds.serving.app import Service
 from clouds.serving.model_store import Model
 
@@ -30,7 +31,12 @@ def serve(settings: Serving) -> None:
     with _listen(settings.host, settings.port) as listener:
         startup.freeze_kernels()
         model = Model(settings.model, settings.name, sorted({1, settings.max_batch}))
-        application = Service(settings, model).application()
+        application = limits.Connections(
+            Service(settings, model).application(),
+            most=settings.connections,
+            max_bytes=int(settings.max_body * 1_000_000),
+            seconds=settings.request_timeout,
+        )
         server = uvicorn.Server(
             uvicorn.Config(
                 application,
@@ -41,12 +47,13 @@ def serve(settings: Serving) -> None:
                 log_level=None if logging.root.handlers else "error",
                 access_log=False,
                 server_header=False,
-                # uvicorn counts the new connection, too.
-                limit_concurrency=settings.connections + 1,
+                # Beyond that, requests are refused without being read.
+                limit_concurrency=2 * settings.connections + 1,
                 timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=settings.shutdown_timeout,
             )
         )
+        application.count = lambda: len(server.server_state.connections)
         host, port = listener.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         number = model.version.number

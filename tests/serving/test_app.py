@@ -41,7 +41,9 @@ def talk(model):
             application = Service(settings, model).application()
             async with application.router.lifespan_context(application):
                 transport = httpx.ASGITransport(application)
-                client = httpx.AsyncClient(transport=transport, base_url="http://a")
+                client = httpx.AsyncClient(
+                    transport=transport, base_url="http://localhost"
+                )
                 async with client:
                     return await scenario(client)
 
@@ -283,6 +285,72 @@ def test_a_full_queue_gets_429_and_a_time_to_retry(talk, model, monkeypatch):
         return [(await first).status_code, (await waiting).status_code]
 
     assert talk(scenario, max_queue=4) == [200, 200]
+
+
+def test_pixels_of_all_requests_share_a_limit(talk, model, monkeypatch):
+    async def scenario(client):
+        three = {"instances": [b64(GOOD)] * 3}
+        refused(await client.post(PREDICT, json=three), 413, "60,000 pixels at most")
+        with held_up(model, monkeypatch) as (begun, go):
+            two = {"instances": [b64(GOOD)] * 2}
+            first = asyncio.create_task(client.post(PREDICT, json=two))
+            await asyncio.to_thread(begun.wait)
+            refusal = await client.post("/v1/images", content=GOOD)
+            refused(refusal, 429, "too many pixels waiting")
+            assert int(refusal.headers["retry-after"]) >= 1
+            go.set()
+        await first
+        return (await client.post("/v1/images?probabilities", content=GOOD)).status_code
+
+    assert talk(scenario, max_pixels=0.03, max_total_pixels=0.06) == 200
+
+
+@pytest.mark.parametrize("is_reading", [True, False])
+def test_requests_after_the_shutdown_timeout_get_503(
+    talk, model, monkeypatch, caplog, is_reading
+):
+    sent = []
+
+    async def scenario(client):
+        with held_up(model, monkeypatch) as (begun, _):
+            messages = [] if is_reading else [{"type": "http.request", "body": GOOD}]
+
+            async def receive():
+                return messages.pop() if messages else await asyncio.Future()
+
+            async def send(message):
+                sent.append(message)
+
+            scope = {"type": "http", "method": "POST", "path": "/v1/images"}
+            scope |= {"query_string": b"", "root_path": "", "headers": []}
+            task = asyncio.create_task(client._transport.app(scope, receive, send))
+            await (asyncio.sleep(0.01) if is_reading else asyncio.to_thread(begun.wait))
+            task.cancel()
+            await task
+
+    talk(scenario)
+    assert sent[0]["status"] == 503
+    assert b"The server is stopping" in sent[1]["body"]
+    assert not caplog.records
+
+
+def test_polling_goes_on_after_an_error_and_logs_it_once(
+    talk, model, monkeypatch, caplog
+):
+    errors = [OSError(24, "Too many open files")] * 3
+    done = threading.Event()
+
+    def refresh():
+        if errors:
+            raise errors.pop()
+        done.set()
+
+    monkeypatch.setattr(model, "refresh", refresh)
+    talk(lambda client: asyncio.to_thread(done.wait, 10), poll=0.001)
+    assert done.is_set()
+    assert [record.message for record in caplog.records] == [
+        "Cannot look for new versions: [Errno 24] Too many open files"
+    ]
 
 
 @pytest.mark.parametrize("path", ["/v1/images", PREDICT])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import tiny_export
 from starlette.requests import Request
+from starlette.responses import Response
 
 from clouds.serving import limits
 from clouds.serving.protocol import Refusal
@@ -85,7 +86,7 @@ def test_all_bodies_share_a_limit():
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp"])
 def test_an_image_with_few_pixels_is_accepted(ending):
     contents = tiny_export.encoded(ending)
-    assert limits.check_image(contents, 140 * 210) is None
+    assert limits.check_image(contents, 140 * 210) == 140 * 210
     refusal = limits.check_image(contents, 140 * 210 - 1)
     assert "Received: 210 x 140" in refusal.reason
 
@@ -140,3 +141,73 @@ def test_noise_is_refused_or_accepted_but_raises_nothing_else():
         for length in range(0, 200, 7):
             refusal = limits.check_image(start + noise.bytes(length), 10**6)
             assert refusal is None or refusal.status == 400
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "localhost", "LOCALHOST:8501", "127.0.0.1:8501", "127.1.2.3", "[::1]:80"],
+)
+def test_names_of_this_machine_are_answered_on_loopback(host):
+    for listening in ("127.0.0.1", "::1", "localhost"):
+        limits.check_host(host, listening)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+        "1.2.3.4",
+        "[::",
+        "@",
+    ],
+)
+def test_other_names_are_refused_on_loopback_only(host):
+    with pytest.raises(Refusal, match="--host 0.0.0.0 accepts others") as refusal:
+        limits.check_host(host, "127.0.0.1")
+    assert refusal.value.status == 403
+    limits.check_host(host, "0.0.0.0")
+
+
+def answered(count, body, most=2, headers=(), seconds=5.0):
+    """Sends a request through `limits.Connections`; returns status, body, chunks."""
+    sent, read = [], []
+
+    async def application(scope, receive, send):
+        await Response("ok")(scope, receive, send)
+
+    async def receive():
+        if len(read) == len(body):
+            return await asyncio.Future()
+        more = len(read) + 1 < len(body)
+        read.append(body[len(read)])
+        return {"type": "http.request", "body": read[-1], "more_body": more}
+
+    async def send(message):
+        sent.append(message)
+
+    async def whole():
+        limited = limits.Connections(
+            application, most=most, max_bytes=10, seconds=seconds
+        )
+        limited.count = lambda: count
+        scope = {"type": "http", "method": "POST", "headers": headers}
+        await limited(scope, receive, send)
+
+    asyncio.run(whole())
+    return sent[0]["status"], sent[1]["body"], len(read)
+
+
+def test_uploads_beyond_the_connections_are_read_and_get_503():
+    assert answered(2, [b"abc", b"def"]) == (200, b"ok", 0)
+    status, text, chunks = answered(3, [b"abc", b"def"])
+    assert (status, chunks) == (503, 2)
+    assert b"more than 2 connections" in text
+
+
+def test_little_is_read_of_uploads_beyond_the_connections():
+    assert answered(3, [bytes(6)] * 9)[::2] == (503, 2)
+    expect = [(b"expect", b"100-continue")]
+    assert answered(3, [b"abc"], headers=expect)[::2] == (503, 0)
+    assert answered(3, [], seconds=0.01)[::2] == (503, 0)

@@ -164,7 +164,9 @@ def test_a_bad_column_or_only_bad_rows_refuse_the_request(rows, by_row, number):
     with pytest.raises(Refusal, match=f"Row {number}: No image") as fault:
         protocol.answer(rows, by_row=by_row)
     assert fault.value.status == 400
-    assert json.loads(protocol.error(fault.value)) == {"error": fault.value.reason}
+    assert json.loads(protocol.refused(fault.value).body) == {
+        "error": fault.value.reason
+    }
 
 
 @pytest.mark.parametrize(
