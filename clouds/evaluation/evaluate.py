@@ -73,11 +73,10 @@ def evaluate(settings: Evaluation) -> pd.DataFrame:
 
 
 def _warn(settings: Evaluation) -> None:
-    folder = settings.run[0]
-    is_tuned = run_folder.rule(folder) is not None
+    is_tuned = run_folder.rule(settings.run[0]) is not None
     # After the predictions: a training may have replaced the weights meanwhile.
     if "tuned" in settings.rule_source(is_tuned):
-        warning = run_folder.rule_warning(folder)
+        warning = run_folder.rule_warning(settings.run)
         if warning:
             print(f"evaluate: warning: {warning}", file=sys.stderr)
 

@@ -44,7 +44,7 @@ def export(settings: Export) -> Path:
     tuned = run_folder.rule(settings.run[0])
     rule = settings.rule(tuned)
     source = settings.rule_source(tuned is not None)
-    warning = "tuned" in source and run_folder.rule_warning(settings.run[0])
+    warning = "tuned" in source and run_folder.rule_warning(settings.run)
     if warning:
         print(f"export: warning: {warning}", file=sys.stderr)
     weights = [run_folder.weights_checksum(folder) for folder in settings.run]

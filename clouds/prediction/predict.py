@@ -55,13 +55,16 @@ def predict(settings: Prediction) -> int:
     rule_source = settings.rule_source(tuned is not None)
     warnings = (
         settings.bbox and geojson.check_proportions(settings.bbox, source.shape()),
-        "tuned" in rule_source and run_folder.rule_warning(settings.run[0]),
+        "tuned" in rule_source and run_folder.rule_warning(settings.run),
     )
     for warning in filter(None, warnings):
         print(f"predict: warning: {warning}", file=sys.stderr)
     identity = _identity(settings, rule, source)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
+    if settings.masks or settings.probabilities:
+        # Records are checked batch by batch.
+        writers.check_names(out, source.names or ())
     with files.sole_writer(settings.out, "--out"):
         results = Results(out, "predict", identity)
         if not settings.overwrite:

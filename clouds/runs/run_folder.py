@@ -15,7 +15,7 @@ import datetime
 import platform
 import shutil
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -246,19 +246,25 @@ def rule_facts(folder: str) -> dict | None:
     return stored and stored[1]
 
 
-def rule_warning(folder: str) -> str | None:
-    """Returns a warning if the rule of a run was tuned for other weights.
+def rule_warning(folders: Sequence[str]) -> str | None:
+    """Returns a warning if the rule of the first run was tuned for other weights.
+
+    Args:
+      folders: folders of the runs that are averaged.
 
     Raises:
       InputError: rule or weights are damaged, or there are no weights.
     """
-    tuned_on = (rule_facts(folder) or {}).get("tuned_on", {})
-    checksum = weights_checksum(folder)
-    if checksum in tuned_on.get("weights", [checksum]):
+    tuned_on = (rule_facts(folders[0]) or {}).get("tuned_on", {})
+    weights = tuned_on.get("weights")
+    if weights is None:
+        return None
+    others = [folder for folder in folders if weights_checksum(folder) not in weights]
+    if not others:
         return None
     return (
-        f"{Path(folder, RULE)} was tuned for other weights than those in {folder}. "
-        "Tune again with bin/evaluate --tune, or remove it."
+        f"{Path(folders[0], RULE)} was tuned for other weights than those in "
+        f"{', '.join(others)}. Tune again with bin/evaluate --tune, or remove it."
     )
 
 

@@ -163,16 +163,19 @@ def test_a_damaged_rule_is_refused_by_name(tmp_path, text):
 
 
 def test_a_rule_is_warned_of_where_the_weights_are_others(records, tmp_path):
-    run = small.write_run(tmp_path, records)
-    assert run_folder.rule_warning(str(run)) is None
+    run, other = (small.write_run(tmp_path / str(k), records, seed=k) for k in range(2))
+    assert run_folder.rule_warning([str(run)]) is None
     before = run_folder.weights_checksum(str(run))
     tuned_on = {"sha256": "", "split": "val", "folds": [None], "runs": ["x"]}
     tuned_on |= {"flips": False, "weights": ["0", before]}
     run_folder.save_rule(str(run), Rule(), {"tuned_on": tuned_on})
-    assert run_folder.rule_warning(str(run)) is None
+    assert run_folder.rule_warning([str(run)]) is None
+    warning = run_folder.rule_warning([str(run), str(other)])
+    assert f"{run}/postprocess.json was tuned for other weights" in warning
+    assert f"than those in {other}. Tune again" in warning
     run_folder.save_rule(str(run), Rule(), {"tuned_on": {**tuned_on, "weights": ["0"]}})
-    assert "was tuned for other weights" in run_folder.rule_warning(str(run))
+    assert "was tuned for other weights" in run_folder.rule_warning([str(run)])
     # Earlier versions did not store the weights.
     del tuned_on["weights"]
     run_folder.save_rule(str(run), Rule(), {"tuned_on": tuned_on})
-    assert run_folder.rule_warning(str(run)) is None
+    assert run_folder.rule_warning([str(run)]) is None
