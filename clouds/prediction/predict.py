@@ -115,6 +115,8 @@ def _load(settings: Prediction, rule: Rule) -> Callable[[Batch], list[Entry]]:
     def predict_batch(batch: Batch) -> list[Entry]:
         probabilities = np.asarray(model.predict_on_batch(batch.images))
         _check_finite(batch.names, probabilities, settings.run)
+        if settings.masks or settings.probabilities:
+            writers.check_names(Path(settings.out), batch.names)
         if settings.probabilities:
             for name, image in zip(batch.names, probabilities, strict=True):
                 writers.probabilities(

@@ -8,7 +8,8 @@ an error.
 import contextlib
 import csv
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ import numpy as np
 from clouds import rle, schema
 from clouds.config.fields import Box
 from clouds.data import annotations
+from clouds.errors import InputError
 from clouds.prediction import geojson
 from clouds.prediction.journal import Entry
 from clouds.runtime import files
@@ -134,6 +136,27 @@ def coco_counts(runs: np.ndarray) -> list[int]:
     ends = (runs + [[-1, 0]]).cumsum(axis=1).reshape(-1)
     lengths = np.diff(ends, prepend=0, append=_HEIGHT * _WIDTH)
     return lengths[: len(lengths) - (lengths[-1] == 0)].tolist()
+
+
+def check_names(out: Path, images: Iterable[str]) -> None:
+    """Rejects names of images that are too long for the files of one image.
+
+    Args:
+      out: folder of the prediction, which exists.
+      images: names of images.
+
+    Raises:
+      InputError: a name is too long for the disk.
+    """
+    longest = os.pathconf(out, "PC_NAME_MAX")
+    extra = len(files.PART) + max(map(len, IMAGE_FILES))
+    for image in images:
+        if (length := len(os.fsencode(image))) + extra > longest:
+            raise InputError(
+                f"The name of an image is too long for --masks and --probabilities: "
+                f"{length} bytes, where '{out}' allows {longest - extra}: {image}. "
+                "Leave these flags out, or rename the image."
+            )
 
 
 def masks(out: Path, entry: Entry) -> None:

@@ -20,6 +20,13 @@ def test_masks_are_outlined_in_the_colours_of_their_labels(tmp_path):
         assert wanted in colours
 
 
+def test_titles_are_never_parsed_as_formulas(tmp_path):
+    images, masks = drawn(1)
+    titles = (r"$\frac{.jpg",)
+    draw_overlays(images, masks, tmp_path / "scenes.png", titles=titles)
+    assert (tmp_path / "scenes.png").is_file()
+
+
 def test_images_may_have_titles(tmp_path):
     images, masks = drawn(2)
     heights = []

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import cv2
@@ -124,6 +125,9 @@ def test_polygons_in_degrees_are_those_in_pixels_within_the_box(tmp_path):
 def test_the_peers_reader_finds_the_masks_in_cocos_file(tmp_path, capsys):
     write(tmp_path, coco=True)
     read = COCO(str(tmp_path / "coco.json"))
+    # Both need fields that COCO files of detections often lack.
+    read.info()
+    read.loadRes(copy.deepcopy(read.dataset["annotations"]))
     assert [image["file_name"] for image in read.dataset["images"]] == [
         one.image for one in ENTRIES
     ]

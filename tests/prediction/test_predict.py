@@ -193,6 +193,47 @@ def test_unreadable_images_have_no_rows_and_are_tried_again(
     assert not (out / "predict.jsonl.part").exists()
 
 
+def test_a_name_that_is_not_utf8_is_named_and_the_others_are_predicted(
+    images, run, tmp_path, capsys
+):
+    good = names_of(images)
+    odd = os.fsencode(images) + b"/caf\xe9.jpg"
+    try:
+        shutil.copy(images / good[0], odd)
+    except OSError:
+        pytest.skip("the disk takes names in UTF-8 only")
+    assert predict(run, images, tmp_path / "out") == 3
+    error = capsys.readouterr().err
+    assert "caf\\xe9.jpg cannot be read (its name is not UTF-8; rename it)" in error
+    assert "1 of 8 images could not be read" in error
+    for name in SUBMISSIONS:
+        assert annotations.read(str(tmp_path / "out" / name)).images == good
+
+
+@pytest.mark.parametrize("name", ["a,b.jpg", 'a"b.jpg', "=a.jpg", "$a$.jpg", "a b.jpg"])
+def test_submissions_with_odd_names_are_valid(sample, run, tmp_path, name):
+    (tmp_path / "images").mkdir()
+    first = next((sample / "test_images").iterdir())
+    shutil.copy(first, tmp_path / "images" / name)
+    out = tmp_path / "out"
+    assert predict(run, tmp_path / "images", out, "--overlays", 1) == 0
+    for submission in SUBMISSIONS:
+        assert annotations.read(str(out / submission)).images == [name]
+        assert main.main(["submit-check", str(out / submission)]) == 0
+
+
+@pytest.mark.parametrize("flags", [["--masks"], ["--probabilities", "npz"]])
+def test_names_too_long_for_masks_are_refused_before_predicting(
+    images, run, tmp_path, capsys, flags
+):
+    path = next(images.iterdir())
+    path.rename(images / f"{'n' * 236}.jpg")
+    message = "too long for --masks and --probabilities: 240 bytes"
+    refused(capsys, message, run, images, tmp_path / "out", *flags)
+    assert not list((tmp_path / "out").iterdir())
+    assert predict(run, images, tmp_path / "out") == 0
+
+
 def test_images_of_which_none_is_readable_leave_nothing(images, run, tmp_path, capsys):
     for path in images.iterdir():
         path.write_bytes(b"no image")
