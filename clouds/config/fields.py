@@ -26,11 +26,13 @@ class Form(NamedTuple):
     local: bool = False
 
 
-File = Annotated[str, Form("FILE", "a path")]
-Folder = Annotated[str, Form("DIR", "a path")]
-LocalFile = Annotated[str, Form("FILE", "a path", local=True)]
-LocalFolder = Annotated[str, Form("DIR", "a path", local=True)]
-Place = Annotated[str, Form("PATH", "a path")]
+_PATH = "a path"
+
+File = Annotated[str, Form("FILE", _PATH)]
+Folder = Annotated[str, Form("DIR", _PATH)]
+LocalFile = Annotated[str, Form("FILE", _PATH, local=True)]
+LocalFolder = Annotated[str, Form("DIR", _PATH, local=True)]
+Place = Annotated[str, Form("PATH", _PATH)]
 Address = Annotated[str, Form("ADDRESS:PORT", "an address and a port")]
 Json = Annotated[str, Form("JSON", "JSON as text")]
 Size = Annotated[
@@ -63,6 +65,8 @@ IMAGES_ASKED = (
 """The same for bin/request."""
 
 CORES = os.cpu_count() or 1
+
+_SHOWN = 300
 
 _FORMS = {
     bool: Form("", "true or false"),
@@ -171,6 +175,8 @@ def read(given, hint, source: str):
     except (ValueError, TypeError, OverflowError):
         suggestion = did_you_mean(str(given), choices(hint))
         received = f"'{given}'" if isinstance(given, str) else _as_json(given)
+        if len(received) > _SHOWN:
+            received = f"{received[:_SHOWN]}…"
         raise InputError(
             f"{source} must be {form(hint).expected}. Received: {received}.{suggestion}"
         ) from None
@@ -196,6 +202,9 @@ def _convert(given, hint):
         return tuple(_convert(one, k) for one, k in zip(given, kinds, strict=True))
     if hint is Json and not isinstance(given, str):
         return _as_json(given)
+    if isinstance(given, str) and form(hint).expected == _PATH:
+        # A shell leaves the ~ of --out=~/x and of a file as it is.
+        return os.path.expanduser(given)  # noqa: PTH111 (Path would change gs://)
     # YAML reads 1e-4, which has no point, as text.
     if isinstance(given, str) and kind in (int, float):
         return kind(given)

@@ -171,7 +171,12 @@ def _read_mapping(path: str) -> dict:
     try:
         text = Path(path).read_text("utf-8")
         # JSON is YAML, too, but 1e-05 is text there.
-        content = _as_json(text) or yaml.safe_load(text)
+        content = _as_json(text)
+        if not content:
+            # A few lines of them may stand for gigabytes.
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+                raise yaml.YAMLError("aliases, *name, are not accepted")
+            content = yaml.safe_load(text)
         if isinstance(content, dict):
             content = checksums.without_checksum(content)
     except (yaml.YAMLError, *_MISTYPED) as error:

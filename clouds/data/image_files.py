@@ -184,6 +184,7 @@ def _read_list(path: str) -> list[str]:
     if not paths:
         raise _no_images(path)
     folder = posixpath.dirname(path)
+    paths = map(posixpath.expanduser, paths)
     return [p if "://" in p else posixpath.join(folder, p) for p in paths]
 
 

@@ -204,6 +204,23 @@ def test_an_error_in_a_file_names_the_file_and_the_key(text, message, tmp_path):
         resolve.from_flags(Training, given, str(path))
 
 
+def test_a_bomb_of_aliases_is_rejected_at_once(tmp_path):
+    lines = ["a0: &a0 [x, x]"]
+    lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 30)]
+    path = tmp_path / "settings.yaml"
+    path.write_text("\n".join([*lines, "epochs: *a29"]))
+    with pytest.raises(InputError, match="aliases, .name, are not accepted"):
+        resolve.from_flags(Training, {}, str(path))
+
+
+def test_a_long_value_is_not_repeated_in_full(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"epochs": "x" * 10_000}))
+    with pytest.raises(InputError, match="x…") as error:
+        resolve.from_flags(Training, {}, str(path))
+    assert len(str(error.value)) < 1000
+
+
 def test_a_file_that_is_not_json_is_rejected(tmp_path):
     path = tmp_path / "settings.json"
     path.write_text("{epochs: 3")
@@ -218,6 +235,16 @@ def test_a_flag_of_several_values_takes_one():
     assert found["min_area"] == (1.0, 2.0)
     with pytest.raises(InputError, match="--threshold must be a number"):
         resolve.gather(Evaluation, {"threshold": []})
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/me")
+    file = tmp_path / "settings.yaml"
+    file.write_text("records: ~/records\nthreshold: 0.5\n")
+    flags = {"run": ["~/a", "b~"], "batch_size": 2}
+    made = resolve.from_flags(Evaluation, flags, str(file))
+    assert made.records == "/home/me/records"
+    assert made.run == ("/home/me/a", "b~")
 
 
 def test_tuning_after_training_is_rejected_with_several_hosts():
