@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
       The exit code.
     """
+    startup.open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     main_parser, parsers = parser.build(
         {name: row[0] for name, row in COMMANDS.items()}
@@ -101,17 +102,19 @@ def _run(command: str, flags: dict) -> int:
             code = getattr(loaded, function)(settings)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader, such as `head`, has left; Python would try to write at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader, such as `head`, has left.
+        _discard_stdout()
         return 141
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return interrupts.EXIT_CODE
     except Exception as error:
-        message = None if debug else _message(error, settings)
+        message = _fault_of_stdout(error)
+        message = message or (None if debug else _message(error, settings))
         if message is None:
             raise
-        print(f"{command}: error: {message}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"{command}: error: {message}", file=sys.stderr)
         return 2
     return code if isinstance(code, int) else 0
 
@@ -136,12 +139,36 @@ def _load(command: str, module: str) -> ModuleType:
         ) from error
 
 
+def _discard_stdout() -> None:
+    # Python would try to write at its exit, and fail.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fault_of_stdout(error: Exception) -> str | None:
+    """Returns the line for an error of writing to stdout; None for other errors."""
+    if not isinstance(error, OSError) or not error.errno or error.filename:
+        return None
+    try:
+        # Python has dropped what it could not write.
+        print(flush=True)
+    except OSError as again:
+        _discard_stdout()
+        return f"Standard output cannot be written: {again.strerror}."
+    return None
+
+
 def _message(error: Exception, settings) -> str | None:
     """Returns the line for an error that the user can mend; None for other errors."""
     if isinstance(error, InputError):
         return _in_one_line(error)
     if files.is_full(error):
         return _disk_full(error, settings)
+    if files.is_too_large(error):
+        return (
+            f"{_in_one_line(error)}. A file exceeds the limit of this process (see "
+            "ulimit -f) or of its disk. Raise the limit, or give a path on another "
+            "disk, and run the same command again."
+        )
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}"
     return (

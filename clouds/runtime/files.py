@@ -119,6 +119,11 @@ def is_full(error: Exception) -> bool:
     return any(reason in str(error) for reason in _REASONS)
 
 
+def is_too_large(error: Exception) -> bool:
+    """Returns whether an error, as for `is_full`, reports a file above a size limit."""
+    return os.strerror(errno.EFBIG) in str(error)
+
+
 def fullest(paths: Iterable[str | Path]) -> tuple[Path, int]:
     """Finds the path with the least free space.
 

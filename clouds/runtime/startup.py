@@ -1,4 +1,4 @@
-"""Starts TensorFlow without its start-up notices, and sets up logging."""
+"""Starts TensorFlow without its notices; sets up standard streams and logging."""
 
 import contextlib
 import importlib
@@ -48,6 +48,22 @@ def load(module: str) -> ModuleType:
             config.set_floatx("float32")
             config.set_epsilon(1e-7)
     return loaded
+
+
+def open_streams() -> None:
+    """Opens standard streams that are closed, as by `>&-` in a shell.
+
+    Otherwise a file of data gets their number, and messages are written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is the one that is closed.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            stream = open(number, "w" if number else "r", closefd=False)  # noqa: SIM115, PTH123
+            setattr(sys, name, stream)
 
 
 def log_from(level: str | None) -> None:

@@ -109,6 +109,36 @@ def test_a_full_disk_is_one_line_that_names_it(error, tmp_path, monkeypatch, cap
     assert shown.count("\n") == 1
 
 
+def test_a_file_above_a_size_limit_is_one_line(tmp_path, monkeypatch, capsys):
+    def write(settings):
+        raise OSError(27, "File too large")
+
+    module = types.SimpleNamespace(write=write)
+    monkeypatch.setattr(main, "_load", lambda *names: module)
+    assert main.main(["make_scenes", "--out", str(tmp_path)]) == 2
+    shown = capsys.readouterr().err
+    assert "File too large. A file exceeds the limit of this process" in shown
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "message"),
+    [
+        (">/dev/full", 2, b"Standard output cannot be written: No space left"),
+        (">/dev/full 2>&1", 2, b""),
+        (">&-", 0, b""),
+        (">&- 2>&- <&-", 0, b""),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_line(redirection, code, message):
+    command = [sys.executable, "-m", "clouds.cli.main", "make_scenes", "--out", "x"]
+    shell = ["bash", "-c", f'"$@" {redirection}', "bash", *command, "--print-config"]
+    ended = subprocess.run(shell, stderr=subprocess.PIPE, cwd=ROOT)
+    assert ended.returncode == code
+    assert message in ended.stderr
+    assert ended.stderr.count(b"\n") == bool(message)
+
+
 def test_help_does_not_import_tensorflow():
     code = (
         "import sys\n"

@@ -1,4 +1,6 @@
+import dataclasses
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -75,6 +77,20 @@ def test_lines_after_damaged_ones_are_not_trusted(path):
     assert list(resumed.entries()) == [A]
     resumed.add([B])
     assert list(Journal(path).entries()) == [A, B]
+
+
+def test_a_journal_of_an_earlier_version_without_checksums_resumes(path):
+    lines = [SETTINGS, *map(dataclasses.asdict, (A, B))]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    old = Journal(path)
+    assert old.settings == SETTINGS
+    assert list(old.entries()) == [A, B]
+    old.add([C])
+    assert path.read_text().splitlines()[-1].count('"checksum"') == 1
+    assert list(Journal(path).entries()) == [A, B, C]
+    # Without a checksum, what cannot be an entry still ends the trusted part.
+    path.write_text(json.dumps(SETTINGS) + '\n{"image": "a.jpg", "plain": 3}\n')
+    assert len(Journal(path)) == 0
 
 
 def test_a_journal_begun_anew_forgets_its_entries(path):

@@ -132,3 +132,20 @@ def test_a_training_process_convolves_with_its_current_kernel():
         "print(float(convolve()[0, 0, 0, 0] / before))\n"
     )
     assert python(code).stdout == "3.0\n"
+
+
+def test_closed_streams_do_not_lend_their_numbers_to_files(tmp_path):
+    code = (
+        "import os, sys\n"
+        "from clouds.runtime import startup\n"
+        "startup.open_streams()\n"
+        "file = open(sys.argv[1], 'w')\n"
+        "print('out', flush=True); print('err', file=sys.stderr, flush=True)\n"
+        "os.write(2, b'as libraries write'); assert sys.stdin.read() == ''\n"
+        "file.write('data')\n"
+    )
+    path = tmp_path / "file"
+    command = [sys.executable, "-c", code, str(path)]
+    shell = ["bash", "-c", '"$@" <&- >&- 2>&-', "bash", *command]
+    assert subprocess.run(shell, cwd=ROOT).returncode == 0
+    assert path.read_text() == "data"
