@@ -23,6 +23,11 @@ from clouds.training import distribution, trackers, trainer
 from clouds.training.distribution import Devices
 from clouds.training.trainer import Session
 
+_STOPPED = (
+    "More --epochs change nothing. To train longer, give a higher --stop-patience, and "
+    "another --run or --overwrite."
+)
+
 
 def train(settings: Training) -> None:
     """Trains a run, or resumes it; all results are in its folder.
@@ -60,8 +65,8 @@ def _train(settings: Training, devices: Devices, folder: Path) -> None:
     progress, arrays = _checkpoint(settings)
     devices.agree(settings, progress.epoch, progress.step)
     if progress.stopped or progress.epoch >= settings.epochs:
-        more = "" if progress.stopped else " Give more --epochs to train on."
-        print(f"Already finished, {_position(progress)}.{more}")
+        more = _STOPPED if progress.stopped else "Give more --epochs to train on."
+        print(f"Already finished, {_position(progress)}. {more}")
     else:
         keras.utils.set_random_seed(settings.seed)
         with devices.scope():

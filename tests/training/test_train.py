@@ -265,6 +265,7 @@ def test_a_run_that_stopped_early_is_finished(small_run, capsys):
     small_run(*flags, "--epochs", 40)
     shown = capsys.readouterr().out
     assert f"after {progress.epoch} epochs, early, since val_loss" in shown
+    assert "More --epochs change nothing" in shown
 
 
 def test_a_loss_that_is_not_finite_ends_with_step_names_and_checkpoint(
