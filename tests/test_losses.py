@@ -53,3 +53,31 @@ def test_a_hundred_million_pixels_lose_no_digits(dtype):
     value = float(losses.bce_dice(np.tile(truth, many), np.tile(block, many)))
     # Numerator and denominator are those of one block, times the blocks.
     assert value == pytest.approx(bce_dice(truth, block, 1 / 100**2), rel=1e-4)
+
+
+def test_the_loss_of_present_labels_ignores_labels_that_an_image_lacks():
+    truth = masks.copy()
+    truth[0, ..., 1] = 0
+    truth[2, ..., 3] = 0
+    other = logits.copy()
+    other[0, ..., 1] = 9
+    other[2, ..., 3] = -9
+    value = float(losses.bce_dice_present(truth, logits))
+    assert value == float(losses.bce_dice_present(truth, other))
+    present = truth.any(axis=(1, 2))
+    kept = np.where(present[:, None, None], logits, 0)
+    probabilities = 1 / (1 + np.exp(-kept.astype(float)))
+    entropy = log_loss(truth.ravel(), probabilities.ravel())
+    probabilities *= present[:, None, None]
+    overlap = 2 * (truth * probabilities).sum() + 1
+    dice = overlap / (truth.sum() + probabilities.sum() + 1)
+    assert value == pytest.approx(0.75 * entropy + 0.25 * (1 - dice), rel=1e-5)
+
+
+def test_the_loss_of_presence_is_cross_entropy_of_any_pixel():
+    truth = masks.copy()
+    truth[1, ..., 2] = 0
+    scores = logits[:, 0, 0]
+    probabilities = 1 / (1 + np.exp(-scores.astype(float)))
+    entropy = log_loss(truth.any(axis=(1, 2)).ravel(), probabilities.ravel())
+    assert float(losses.presence(truth, scores)) == pytest.approx(entropy, rel=1e-5)

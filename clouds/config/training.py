@@ -60,6 +60,11 @@ class Training:
     freeze_epochs: int = flag(
         "number of epochs with a frozen encoder; not supported on JAX", 0
     )
+    class_head: bool = flag(
+        "train a head on the encoder that scores each label's presence, with a tenth "
+        "of the weight of the masks' loss",
+        False,
+    )
     preprocess: Literal["unit", "raw"] = flag(
         "pixel range of the input: unit, 0 to 1, or raw, 0 to 255", "unit"
     )
@@ -72,15 +77,19 @@ class Training:
         "Keras dtype policy; auto: the fastest policy this device supports", "auto"
     )
 
-    loss: Literal["bce_dice", "bce", "dice"] = flag(
-        "loss: binary cross-entropy, 1 - Dice, or their sum",
+    loss: Literal["bce_dice", "bce", "dice", "bce_dice_present"] = flag(
+        "loss: binary cross-entropy, 1 - Dice, or their sum; bce_dice_present: 0.75 "
+        "and 0.25 of them, of the labels that an image has",
         "bce_dice",
         section="optimisation",
     )
     learning_rate: float = flag("Adam's peak learning rate", 3e-4)
-    schedule: Literal["plateau", "cosine"] = flag(
-        "learning-rate schedule: reduced when val_loss stops improving, or cosine "
-        "decay over all epochs",
+    encoder_learning_rate_factor: float = flag(
+        "factor of the learning rate for the encoder; 0.1 suits pretrained weights", 1.0
+    )
+    schedule: Literal["plateau", "cosine", "onecycle"] = flag(
+        "learning-rate schedule: reduced when val_loss stops improving, cosine decay "
+        "over all epochs, or cosine rise over 3.3 % of the steps, then decay",
         "plateau",
     )
     plateau_patience: int = flag(
@@ -106,6 +115,11 @@ class Training:
     ema_momentum: float = flag(
         "momentum of an exponential moving average of the weights, which is then "
         "validated and saved; 0 for none",
+        0,
+    )
+    average_epochs: int = flag(
+        "number of last epochs whose weights are averaged at the end, and saved if "
+        "their val_loss is the lowest; 0 for none",
         0,
     )
 
@@ -157,6 +171,7 @@ class Training:
         positive(self, "stop_patience", "plateau_patience", "accumulate", "hosts")
         not_negative(self, "min_learning_rate", "seed", "warmup_epochs")
         not_negative(self, "weight_decay", "clip_norm", "freeze_epochs")
+        not_negative(self, "encoder_learning_rate_factor", "average_epochs")
         not_negative(self, "devices", "host_index")
         within_one(self, "horizontal_flip", "vertical_flip", "plateau_factor")
         within_one(self, "grid_distortion", "elastic", "batch_norm_momentum")

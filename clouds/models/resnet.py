@@ -48,7 +48,7 @@ def encode(images: keras.KerasTensor, *, dtype=None) -> list[keras.KerasTensor]:
 
 def is_encoder_layer(name: str) -> bool:
     """Returns whether a layer of the U-Net, given by its name, is in the encoder."""
-    return not name.startswith(("decoder_", "final_"))
+    return not name.startswith(("decoder_", "final_", "presence_"))
 
 
 def _unit(x, activated, filters, strides, project, name, dtype):

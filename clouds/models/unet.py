@@ -8,14 +8,18 @@ import keras
 from keras import layers
 
 from clouds.errors import InputError
+from clouds.models import heads, resnet
 from clouds.models import layers as fast_layers
-from clouds.models import resnet
 
 DECODER_FILTERS = (256, 128, 64, 32, 16)
 
 
 def build(
-    size: tuple[int, int] = (320, 480), classes: int = 4, *, dtype=None
+    size: tuple[int, int] = (320, 480),
+    classes: int = 4,
+    *,
+    class_head: bool = False,
+    dtype=None,
 ) -> keras.Model:
     """Builds the network.
 
@@ -24,11 +28,13 @@ def build(
         sizes than multiples of 32 are padded with black at the bottom and the right,
         and the logits are cropped.
       classes: number of channels of the result.
+      class_head: whether to add the class head (see `heads`).
       dtype: dtype or policy of the layers (`mixed_bfloat16`, …); None for the global
         policy.
 
     Returns:
-      A model from float [B, H, W, 3] to logits float32[B, H, W, classes].
+      A model from float [B, H, W, 3] to logits float32[B, H, W, classes]; with a class
+      head to a list of these and the logits of presence, float32[B, classes].
 
     Raises:
       InputError: the size is not (height, width).
@@ -44,15 +50,18 @@ def build(
     padding = tuple((0, -side % 32) for side in (height, width))
     if any(map(any, padding)):
         x = layers.ZeroPadding2D(padding, name="padding", dtype=dtype)(x)
-    *skips, x = resnet.encode(x, dtype=dtype)
+    *skips, x = features = resnet.encode(x, dtype=dtype)
     for stage, filters in enumerate(DECODER_FILTERS):
         skip = skips.pop() if skips else None
         x = _decode(x, skip, filters, f"decoder_stage{stage}", dtype)
     x = layers.Conv2D(classes, 3, padding="same", name="final_conv", dtype=dtype)(x)
+    if class_head:
+        presence = heads.presence(features[-1], x, dtype=dtype)
     if any(map(any, padding)):
         x = layers.Cropping2D(padding, name="cropping", dtype=dtype)(x)
     logits = layers.Activation("linear", name="logits", dtype="float32")(x)
-    return keras.Model(images, logits, name="unet_resnet34")
+    outputs = [logits, presence] if class_head else logits
+    return keras.Model(images, outputs, name="unet_resnet34")
 
 
 def _decode(x, skip, filters, name, dtype):

@@ -30,7 +30,9 @@ def load(
       precision: dtype or policy of the layers; None for that of each training.
 
     Returns:
-      A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C].
+      A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C]. If all runs
+      have a class head, to a list of these and the probabilities of presence,
+      float32[B, C]; `split` tells them apart.
 
     Raises:
       InputError: a folder holds no run or no weights, or the runs differ in the size or
@@ -48,12 +50,27 @@ def load(
     if names:
         return networks[0]
     images = keras.Input(networks[0].input_shape[1:], dtype="uint8", name="images")
-    probabilities = []
+    views = []
     for network in networks:
-        probabilities.append(network(images))
-        for axes in _FLIPS if flips else ():
-            probabilities.append(_flip(network(_flip(images, axes)), axes))
-    return keras.Model(images, sum(probabilities) / len(probabilities), name="clouds")
+        for axes in ((), *_FLIPS) if flips else ((),):
+            probabilities, presence = split(network(_flip(images, axes)))
+            views.append((_flip(probabilities, axes), presence))
+    columns = [c for c in zip(*views, strict=True) if all(v is not None for v in c)]
+    means = [sum(part) / len(part) for part in columns]
+    outputs = means if len(means) > 1 else means[0]
+    return keras.Model(images, outputs, name="clouds")
+
+
+def split(outputs) -> tuple:
+    """Returns the probabilities of a network, and those of presence or None.
+
+    Args:
+      outputs: what a model from `load` returned.
+    """
+    if isinstance(outputs, (list, tuple)):
+        probabilities, presence = outputs
+        return probabilities, presence
+    return outputs, None
 
 
 def load_one(
@@ -67,7 +84,7 @@ def load_one(
       precision: dtype or policy of the layers; None for that of the training.
 
     Returns:
-      A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C].
+      A model as from `load`.
 
     Raises:
       InputError: the folder holds no run, or no weights, or damaged ones, or a
@@ -76,7 +93,11 @@ def load_one(
     stored = run_folder.settings(folder)
     path = run_folder.weights(folder)
     checksum = run_folder.weights_checksum(folder)
-    network = unet.build(stored.size, dtype=precision or stored.precision)
+    network = unet.build(
+        stored.size,
+        class_head=stored.class_head,
+        dtype=precision or stored.precision,
+    )
     try:
         network.load_weights(path)
         if not all(np.isfinite(array).all() for array in network.get_weights()):
@@ -89,8 +110,10 @@ def load_one(
     check_unchanged([folder], [checksum])
     images = keras.Input((*stored.size, 3), dtype="uint8", name="images")
     logits = network(preprocessing.prepare(images, stored.preprocess))
-    probabilities = keras.layers.Activation("sigmoid", dtype="float32")(logits)
-    return keras.Model(images, probabilities, name=name)
+    sigmoid = keras.layers.Activation("sigmoid", dtype="float32")
+    if isinstance(logits, list):
+        return keras.Model(images, [sigmoid(each) for each in logits], name=name)
+    return keras.Model(images, sigmoid(logits), name=name)
 
 
 def check_unchanged(folders: Sequence[str], checksums: Sequence[str]) -> None:

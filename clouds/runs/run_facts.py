@@ -22,6 +22,7 @@ _TYPES = {
     "images_per_second?": NUMBER,
     "epochs?": int,
     "stopped_early?": bool,
+    "averaged?": {"epochs": int, "val_loss": NUMBER, "saved": bool},
     "best_epoch?": int,
     "best?": {str: NUMBER},
     f"{_SUMS}?": {str: [str]},

@@ -108,6 +108,14 @@ def check(settings: Training, facts: dict) -> None:
     if stored is None or not (trained or checkpoints.paths(folder)):
         return
     before, now = dataclasses.asdict(stored), dataclasses.asdict(settings)
+    if trained and stored.schedule != "plateau" and stored.epochs != settings.epochs:
+        raise InputError(
+            f"--epochs must stay {stored.epochs}: the learning rate of --schedule "
+            f"{stored.schedule} falls until that epoch, and would leap up again. "
+            f"Received: {settings.epochs}, for the run in '{settings.run}'. Train a "
+            "new run, from this one's encoder with --encoder-weights "
+            f"{settings.run}, or give --overwrite."
+        )
     differing = [
         f"--{name.replace('_', '-')} {_shown(before[name])}, not {_shown(now[name])}"
         for name in now

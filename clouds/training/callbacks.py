@@ -19,6 +19,7 @@ from clouds.errors import InputError
 from clouds.runs import checkpoints, run_folder
 from clouds.runs.checkpoints import Progress
 from clouds.training import loggers, optimizers
+from clouds.training.averaging import AverageEpochs
 
 
 def make(
@@ -28,6 +29,7 @@ def make(
     examples: tuple[np.ndarray, np.ndarray],
     checkpointing: "Checkpoints",
     trackers: Iterable[keras.callbacks.Callback] = (),
+    val_batches: Iterable = (),
 ) -> list[keras.callbacks.Callback]:
     """Returns the callbacks of `fit`, in the required order.
 
@@ -39,6 +41,7 @@ def make(
         split, for the panel.
       checkpointing: callback that saves checkpoints.
       trackers: callbacks of an experiment tracker.
+      val_batches: batches of the validation split, for `AverageEpochs`.
     """
     stopping = keras.callbacks.EarlyStopping(
         monitor="val_loss", mode="min", patience=settings.stop_patience, verbose=1
@@ -53,17 +56,23 @@ def make(
     )
     averaged = [keras.callbacks.SwapEMAWeights()] if settings.ema_momentum else []
     by_loss = [stopping, plateau] if settings.schedule == "plateau" else [stopping]
+    save_best = SaveBest(folder, progress, averaged)
+    means = []
+    if settings.average_epochs:
+        numbers = settings.epochs, settings.average_epochs
+        means = [AverageEpochs(*numbers, folder, save_best, val_batches, averaged)]
     return [
         checkpointing.watch,
         *averaged,
         loggers.Speed(settings.batch_size),
-        SaveBest(folder, progress, averaged),
+        save_best,
         *by_loss,
         Replay(settings, progress, by_loss),
         loggers.KeepHistory(folder, progress),
         loggers.Panel(folder, *examples, averaged),
         loggers.Board(folder),
         *trackers,
+        *means,
         loggers.Bar(settings.batch_size, checkpointing.watch.records.examples("val")),
         checkpointing,
     ]

@@ -96,7 +96,7 @@ class Panel(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Predicts and draws."""
         with optimizers.averaged_weights(self.averaged):
-            logits, _ = self.model((self.images, self.masks), training=False)
+            logits, *_ = self.model((self.images, self.masks), training=False)
         predicted = keras.ops.convert_to_numpy(logits) > 0
         # Logits above 0 are probabilities above 0.5.
         rows = {"truth": self.masks > 0, _PREDICTED: predicted}

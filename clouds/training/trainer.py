@@ -21,6 +21,9 @@ from clouds.runtime import interrupts
 from clouds.training import augment, callbacks, optimizers, trackers
 from clouds.training.distribution import Devices
 
+CLASS_LOSS_WEIGHT = 0.1
+"""Weight of the class head's loss, as in the competition's first place."""
+
 _STOPPING = "Saving a checkpoint and stopping. Press Ctrl-C again to stop at once."
 
 
@@ -38,21 +41,28 @@ class Trainer(keras.Model):
         self.preprocess = preprocess
 
     def call(self, inputs, training=None):
-        """(images uint8[B,H,W,3], masks uint8[B,H,W,C]) -> (logits, moved masks)."""
+        """(images uint8[B,H,W,3], masks uint8[B,H,W,C]) -> (logits, moved masks).
+
+        With a class head, the third is the logits of presence, float32[B, C].
+        """
         images, masks = self.augmentation(inputs, training=training)
         prepared = preprocessing.prepare(images, self.preprocess)
-        return self.network(prepared, training=training), masks
+        logits = self.network(prepared, training=training)
+        logits, *presence = logits if isinstance(logits, list) else [logits]
+        return logits, masks, *presence
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **options):
         """Returns the loss of the logits against the moved masks."""
-        logits, masks = y_pred
+        logits, masks, *presence = y_pred
         loss = super().compute_loss(x, masks, logits, sample_weight, **options)
+        for each in presence:
+            loss = loss + CLASS_LOSS_WEIGHT * losses.presence(masks, each)
         # Gradients are summed over replicas, and Keras does not scale a scalar loss.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Returns the metrics of the logits against the moved masks."""
-        logits, masks = y_pred
+        logits, masks, *_ = y_pred
         return super().compute_metrics(x, masks, logits, sample_weight)
 
 
@@ -78,7 +88,9 @@ def build(settings: Training, *, steps: int = 1, fresh: bool = True) -> Trainer:
         extra=json.loads(settings.augmentation),
         seed=settings.seed,
     )
-    network = unet.build(settings.size, dtype=settings.precision)
+    network = unet.build(
+        settings.size, class_head=settings.class_head, dtype=settings.precision
+    )
     if fresh:
         _load_encoder(network, settings.encoder_weights)
     for layer in network.layers:
@@ -185,7 +197,13 @@ class Session:
                 settings.checkpoint_every, self.folder, progress, watch, arrays, stop
             )
             all_callbacks = callbacks.make(
-                settings, self.folder, progress, examples, checkpointing, tracking
+                settings,
+                self.folder,
+                progress,
+                examples,
+                checkpointing,
+                tracking,
+                val_batches,
             )
             # The rest of an interrupted epoch is a `fit` of its own.
             while not self.finished:

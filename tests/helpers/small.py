@@ -7,20 +7,25 @@ import sys
 from pathlib import Path
 
 
-def build(size, classes=4, *, dtype=None):
+def build(size, classes=4, *, class_head=False, dtype=None):
     """Takes the place of `unet.build`."""
     import keras
     from keras import layers
+
+    from clouds.models import heads
 
     images = keras.Input((*size, 3), name="images")
     x = layers.Conv2D(4, 3, padding="same", name="first", dtype=dtype)(images)
     x = layers.BatchNormalization(name="bn", dtype=dtype)(x)
     x = layers.Conv2D(classes, 3, padding="same", name="final_conv", dtype=dtype)(x)
     logits = layers.Activation("linear", dtype="float32")(x)
+    if class_head:
+        features = layers.AveragePooling2D(8)(images)
+        logits = [logits, heads.presence(features, logits, dtype=dtype)]
     return keras.Model(images, logits, name="unet_resnet34")
 
 
-def build_smooth(size, classes=4, *, dtype=None):
+def build_smooth(size, classes=4, *, class_head=False, dtype=None):
     """The same for probabilities without specks, as trained networks give them."""
     import keras
     from keras import layers

@@ -71,6 +71,30 @@ def test_the_cosine_rises_in_the_warm_up_and_ends_at_the_minimum(accumulate):
     np.testing.assert_allclose(np.take(rates, [0, 10, 20, 60, 100]), wanted, atol=1e-7)
 
 
+def test_one_cycle_rises_to_its_peak_and_falls_almost_to_0():
+    schedule = optimizers.OneCycle(0.01, 1001)
+    rates = [float(schedule(step)) for step in (0, 16.5, 33, 516.5, 1000, 2000)]
+    last = 0.01 / 25e4
+    wanted = [0.0004, 0.0052, 0.01, (0.01 + last) / 2, last, last]
+    np.testing.assert_allclose(rates, wanted, rtol=1e-4, atol=1e-9)
+    again = optimizers.OneCycle.from_config(schedule.get_config())
+    assert float(again(33)) == float(schedule(33))
+
+
+def test_the_rate_of_the_encoder_is_multiplied_by_its_factor():
+    layers = [keras.layers.Dense(1, name=n) for n in ("conv0", "decoder_stage0a")]
+    for layer in layers:
+        layer.build((None, 3))
+    variables = [layer.kernel for layer in layers]
+    before = [variable.numpy() for variable in variables]
+    optimizer = build(encoder_learning_rate_factor=0.1)
+    optimizer.build(variables)
+    optimizer.apply([keras.ops.ones((3, 1))] * 2)
+    steps = [old - v.numpy() for old, v in zip(before, variables, strict=True)]
+    np.testing.assert_allclose(steps[1], 0.01, rtol=1e-3)
+    np.testing.assert_allclose(steps[0], 0.001, rtol=1e-3)
+
+
 def test_a_warm_up_without_the_cosine_is_refused():
     with pytest.raises(InputError, match="--warmup-epochs must be used with"):
         build(warmup_epochs=1)
