@@ -32,7 +32,7 @@ from clouds.config.rule import Rule
 from clouds.errors import InputError
 
 _RULE_FLAGS = ("threshold", "min_area", "peak_threshold", "peak_scope")
-_RULE_FLAGS += ("orbit_gap", "clean_on")
+_RULE_FLAGS += ("presence", "force_best", "orbit_gap", "clean_on")
 _TUNED = "default: the run's tuned rule, or"
 
 
@@ -71,6 +71,17 @@ class _Masks:
         None,
         renamed_from="top_scope",
     )
+    presence: Numbers | None = flag(
+        "score that a label's presence must exceed for its mask to be drawn: the mean "
+        "of its highest probabilities, averaged with that of a class head; one number "
+        f"or one per label ({_TUNED} none)",
+        None,
+    )
+    force_best: bool | None = flag(
+        "draw the label of highest score where no label passes the presence threshold "
+        f"({_TUNED} no)",
+        None,
+    )
     orbit_gap: Literal["cut", "keep"] | None = flag(
         "cut: remove the mask where the image is black, between two orbits; keep: do "
         f"not ({_TUNED} cut)",
@@ -90,6 +101,7 @@ class _Masks:
             ("threshold", within_one),
             ("min_area", not_negative),
             ("peak_threshold", within_one),
+            ("presence", within_one),
         ):
             if (numbers := getattr(self, name)) is not None:
                 if len(numbers) not in (1, len(schema.LABELS)):
@@ -110,6 +122,8 @@ class _Masks:
             "thresholds": _per_label(self.threshold),
             "min_sizes": _per_label(self.min_area),
             "tops": _per_label(self.peak_threshold),
+            "presence": _per_label(self.presence),
+            "force_best": self.force_best,
             "scope": self.peak_scope,
             "gap": None if self.orbit_gap is None else self.orbit_gap == "cut",
             "grid": self.clean_on,
@@ -171,11 +185,13 @@ class Evaluation(_BatchedMasks):
                 "--tune must be used with --split val, on images that the run was not "
                 f"trained on. Received: --split {self.split}. Leave it out."
             )
-        for name in ("threshold", "min_area", "peak_threshold", "clean_on"):
+        names = ("threshold", "min_area", "peak_threshold", "presence", "clean_on")
+        for name in names:
             if getattr(self, name) is not None:
                 raise InputError(
                     f"--{name.replace('_', '-')} cannot be combined with --tune, which "
-                    "chooses thresholds, peak thresholds and minimum areas at 350x525."
+                    "chooses thresholds, peak thresholds, minimum areas and presence "
+                    "at 350x525."
                 )
 
 

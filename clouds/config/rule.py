@@ -26,6 +26,10 @@ class Rule:
       tops: per label, the peak threshold: the probability that must be exceeded
         somewhere for a component to be kept. With threshold and area this is the
         triplet rule of the competition's 69th place. None: no such condition.
+      presence: per label, the score that the label's presence must exceed for its mask
+        to be drawn (see `postprocess.presence_scores`). None: no such gate.
+      force_best: whether the label of highest score is drawn where no label passes the
+        gate.
       scope: where the peak threshold must be exceeded: in the component itself, or
         anywhere in the image by the same label.
       gap: whether masks are cut where the image is black (orbit gap), as the
@@ -37,6 +41,8 @@ class Rule:
     thresholds: tuple[float, ...] = (0.5,) * _COUNT
     min_sizes: tuple[int, ...] = (10000,) * _COUNT
     tops: tuple[float, ...] | None = None
+    presence: tuple[float, ...] | None = None
+    force_best: bool = False
     scope: Scope = "component"
     gap: bool = True
     grid: Grid = "submission"
@@ -46,12 +52,19 @@ class Rule:
         self._check("Thresholds", "thresholds", highest=1)
         self._check("Minimum areas", "min_sizes")
         self._check("Peak thresholds", "tops", highest=1)
-        valid = {"scope": get_args(Scope), "grid": get_args(Grid), "gap": (False, True)}
+        self._check("Presence thresholds", "presence", highest=1)
+        valid = {"scope": get_args(Scope), "grid": get_args(Grid)}
+        valid |= {"gap": (False, True), "force_best": (False, True)}
         for name, choices in valid.items():
             value = getattr(self, name)
             if type(value) is not type(choices[0]) or value not in choices:
                 allowed = " or ".join(map(str, choices))
                 raise InputError(f"{name} must be {allowed}. Received: {value}.")
+        if self.force_best and self.presence is None:
+            raise InputError(
+                "The best label can be forced only with presence thresholds. Received: "
+                "none. Give them, or leave it out."
+            )
 
     def _check(self, title: str, name: str, highest: float = float("inf")) -> None:
         values = getattr(self, name)
@@ -75,7 +88,11 @@ class Rule:
             return area(size)
         peak = self.tops and self.tops[label]
         peak = f", peak above {peak:.2f}" if peak else ""
-        return f"above {self.thresholds[label]:.2f}{peak}, area above {area(size)}"
+        gate = self.presence and self.presence[label]
+        gate = f", presence above {gate:.2f}" if gate else ""
+        return (
+            f"above {self.thresholds[label]:.2f}{peak}, area above {area(size)}{gate}"
+        )
 
 
 def area(size: float) -> str:

@@ -23,7 +23,7 @@ from clouds.postprocess import apply, functional
 from clouds.runs import run_folder
 from clouds.text import counted
 
-_MASKS = ("raw_masks", "masks")
+_RESULTS = ("scores", "raw_masks", "masks")
 _LEVELS = np.arange(0.05, 1, 0.05, dtype=np.float32)
 
 
@@ -88,16 +88,17 @@ def _count(
     size = predictions.truth_size
 
     @tf.function(reduce_retracing=True)
-    def draw(probabilities, images):
-        masks = apply(probabilities, rule, images, size, outputs=_MASKS)
-        resized = functional.resize(probabilities, size)
-        return functional.presence(resized), resized, *masks.values()
+    def draw(probabilities, class_scores, images):
+        options = {"class_scores": class_scores, "outputs": _RESULTS}
+        scores, *masks = apply(probabilities, rule, images, size, **options).values()
+        return scores, functional.resize(probabilities, size), *masks
 
     tally, dice_coefs = Tally(), []
     frequency = np.zeros((*size, len(schema.LABELS)), np.int64)
     for batch in predictions.batches("evaluate"):
         # As NumPy arrays, since the network may run on JAX.
-        drawn = (part.numpy() for part in draw(batch.probabilities, batch.images))
+        given = batch.probabilities, batch.class_scores, batch.images
+        drawn = (part.numpy() for part in draw(*given))
         tally.add(batch.names, *drawn, batch.truth)
         frequency += batch.truth.sum(0, np.int64)
         pair = batch.masks, batch.probabilities

@@ -30,6 +30,7 @@ class Batch(NamedTuple):
       masks: uint8[B, h, w, C], the truth at that size.
       truth: uint8[B, H, W, C], the truth on the submission's grid.
       probabilities: float32[B, h, w, C].
+      class_scores: float32[B, C] of the class head; None without one.
     """
 
     names: list[str]
@@ -37,6 +38,7 @@ class Batch(NamedTuple):
     masks: np.ndarray
     truth: np.ndarray
     probabilities: np.ndarray
+    class_scores: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Predictions:
             "runs": list(self.runs),
             "weights": [run_folder.weights_checksum(folder) for folder in self.runs],
             "flips": self.flips,
+            "class_head": network.has_class_head(self.runs),
         }
 
     def batches(self, title: str) -> Iterator[Batch]:
@@ -209,7 +212,7 @@ def load(
 
 def _predict_batch(fields: dict, model: keras.Model, part: Part) -> Batch:
     names = [name.decode() for name in fields["name"]]
-    probabilities = np.asarray(model.predict_on_batch(fields["image"]))
+    probabilities, class_scores = network.predict(model, fields["image"])
     # False for NaN.
     in_range = (probabilities >= 0) & (probabilities <= 1)
     if not in_range.all():
@@ -220,5 +223,10 @@ def _predict_batch(fields: dict, model: keras.Model, part: Part) -> Batch:
             "damaged, or the precision is too low for them: train again."
         )
     return Batch(
-        names, fields["image"], fields["masks"], fields["truth"], probabilities
+        names,
+        fields["image"],
+        fields["masks"],
+        fields["truth"],
+        probabilities,
+        class_scores,
     )

@@ -5,7 +5,7 @@ pixels of 0..255 in RGB of any size. Answers have the batch dimension first, sin
 servers batch requests:
 
 - `rle` string[B, C], the post-processed masks in the competition's format;
-- `score` float32[B, C], the score of the label's presence (`postprocess.presence`);
+- `score` float32[B, C], the score of the label's presence (`apply.presence_scores`);
 - `area` int32[B, C], the number of pixels of the masks;
 - `label` string[B, C], the labels, the same for each image.
 
@@ -22,7 +22,8 @@ from clouds import schema
 from clouds.config.rule import Rule
 from clouds.data import preprocessing
 from clouds.models.layers import UpsampledConv2D
-from clouds.postprocess import apply, functional
+from clouds.postprocess import apply
+from clouds.runs.network import split
 
 DEFAULT = "serving_default"
 
@@ -40,7 +41,7 @@ def build(
     """Builds the signatures of a network.
 
     Args:
-      network: network from uint8[B, h, w, 3] to probabilities float32[B, h, w, C].
+      network: network of runs, from `network.load`.
       rule: post-processing rule.
       records_size: size of the images in the records of the training (see
         `preprocessing.decode_as_in_records`).
@@ -68,20 +69,22 @@ def build(
         image = preprocessing.resize(image, records_size or size, exact=exact)
         return preprocessing.resize(image, size)
 
+    def draw(images, outputs):
+        probabilities, scores = split(predict(images))
+        options = {"class_scores": scores, "outputs": outputs}
+        return apply(probabilities, rule, images, grid, **options)
+
     def answer(images):
-        probabilities = predict(images)
-        masks = apply(probabilities, rule, images, grid, outputs=("rle", "areas"))
-        # On the grid on which bin/evaluate measures the calibration of scores.
-        resized = functional.resize(probabilities, grid)
+        answers = draw(images, ("rle", "scores", "areas"))
         return {
-            "rle": masks["rle"],
-            "score": functional.presence(resized),
-            "area": masks["areas"],
+            "rle": answers["rle"],
+            "score": answers["scores"],
+            "area": answers["areas"],
             "label": tf.tile([schema.LABELS], [tf.shape(images)[0], 1]),
         }
 
     def masks_png(images):
-        masks = apply(predict(images), rule, images, grid)["masks"]
+        masks = draw(images, ("masks",))["masks"]
         planes = tf.transpose(tf.cast(masks, tf.uint8) * 255, [0, 3, 1, 2])[..., None]
         return {"mask_bytes": tf.io.encode_png(planes)}
 
@@ -96,7 +99,7 @@ def build(
     return {
         DEFAULT: (from_files(answer), files),
         "probabilities": (
-            from_files(lambda images: {"probabilities": predict(images)}),
+            from_files(lambda images: {"probabilities": split(predict(images))[0]}),
             files,
         ),
         "images": (from_pixels(answer), tf.TensorSpec(shape, tf.float32, "images")),

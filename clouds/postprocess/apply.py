@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from clouds.config.rule import Rule
-from clouds.postprocess import components, ops
+from clouds.postprocess import components, functional, ops
 
 _DTYPES = {
     "raw_masks": tf.bool,
@@ -13,6 +13,7 @@ _DTYPES = {
     "raw_rle": tf.string,
     "rle": tf.string,
     "areas": tf.int32,
+    "scores": tf.float32,
 }
 
 
@@ -22,6 +23,7 @@ def apply(
     images: tf.Tensor,
     size: tuple[int, int],
     *,
+    class_scores: tf.Tensor | None = None,
     outputs: Sequence[str] = ("masks",),
 ) -> dict[str, tf.Tensor]:
     """Applies a rule to probabilities.
@@ -35,11 +37,13 @@ def apply(
       rule: thresholds, minimum areas and so on.
       images: uint8[B, ., ., 3], black in the orbit gap.
       size: (height, width) of the masks.
+      class_scores: float32[B, C], probabilities of presence from a class head.
       outputs: names of the results wanted:
         `raw_masks` bool[B, height, width, C], thresholded only;
         `masks` bool[B, height, width, C], post-processed;
         `raw_rle` and `rle` string[B, C], their text as from `to_rle`;
-        `areas` int32[B, C], number of pixels of the post-processed masks.
+        `areas` int32[B, C], number of pixels of the post-processed masks;
+        `scores` float32[B, C], from `presence_scores`, which the gate compares.
 
     Returns:
       The results by name.
@@ -49,18 +53,25 @@ def apply(
     """
     probabilities = ops.check_probabilities(probabilities, "postprocess.apply")
 
-    def apply_to_group(probabilities, images):
-        raw, kept, shape, grid = _clean(probabilities, rule, images, size)
+    def apply_to_group(probabilities, images, *class_scores):
+        scores = None
+        if rule.presence is not None or "scores" in outputs:
+            scores = presence_scores(probabilities, size, *class_scores)
+        raw, kept, shape, grid = _clean(probabilities, rule, images, size, scores)
         if rule.grid == "submission":
             results = _results(raw, kept, shape, grid)
         else:
             drawn = {"raw_masks": raw, "masks": components.draw(kept, tf.shape(raw))}
             masks = {name: _resized(drawn[name], grid, size) for name in drawn}
             results = _results_of_masks(masks, shape)
+        results["scores"] = lambda: scores
         return [results[name]() for name in outputs]
 
     dtypes = [_DTYPES[name] for name in outputs]
-    results = ops.map_groups(apply_to_group, [probabilities, images], dtypes)
+    batches = [probabilities, images]
+    if class_scores is not None:
+        batches.append(class_scores)
+    results = ops.map_groups(apply_to_group, batches, dtypes)
     batch, labels = probabilities.shape[0], probabilities.shape[3]
     shapes = {tf.bool: [batch, *size, labels]}
     return {
@@ -69,7 +80,27 @@ def apply(
     }
 
 
-def _clean(probabilities, rule, images, size):
+def presence_scores(
+    probabilities: tf.Tensor,
+    size: tuple[int, int],
+    class_scores: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Scores the presence of each label, for the gate of a rule and for servers.
+
+    Args:
+      probabilities: float[B, h, w, C] in 0..1.
+      size: (height, width) of the masks; the grid of `functional.presence`.
+      class_scores: float32[B, C], probabilities from a class head.
+
+    Returns:
+      float32[B, C], the mean of the highest probabilities (`functional.presence`);
+      with a class head its mean with the head's.
+    """
+    scores = functional.presence(functional.resize(probabilities, size))
+    return scores if class_scores is None else (scores + class_scores) / 2
+
+
+def _clean(probabilities, rule, images, size, scores):
     """Thresholds and cleans on the grid of the rule.
 
     Returns:
@@ -85,7 +116,20 @@ def _clean(probabilities, rule, images, size):
     raw = columns = ops.threshold(planes, limits[0], shape)
     if rule.gap:
         columns = raw & components.pack(ops.observed(images, grid))
-    return raw, ops.keep(planes, columns, limits, rule.scope), shape, grid
+    kept = ops.keep(planes, columns, limits, rule.scope)
+    if rule.presence is not None:
+        kept = _gated(kept, scores, rule)
+    return raw, kept, shape, grid
+
+
+def _gated(kept, scores, rule):
+    """Keeps the runs of the labels whose presence passes the gate."""
+    passed = scores > tf.constant(rule.presence, tf.float32)
+    if rule.force_best:
+        best = scores >= tf.reduce_max(scores, axis=1, keepdims=True)
+        passed |= best & ~tf.reduce_any(passed, axis=1, keepdims=True)
+    passing = tf.gather(tf.reshape(passed, [-1]), kept.plane)
+    return components.Runs(*(tf.boolean_mask(part, passing) for part in kept))
 
 
 def _results(raw, kept, shape, grid):

@@ -16,7 +16,7 @@ from clouds import schema
 from clouds.config.prediction import Prediction
 from clouds.config.rule import Rule, describe_source
 from clouds.errors import InputError
-from clouds.postprocess import apply, functional
+from clouds.postprocess import apply
 from clouds.prediction import geojson, inputs, outputs, writers
 from clouds.prediction.inputs import Batch, Source
 from clouds.prediction.journal import Entry, Journal
@@ -101,19 +101,17 @@ def _load(settings: Prediction, rule: Rule) -> Callable[[Batch], list[Entry]]:
     """Loads the network, and returns a function from a batch to its entries."""
     model = network.load(settings.run, flips=settings.flips)
     with_scores = settings.geojson or settings.coco
+    results = ("raw_rle", "rle", *["scores"] * bool(with_scores))
     size = schema.SUBMISSION_SIZE
 
     @tf.function(reduce_retracing=True)
-    def postprocess(probabilities, images):
-        texts = apply(probabilities, rule, images, size, outputs=("raw_rle", "rle"))
-        if not with_scores:
-            return texts["raw_rle"], texts["rle"], ()
-        # As in bin/evaluate and in an export.
-        resized = functional.resize(probabilities, size)
-        return texts["raw_rle"], texts["rle"], functional.presence(resized)
+    def postprocess(probabilities, class_scores, images):
+        options = {"class_scores": class_scores, "outputs": results}
+        found = apply(probabilities, rule, images, size, **options)
+        return [found[name] for name in results]
 
     def predict_batch(batch: Batch) -> list[Entry]:
-        probabilities = np.asarray(model.predict_on_batch(batch.images))
+        probabilities, class_scores = network.predict(model, batch.images)
         _check_finite(batch.names, probabilities, settings.run)
         if settings.masks or settings.probabilities:
             writers.check_names(Path(settings.out), batch.names)
@@ -122,10 +120,10 @@ def _load(settings: Prediction, rule: Rule) -> Callable[[Batch], list[Entry]]:
                 writers.probabilities(
                     Path(settings.out), name, image, settings.probabilities
                 )
-        raw, cleaned, scores = postprocess(probabilities, batch.images)
+        raw, cleaned, *scores = postprocess(probabilities, class_scores, batch.images)
         raw, cleaned = raw.numpy().astype(str), cleaned.numpy().astype(str)
         if with_scores:
-            scores = scores.numpy().astype(float).round(4).tolist()
+            scores = scores[0].numpy().astype(float).round(4).tolist()
         return [
             Entry(
                 image=name,

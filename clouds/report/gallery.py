@@ -111,7 +111,8 @@ def pictures(
     dice = dict(zip(images.names, _dice(images).tolist(), strict=True))
     result = {}
     for batch in predictions.pick(names):
-        drawn = apply(batch.probabilities, rule, batch.images, size, outputs=_MASKS)
+        options = {"class_scores": batch.class_scores, "outputs": _MASKS}
+        drawn = apply(batch.probabilities, rule, batch.images, size, **options)
         raw, post = (masks.numpy() for masks in drawn.values())
         for k, name in enumerate(batch.names):
             masks = {"truth": batch.truth[k], "raw": raw[k], "post": post[k]}

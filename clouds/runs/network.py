@@ -73,6 +73,25 @@ def split(outputs) -> tuple:
     return outputs, None
 
 
+def predict(model: keras.Model, images) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predicts a batch of images.
+
+    Args:
+      model: model from `load`.
+      images: uint8[B, H, W, 3].
+
+    Returns:
+      Probabilities float32[B, H, W, C], and those of presence float32[B, C], or None.
+    """
+    probabilities, presence = split(model.predict_on_batch(images))
+    return np.asarray(probabilities), None if presence is None else np.asarray(presence)
+
+
+def has_class_head(folders: Sequence[str]) -> bool:
+    """Returns whether all runs have a class head, which `load` then averages."""
+    return all(run_folder.settings(folder).class_head for folder in folders)
+
+
 def load_one(
     folder: str | Path, *, name: str = "clouds", precision: str | None = None
 ) -> keras.Model:

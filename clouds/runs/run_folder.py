@@ -56,7 +56,7 @@ _BAD_WEIGHTS = (
     f"remove {FACTS}."
 )
 TUNED_ON = {"sha256": str, "split": str, "folds": [(int, None)], "runs": [str]}
-TUNED_ON |= {"weights?": [str], "flips": bool}
+TUNED_ON |= {"weights?": [str], "flips": bool, "class_head?": bool}
 """Types of the facts about the images that a rule was tuned on."""
 DICE = {str: {str: {str: (*NUMBER, None)}}}
 """Types of metrics by name, by label, and by value or end of their interval."""

@@ -97,6 +97,7 @@ def test_the_facts_identify_images_and_runs(runs, records):
         "runs": runs[:1],
         "weights": [files.checksum(f"{runs[0]}/{run_folder.WEIGHTS}")],
         "flips": False,
+        "class_head": False,
     }
     json.dumps(facts)
 

@@ -101,3 +101,57 @@ def test_only_the_requested_outputs_are_returned_in_static_shapes(grid):
         "raw_masks": [None, 35, 52, 4],
         "rle": [None, 4],
     }
+
+
+@pytest.mark.parametrize("count", [3, 9])
+@pytest.mark.parametrize("grid", ["submission", "network"])
+@pytest.mark.parametrize("with_head", [False, True])
+def test_a_gate_removes_labels_whose_presence_it_does_not_pass(grid, count, with_head):
+    probabilities, size = references.blobs()[[0, 1, 2] * (count // 3)], (40, 60)
+    images = np.full((count, 40, 60, 3), 90, np.uint8)
+    head = np.random.default_rng(0).random((count, 4), np.float32)
+    scores = functional.presence(functional.resize(probabilities, size)).numpy()
+    if with_head:
+        scores = (scores + head) / 2
+    gate = tuple(np.sort(scores, axis=0)[count // 2].tolist())
+    numbers = {"thresholds": THRESHOLDS, "min_sizes": MIN_SIZES, "grid": grid}
+    options = {"class_scores": head if with_head else None}
+    plain = apply(probabilities, Rule(**numbers), images, size, **options)["masks"]
+    results = ("masks", "raw_masks", "areas", "scores")
+    gated, raw, areas, returned = apply(
+        probabilities,
+        Rule(**numbers, presence=gate),
+        images,
+        size,
+        outputs=results,
+        **options,
+    ).values()
+    passed = scores > np.float32(gate)
+    assert passed.any() and not passed.all()
+    expected = plain.numpy() & passed[:, None, None]
+    np.testing.assert_array_equal(gated, expected)
+    np.testing.assert_array_equal(areas, expected.sum((1, 2)))
+    np.testing.assert_allclose(returned, scores, rtol=1e-6)
+    assert (raw.numpy() & ~passed[:, None, None]).any()
+
+
+def test_the_best_label_is_forced_where_none_passes_the_gate():
+    probabilities, size = references.blobs(), (40, 60)
+    images = np.full((3, 40, 60, 3), 90, np.uint8)
+    numbers = {"thresholds": (0.3,) * 4, "min_sizes": (0,) * 4}
+    plain = apply(probabilities, Rule(**numbers), images, size)["masks"].numpy()
+    rule = Rule(**numbers, presence=(1, 1, 1, 1), force_best=True)
+    masks, scores = apply(
+        probabilities, rule, images, size, outputs=("masks", "scores")
+    ).values()
+    best = scores.numpy().argmax(axis=1)
+    expected = plain & np.eye(4, dtype=bool)[best][:, None, None]
+    assert expected.any()
+    np.testing.assert_array_equal(masks, expected)
+
+
+def test_a_gate_outside_0_to_1_and_a_forced_label_without_a_gate_are_refused():
+    with pytest.raises(InputError, match="Presence thresholds must be 4 numbers from"):
+        Rule(presence=(0.5, 0.5, 0.5, 1.5))
+    with pytest.raises(InputError, match="can be forced only with presence"):
+        Rule(force_best=True)
