@@ -124,20 +124,26 @@ def _describe_run(trained: Trained) -> str:
 
 def _rule_table(rule: Rule, tuned: bool) -> str:
     rows = [
-        "| label | threshold | peak threshold | minimum area, pixels |",
-        "| --- | --- | --- | --- |",
+        "| label | threshold | peak threshold | minimum area, pixels | presence |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    peaks = rule.tops or [None] * len(schema.LABELS)
-    numbers = zip(schema.LABELS, rule.thresholds, peaks, rule.min_sizes, strict=True)
+    none = (None,) * len(schema.LABELS)
+    peaks, gates = (numbers or none for numbers in (rule.tops, rule.presence))
+    numbers = zip(
+        schema.LABELS, rule.thresholds, peaks, rule.min_sizes, gates, strict=True
+    )
     rows += [
         f"| {label} | {threshold:.4g} | {f'{peak:.4g}' if peak else '-'} "
-        f"| {area(size)} |"
-        for label, threshold, peak, size in numbers
+        f"| {area(size)} | {f'{gate:.4g}' if gate else '-'} |"
+        for label, threshold, peak, size, gate in numbers
     ]
     grid = _GRID if rule.grid == "submission" else "the network's grid, then resized"
+    forced = " Where no label passes, the best one is drawn." if rule.force_best else ""
     notes = (
         f"{'Tuned on validation images' if tuned else 'Not tuned'}. Components are "
         f"8-connected and measured on {grid}. Peak thresholds apply per {rule.scope}. "
+        "A label is drawn where its `score` exceeds the presence threshold."
+        f"{forced} "
         f"The black orbit gap is {'removed from' if rule.gap else 'kept in'} the masks."
     )
     return "\n".join([*rows, "", notes])
@@ -192,7 +198,8 @@ B is the number of images of a request, 1 or more. The labels are, in order, {la
   counted from 1 down the columns of a grid of {grid}, whatever the size of the image.
   Empty if the label is absent.
 - `score`: score of the label's presence, 0..1: the mean of the 17,500 highest
-  probabilities on {grid}. It does not depend on the thresholds.
+  probabilities on {grid}, averaged with the class head's if the network has one. It
+  does not depend on the thresholds.
 - `area`: number of pixels of the mask on {grid}.
 - `probabilities`: before thresholds, at the network's size.
 - `mask_bytes`: masks as PNGs of {grid}, 0 or 255.

@@ -160,6 +160,8 @@ def _rows(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, str]]:
             "thresholds": ", ".join(f"{value:.2f}" for value in rule["thresholds"]),
             "minimum areas": ", ".join(map(area, rule["min_sizes"])),
         }
+        if gates := rule.get("presence"):
+            rows[each.folder]["presence"] = ", ".join(f"{g:.2f}" for g in gates)
         if not all(map(_is_own, evaluations)):
             rows[each.folder]["runs"] = ", ".join(facts["runs"])
     return rows

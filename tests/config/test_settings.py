@@ -177,7 +177,10 @@ def test_printed_settings_are_read_again(settings, tmp_path):
         ("records: 5", "'records' in FILE must be a path. Received: 5"),
         ("size: [3]", "'size' in FILE must be height x width, such as 320x480."),
         ("size: 3", "'size' in FILE must be height x width"),
-        ("loss: dcie", "must be bce_dice, bce, dice or bce_dice_present. Received: 'dcie'. Did you mean"),
+        (
+            "loss: dcie",
+            "dice or bce_dice_present. Received: 'dcie'. Did you mean",
+        ),
         (
             "epochs: 0",
             "--epochs must be above 0. Received: 0. Values not given by flags are",

@@ -3,14 +3,15 @@
 Levels and N are as in `search`.
 """
 
+import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from clouds.config.rule import NOTHING, Rule, Scope
+from clouds.config.rule import Scope
 from clouds.data import splits
-from clouds.evaluation.tuning import area_curves, level_sets, search
+from clouds.evaluation.tuning import families
 from clouds.evaluation.tuning.level_sets import Components
 from clouds.evaluation.tuning.search import SIZES, Choice
 
@@ -23,16 +24,18 @@ class CrossFit(NamedTuple):
       tuned: float64[N, C], Dice of each image by the choice of all images.
       choices: choice without each fold.
       choice: choice of all images.
+      family: int64[C], its families, as indices in `families.FAMILIES`.
       fold: int64[N], the fold of each image.
       places: int64[S], indices of the levels that were tried first.
       grid: float64[C, S, A], mean Dice of all images by these thresholds and the
-        minimum areas, without a peak threshold.
+        minimum areas, without a peak threshold or a gate.
     """
 
     cross_fitted: np.ndarray
     tuned: np.ndarray
     choices: list[Choice]
     choice: Choice
+    family: np.ndarray
     fold: np.ndarray
     places: np.ndarray
     grid: np.ndarray
@@ -41,6 +44,7 @@ class CrossFit(NamedTuple):
 def cross_fit(
     table: Components,
     levels: np.ndarray,
+    presence: np.ndarray,
     *,
     folds: int = 5,
     seed: int = 0,
@@ -50,13 +54,16 @@ def cross_fit(
 ) -> CrossFit:
     """Chooses on all folds but one and scores on that one, for each fold.
 
-    Every step-th level is tried first; then, per label, the levels less than a step
-    from the choice. A label that should not be drawn gets the level closest to the
-    default threshold. So does a label that no image has, with the default minimum area.
+    The family of each label is chosen by cross-fitting, too, within the images of the
+    choice (nested cross-fitting), so that the score is that of the whole procedure.
+
+    A label that should not be drawn gets the level closest to the default threshold. So
+    does a label that no image has, with the default minimum area.
 
     Args:
       table: result of `level_sets.join`.
       levels: float[T, C], levels of the components.
+      presence: float[N, C], presence scores.
       folds: number of folds, stratified by set of labels.
       seed: seed of the folds.
       scope: where the peak threshold must be exceeded (see `Rule`).
@@ -66,52 +73,34 @@ def cross_fit(
     Raises:
       InputError: there are fewer images than folds.
     """
-    labels = table.truth.shape[1]
     fold = splits.folds(table.truth > 0, folds, seed=seed)
-    weights = np.ones((folds + 1, len(fold)))
-    weights[fold, np.arange(len(fold))] = 0
-    places = np.arange(step - 1, len(levels), step)
-    coarse = level_sets.subset(table, np.repeat(places[:, None], labels, axis=1))
-    sorted_ = area_curves.sort(coarse, len(places), scope)
-    best, grids = area_curves.curves(sorted_, weights, np.asarray(list(sizes)))
-    by_label = [level_sets.of_label(table, label) for label in range(labels)]
-    choices = []
-    for dice, weight in zip(best, weights, strict=True):
-        choice = search.choose(sorted_, levels[places], dice, weight)
-        choice = _refine(by_label, levels, choice, weight, step)
-        present = weight @ (table.truth > 0) > 0
-        choices.append(_with_defaults(levels, choice, present))
-    *choices, choice = choices
-    scores = np.stack([search.score(table, levels, each) for each in choices])
-    cross_fitted = scores[fold, np.arange(len(fold))]
-    tuned = search.score(table, levels, choice)
-    return CrossFit(cross_fitted, tuned, choices, choice, fold, places, grids[-1])
+    numbers = range(folds)
+    pairs = itertools.combinations(numbers, 2) if folds > 2 else ()
+    left_out = [*pairs, *((k,) for k in numbers), ()]
+    weights = np.stack([~np.isin(fold, each) for each in left_out]).astype(float)
+    fitter = families.Fitter(table, levels, presence, scope, step)
+    fitted, grid = fitter.fit(weights, sizes)
+    fits = dict(zip(map(frozenset, left_out), fitted, strict=True))
 
+    def choose(outer: frozenset):
+        """Chooses the families on the images of other folds, and fits them there."""
+        inner = [k for k in numbers if outer | {k} in fits and k not in outer]
+        dice = [fits[outer | {k}].dice[:, fold == k] for k in inner]
+        # With two folds nothing is left to choose by, which is the default family.
+        dice = dice or [fits[outer].dice[:, :0]]
+        family = families.select(np.concatenate(dice, axis=1))
+        return family, *families.combine(fits[outer], family)
 
-def _refine(by_label, levels, choice, weights, step):
-    """Searches each label again among the levels less than a step from its choice."""
-    options = {"weights": weights, "scope": choice.scope, "sizes": ()}
-    refined = []
-    for label, (table, *chosen) in enumerate(
-        zip(by_label, *search.places(levels, choice), strict=True)
-    ):
-        near = np.unique(np.add.outer(chosen, np.arange(1 - step, step)))
-        near = near[(near >= 0) & (near < len(levels))]
-        part, own = level_sets.subset(table, near[:, None]), levels[near, label, None]
-        refined.append(search.search(part, own, **options).choice)
-    fields = ([field[0] for field in each[:3]] for each in refined)
-    dice = tuple(each.dice[0] for each in refined)
-    return Choice(*zip(*fields, strict=True), choice.scope, dice)
-
-
-def _with_defaults(levels, choice, present):
-    default = Rule()
-    nearest = np.abs(levels - default.thresholds[0]).argmin(axis=0)
-    nearest = levels[nearest, np.arange(levels.shape[1])]
-    sizes = np.where(present, choice.min_sizes, default.min_sizes[0])
-    drawn = present & (sizes != NOTHING)
-    return choice._replace(
-        thresholds=tuple(np.where(drawn, choice.thresholds, nearest).tolist()),
-        tops=tuple(np.where(drawn, choice.tops, 0.0).tolist()),
-        min_sizes=tuple(sizes.tolist()),
+    by_fold = [choose(frozenset([k])) for k in numbers]
+    scores = np.stack([dice for _, _, dice in by_fold])
+    family, choice, tuned = choose(frozenset())
+    return CrossFit(
+        scores[fold, np.arange(len(fold))],
+        tuned,
+        [each for _, each, _ in by_fold],
+        choice,
+        family,
+        fold,
+        fitter.places,
+        grid,
     )

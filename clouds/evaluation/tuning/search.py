@@ -35,6 +35,7 @@ class Choice(NamedTuple):
       min_sizes: minimum areas.
       scope: where the peak threshold must be exceeded.
       dice: mean Dice on the images of the search.
+      presence: presence thresholds; 0 stands for none.
     """
 
     thresholds: tuple[float, ...]
@@ -42,6 +43,7 @@ class Choice(NamedTuple):
     min_sizes: tuple[int, ...]
     scope: Scope
     dice: tuple[float, ...]
+    presence: tuple[float, ...] = ()
 
     def rule(self, *, gap: bool = True) -> Rule:
         """Converts the choice to a rule on the submission's grid."""
@@ -49,6 +51,7 @@ class Choice(NamedTuple):
             thresholds=self.thresholds,
             min_sizes=self.min_sizes,
             tops=self.tops if any(self.tops) else None,
+            presence=self.presence if any(self.presence) else None,
             scope=self.scope,
             gap=gap,
         )
@@ -74,6 +77,7 @@ def search(
     weights: np.ndarray | None = None,
     scope: Scope = "component",
     sizes: Iterable[int] = SIZES,
+    peaks: bool = True,
 ) -> Search:
     """Finds the threshold, peak threshold and minimum area of highest mean Dice.
 
@@ -91,12 +95,14 @@ def search(
       weights: float or bool[N], weights of the images; equal by default.
       scope: where the peak threshold must be exceeded (see `Rule`).
       sizes: A minimum areas of the returned grid.
+      peaks: whether to try peak thresholds.
     """
     levels = np.asarray(levels)
     weights = np.ones(len(table.truth)) if weights is None else np.float64(weights)
     sorted_ = area_curves.sort(table, len(levels), scope)
     best, grid = area_curves.curves(sorted_, weights[None], np.asarray(list(sizes)))
-    return Search(choose(sorted_, levels, best[0], weights), grid[0])
+    best = best[0] if peaks else best[0, :1]
+    return Search(choose(sorted_, levels, best, weights), grid[0])
 
 
 def score(table: Components, levels: np.ndarray, rule: Choice | Rule) -> np.ndarray:
@@ -136,7 +142,8 @@ def choose(
     Args:
       sorted_: components.
       levels: float[T, C].
-      best: float64[T, T, C], highest mean Dice from `area_curves.curves`.
+      best: float64[., T, C], highest mean Dice from `area_curves.curves`, by the first
+        peak thresholds.
       weights: float[N], weights of the images.
     """
     images = len(weights)

@@ -2,7 +2,8 @@
 
 `postprocess.json` in each run's folder has `rule`, which predictions and exports of
 the run use from then on; `tuned_on`, the images; and `dice`, the table that is printed.
-`tuning.json` has the same, and `folds`, the rule chosen without each fold; `fold`, the
+`tuning.json` has the same, and `families`, which numbers of each label were tuned;
+`folds`, the rule chosen without each fold; `fold`, the
 fold of each image; `maps`, the mean Dice by threshold and minimum area without a peak
 threshold, which `tuning.png` shows.
 
@@ -30,6 +31,7 @@ from clouds.evaluation import bootstrap
 from clouds.evaluation.held_out import Predictions
 from clouds.evaluation.tuning import cross_fit, level_sets, search
 from clouds.evaluation.tuning.cross_fit import CrossFit
+from clouds.evaluation.tuning.families import FAMILIES
 from clouds.plots.tuning import draw_tuning
 from clouds.postprocess import apply, functional
 from clouds.runs import run_folder
@@ -97,17 +99,24 @@ def tune(
             f"'{predictions.folder}' has {predictions.images}. Make records of more "
             "images."
         )
-    baselines = []
+    baselines, presence = [], []
 
     def measured():
         for batch in predictions.batches("tune"):
-            baselines.append(_baselines(batch, predictions.truth_size))
+            dice, scores = _baselines(batch, predictions.truth_size)
+            baselines.append(dice)
+            presence.append(scores)
             yield _measure(batch, predictions.truth_size, gap)
 
     components = level_sets.join(measured())
     folds = min(FOLDS, predictions.images)
     fitted = cross_fit.cross_fit(
-        components, LEVELS, folds=folds, scope=scope, step=STEP
+        components,
+        LEVELS,
+        np.concatenate(presence),
+        folds=folds,
+        scope=scope,
+        step=STEP,
     )
     rule = fitted.choice.rule(gap=gap)
     dice = _dice(*np.concatenate(baselines, axis=1), fitted)
@@ -117,7 +126,8 @@ def tune(
     fields = _fields(rule, facts, fitted)
     checksums.write_json(out / FILE, fields)
     draw_tuning(fields, out / PICTURE)
-    text = _text(predictions, rule, dice, components.truth, folds)
+    tuned = [FAMILIES[k] for k in fitted.family]
+    text = _text(predictions, rule, tuned, dice, components.truth, folds)
     print(text, end="", flush=True)
     return Tuned(rule, dice, text)
 
@@ -129,16 +139,19 @@ def _measure(batch, size, gap):
     return level_sets.measure(probabilities, batch.truth, tf.constant(LEVELS))
 
 
-def _baselines(batch, size) -> np.ndarray:
-    """Returns Dice above 0.5 alone and by the default rule, float64[2, B, C].
+def _baselines(batch, size) -> tuple[np.ndarray, np.ndarray]:
+    """Returns Dice above 0.5 alone and by the default rule, and presence scores.
 
-    Both as bin/evaluate computes them: the first keeps the orbit gap, the second cuts
-    it, whatever the rule that is tuned does.
+    float64[2, B, C] and float32[B, C]. Dice is as bin/evaluate computes it: the first
+    keeps the orbit gap, the second cuts it, whatever the rule that is tuned does.
     """
-    outputs = ("raw_masks", "masks")
-    masks = apply(batch.probabilities, Rule(), batch.images, size, outputs=outputs)
-    scores = [metrics.dice(batch.truth, masks[name]) for name in outputs]
-    return np.stack([keras.ops.convert_to_numpy(dice) for dice in scores]).astype("f8")
+    options = {"class_scores": batch.class_scores}
+    options["outputs"] = ("raw_masks", "masks", "scores")
+    *masks, scores = apply(
+        batch.probabilities, Rule(), batch.images, size, **options
+    ).values()
+    dice = [keras.ops.convert_to_numpy(metrics.dice(batch.truth, m)) for m in masks]
+    return np.stack(dice).astype("f8"), scores.numpy()
 
 
 def _dice(
@@ -164,6 +177,7 @@ def _fields(rule: Rule, facts: dict, fitted: CrossFit) -> dict:
     return {
         "rule": dataclasses.asdict(rule),
         **facts,
+        "families": [FAMILIES[k] for k in fitted.family],
         "folds": [
             dataclasses.asdict(each.rule(gap=rule.gap)) for each in fitted.choices
         ],
@@ -176,7 +190,7 @@ def _fields(rule: Rule, facts: dict, fitted: CrossFit) -> dict:
     }
 
 
-def _text(predictions, rule, dice, truth, folds):
+def _text(predictions, rule, tuned, dice, truth, folds):
     columns = [*schema.LABELS, "mean"]
     table = pd.DataFrame({NAMES[n]: v[:, 0] for n, v in dice.items()}, columns).T
     table["95 % interval"] = [
@@ -187,6 +201,9 @@ def _text(predictions, rule, dice, truth, folds):
     if rule.tops:
         chosen["peak above"] = [f"{top:.3f}" if top else "-" for top in rule.tops]
     chosen["area above"] = [area(size) for size in rule.min_sizes]
+    if rule.presence:
+        chosen["presence above"] = [f"{p:.3f}" if p else "-" for p in rule.presence]
+    chosen["tuned"] = ["-" if name == "default" else name for name in tuned]
     lines = [
         f"Tuned on {counted(predictions.images, 'image')} of the {predictions.split} "
         f"split, cross-fitted in {folds} folds. Competition's Dice:",
