@@ -16,6 +16,7 @@ _TYPES = {
     "records?": {"folder": str, "sha256": str, "source?": {str: str}},
     "backend?": str,
     "devices?": [str],
+    "kernels?": {str: str},
     "versions?": {str: str},
     "config?": {},
     "seconds?": NUMBER,

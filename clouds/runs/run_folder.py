@@ -32,7 +32,7 @@ from clouds.data.manifest import Manifest
 from clouds.errors import InputError
 from clouds.runs import checkpoints, run_facts
 from clouds.runs.checkpoints import Progress
-from clouds.runtime import checksums, files
+from clouds.runtime import checksums, files, startup
 from clouds.runtime.json_types import NUMBER
 
 CONFIG = resolve.FILE
@@ -86,6 +86,7 @@ def facts(settings: Training, records: Manifest) -> dict:
         "precision": settings.precision,
         "backend": keras.backend.backend(),
         "devices": _devices(),
+        "kernels": startup.kernels(),
         "versions": versions(),
     }
 

@@ -6,6 +6,8 @@ import sys
 import pytest
 from helpers.commands import ROOT
 
+from clouds.runtime import startup
+
 
 def python(code, **environment):
     return subprocess.run(
@@ -25,6 +27,22 @@ def test_tensorflow_starts_without_output():
     ended = python(code)
     assert ended.stdout == "7\n"
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "own", "chosen"),
+    [("fma avx2", None, "1"), ("sse4_2", None, None), ("avx2", "0", "0")],
+)
+def test_onednn_is_turned_on_for_cpus_that_gain(monkeypatch, flags, own, chosen):
+    monkeypatch.setattr(startup.Path, "exists", lambda path: True)
+    monkeypatch.setattr(startup.Path, "read_text", lambda path: f"flags : {flags}\n")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if own is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", own)
+    startup._choose_kernels()
+    assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == chosen
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen or "")
+    assert startup.kernels()["cpu"] == ("avx2" if "avx2" in flags else "other")
 
 
 def test_libraries_log_from_the_given_level():

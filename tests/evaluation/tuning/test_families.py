@@ -90,26 +90,26 @@ def test_the_gate_is_the_presence_threshold_of_highest_dice():
     rng = np.random.default_rng(0)
     probabilities, truth = maps(30, seed=4)
     truth[rng.random(30) < 0.5] = 0
-    presence = 3 * truth.any(axis=(1, 2)) + rng.normal(0, 1, (30, 2))
-    presence = 1 / (1 + np.exp(-presence))
-    found, weight = measured(probabilities, truth), np.arange(30) % 5 > 0
-    fits, _ = fit(found, LEVELS, presence, weight)
-    for family in ("threshold", "area", "peak"):
-        choice, dice = fits[family]
-        gated, gated_dice = fits[f"{family}, gate"]
-        assert choice.presence == (0, 0) and gated[:3] == choice[:3]
-        for label in range(2):
-            absent = ~truth[..., label].any(axis=(1, 2))
-            means = [
-                np.where(presence[:, label] > gate, dice[:, label], absent)
-                for gate in [0, *presence[weight, label]]
-            ]
-            means = [mean[weight].mean() for mean in means]
-            gate = gated.presence[label]
-            expected = np.where(presence[:, label] > gate, dice[:, label], absent)
-            np.testing.assert_array_equal(gated_dice[:, label], expected)
-            assert expected[weight].mean() == pytest.approx(max(means))
-    assert any(fits["area, gate"][0].presence)
+    absent = ~truth.any(axis=(1, 2))
+    presence = rng.normal(0, 0.2, (30, 2)) + np.where(absent, 0.4, 0.7)
+    weight = np.arange(30) % 5 > 0
+    fitter = Fitter(measured(probabilities, truth), LEVELS, presence, "component", 1)
+    dice = rng.random((30, 2)) * ~absent
+    gates = fitter._gate(dice, weight.astype(float))
+    for label, gate in enumerate(gates):
+
+        def mean(gate, label=label):
+            passed = presence[:, label] > gate
+            return np.where(passed, dice[:, label], absent[:, label])[weight].mean()
+
+        assert gate > 0 and mean(gate) > mean(-9)
+        assert mean(gate) == pytest.approx(max(map(mean, presence[weight, label])))
+    fits, _ = fit(measured(probabilities, truth), LEVELS, presence, weight)
+    choice, dice = fits["area, gate"]
+    assert fits["area"][0].presence == (0, 0) and choice[:3] == fits["area"][0][:3]
+    plain = fits["area"][1]
+    expected = np.where(presence > choice.presence, plain, absent)
+    np.testing.assert_array_equal(dice, expected)
 
 
 def test_a_label_of_no_image_keeps_the_default_rule():
