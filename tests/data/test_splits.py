@@ -23,6 +23,11 @@ def test_the_same_fraction_of_each_set_of_labels_is_held_out():
         assert abs(held[of_set].sum() - 0.2 * of_set.sum()) <= 1
 
 
+def test_two_folds_and_one_per_image_are_allowed():
+    assert sorted(splits.folds(present[:7], 2)) == [0] * 4 + [1] * 3
+    assert sorted(splits.folds(present[:7], 7)) == list(range(7))
+
+
 def test_folds_share_each_set_of_labels_evenly():
     folds = splits.folds(present, 5)
     for label_set in range(16):
@@ -98,6 +103,14 @@ def test_the_seed_changes_split_and_order(source):
     (other_train, other_val), _ = splits.plan_shards(other, table)
     assert set(val) != set(other_val)
     assert list(train) != list(other_train)
+
+
+def test_training_images_are_in_random_order_and_the_others_by_name(source):
+    settings, table = source
+    (train, val), _ = splits.plan_shards(settings, table)
+    names = [images[k] for k in range(50)]
+    assert [names[k] for k in val] == sorted(names[k] for k in val)
+    assert [names[k] for k in train] != sorted(names[k] for k in train)
 
 
 def test_shards_are_of_about_100_megabytes(source, monkeypatch):
