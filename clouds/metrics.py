@@ -4,10 +4,12 @@ Masks and predictions are {0, 1} [B, H, W, C] of any dtype; probabilities are
 float [B, H, W, C] in 0..1; logits are float of any range.
 """
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
-from clouds import schema
+from clouds.schema import CLOUDS
 
 
 def dice_coef(masks, probabilities, smooth: float = 1.0):
@@ -69,11 +71,16 @@ class Dice(keras.Metric):
     """The competition's Dice at probability 0.5, of all labels and of each.
 
     Its result is a dict: `mean_dice`, then `dice_fish` and so on.
+
+    Args:
+      labels: names of the labels.
+      name: name of the metric.
     """
 
-    def __init__(self, name: str = "dice"):
+    def __init__(self, labels: Sequence[str] = CLOUDS.labels, name: str = "dice"):
         super().__init__(name=name)
-        count = len(schema.LABELS)
+        self.columns = [of_label(label) for label in labels]
+        count = len(labels)
         self.total = self.add_weight(shape=(count,), initializer="zeros", name="total")
         self.images = self.add_weight(shape=(), initializer="zeros", name="images")
 
@@ -86,13 +93,20 @@ class Dice(keras.Metric):
     def result(self):
         """The means since the last reset."""
         means = self.total / ops.maximum(self.images, 1)
-        names = (f"dice_{label.lower()}" for label in schema.LABELS)
-        of_labels = {name: means[k] for k, name in enumerate(names)}
+        of_labels = {name: means[k] for k, name in enumerate(self.columns)}
         return {"mean_dice": ops.mean(means), **of_labels}
 
 
-def of_logits() -> list[keras.Metric]:
+def of_label(label: str) -> str:
+    """Returns the name of the Dice of a label, such as `dice_fish`."""
+    return f"dice_{label.lower()}"
+
+
+def of_logits(labels: Sequence[str] = CLOUDS.labels) -> list[keras.Metric]:
     """Both Dices, for training on logits.
+
+    Args:
+      labels: names of the labels.
 
     Returns:
       Keras metrics of (masks, logits): `dice_coef` averaged over batches, and
@@ -103,5 +117,5 @@ def of_logits() -> list[keras.Metric]:
             lambda masks, logits: dice_coef(masks, ops.sigmoid(logits)),
             name="dice_coef",
         ),
-        Dice(),
+        Dice(labels),
     ]

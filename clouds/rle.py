@@ -66,13 +66,16 @@ def decode(text: str | None, shape: Size, *, where: str = "") -> np.ndarray:
     return paint(parse(text, shape, where=where), shape)
 
 
-def parse(text: str | None, shape: Size, *, where: str = "") -> np.ndarray:
+def parse(
+    text: str | None, shape: Size, *, where: str = "", base: int = 1
+) -> np.ndarray:
     """Parses a text strictly.
 
     Args:
       text: run-length codes; None and NaN are an empty mask.
       shape: height and width of the mask.
       where: place of the text, for errors.
+      base: number of the first pixel in the text.
 
     Returns:
       int64[R, 2], the 1-based start and the length of each run.
@@ -84,7 +87,7 @@ def parse(text: str | None, shape: Size, *, where: str = "") -> np.ndarray:
     """
     shape, text = _checked_shape(shape), _checked_text(text, where)
     try:
-        return _parse(text, shape, where)
+        return _parse(text, shape, where, base)
     except InputError as error:
         if text.strip().lower() in _WRITTEN_FOR_EMPTY:
             raise InputError(f"{error} An empty mask is an empty field.") from None
@@ -96,28 +99,48 @@ def parse(text: str | None, shape: Size, *, where: str = "") -> np.ndarray:
         raise
 
 
-def _parse(text: str, shape: Size, where: str) -> np.ndarray:
+def _parse(text: str, shape: Size, where: str, base: int) -> np.ndarray:
     height, width = shape
     numbers = _integers(text, where)
     if numbers.size % 2:
         received = f"{counted(numbers.size, 'number')}, '{_end(text)}'"
         raise _error("the last run has no length", received, numbers.size // 2, where)
     runs = numbers.reshape(-1, 2)
+    runs[:, 0] += 1 - base
     starts, lengths = runs.T
     pixels = height * width
     # Clipped, so that the sum of huge numbers does not overflow.
     ends = np.minimum(starts, pixels + 1) + np.minimum(lengths, pixels + 1)
     overlaps = np.append(False, starts[1:] < ends[:-1])
     for problem, is_wrong in (
-        ("a start must be 1 or more", starts < 1),
+        (f"a start must be {base} or more", starts < 1),
         ("a length must be 1 or more", lengths < 1),
         (f"the run exceeds the {height}x{width} grid; check --grid", ends > pixels + 1),
         ("runs must be sorted and must not overlap", overlaps),
     ):
         if is_wrong.any():
             run = int(np.argmax(is_wrong))
-            raise _error(problem, f"'{starts[run]} {lengths[run]}'", run, where)
+            start = starts[run] - 1 + base
+            raise _error(problem, f"'{start} {lengths[run]}'", run, where)
     return runs
+
+
+def unite(runs: np.ndarray) -> np.ndarray:
+    """Sorts runs, and joins those that touch or overlap.
+
+    Args:
+      runs: int64[R, 2], in any order.
+
+    Returns:
+      int64[R', 2], as from `parse`.
+    """
+    if not len(runs):
+        return runs
+    starts, lengths = runs[np.argsort(runs[:, 0], kind="stable")].T
+    ends = np.maximum.accumulate(starts + lengths)
+    first = np.append(True, starts[1:] > ends[:-1])
+    starts, ends = starts[first], ends[np.append(first[1:], True)]
+    return np.stack([starts, ends - starts], axis=1)
 
 
 def paint(runs: np.ndarray, shape: Size) -> np.ndarray:
@@ -145,24 +168,26 @@ def resample(
     is drawn once.
 
     Args:
-      labels: runs of each of at most 8 labels, int64[R, 2], valid for `grid`.
+      labels: runs of each of at most 32 labels, int64[R, 2], valid for `grid`.
       grid: height and width of the grid of the runs.
       sizes: height and width of each result.
 
     Returns:
-      For each size uint8[h, w], with bit c set in the mask of label c.
+      For each size [h, w] of the smallest unsigned integers with a bit per label, and
+      bit c set in the mask of label c.
     """
+    dtype = plane_dtype(len(labels))
     borders = np.cumsum(np.concatenate(labels), axis=1).reshape(-1) - 1
     bits = np.repeat(1 << np.arange(len(labels)), [2 * len(runs) for runs in labels])
     order = np.argsort(borders, kind="stable")
-    values = np.bitwise_xor.accumulate(bits[order].astype(np.uint8))
-    values = np.append(np.uint8(0), values)
+    values = np.bitwise_xor.accumulate(bits[order].astype(dtype))
+    values = np.append(dtype.type(0), values)
     columns, rows = np.divmod(borders[order], grid[0])
 
     def sampled(size: Size) -> np.ndarray:
         if size[0] > grid[0] or size[1] > grid[1]:
-            nearest = (_nearest(grid[axis], size[axis]) for axis in (0, 1))
-            return sampled(grid)[np.ix_(*nearest)]
+            places = (nearest(grid[axis], size[axis]) for axis in (0, 1))
+            return sampled(grid)[np.ix_(*places)]
         columns_before = _sampled_before(grid[1], size[1])
         in_column = np.diff(columns_before, append=size[1])[columns]
         # Sampled pixels before a border: entire columns, then rows of its own column.
@@ -172,6 +197,11 @@ def resample(
         return np.repeat(values, lengths).reshape(size[::-1]).T
 
     return [sampled(size) for size in sizes]
+
+
+def plane_dtype(labels: int) -> np.dtype:
+    """Returns the smallest unsigned integer with a bit per label."""
+    return np.dtype(next(f"uint{bits}" for bits in (8, 16, 32) if labels <= bits))
 
 
 def _checked_mask(mask: np.ndarray) -> np.ndarray:
@@ -258,11 +288,12 @@ def _fill(starts: np.ndarray, ends: np.ndarray, pixels: int) -> np.ndarray:
     return np.repeat(np.arange(lengths.size) % 2 == 1, lengths)
 
 
-def _nearest(source: int, target: int) -> np.ndarray:
+def nearest(source: int, target: int) -> np.ndarray:
+    """Returns the pixel of a line of `source` at each of `target` pixels, int64[T]."""
     return (2 * np.arange(target) + 1) * source // (2 * target)
 
 
 @functools.lru_cache(maxsize=8)
 def _sampled_before(source: int, target: int) -> np.ndarray:
     """int64[source + 1], the number of sampled positions before each position."""
-    return np.searchsorted(_nearest(source, target), np.arange(source + 1))
+    return np.searchsorted(nearest(source, target), np.arange(source + 1))

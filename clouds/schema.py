@@ -1,12 +1,11 @@
-"""The four labels, and the sizes of the competition's grids.
+"""Labels and grids: what the channels of masks are called, and how large masks are.
 
-Shape letters: B batch, H height, W width, C labels, R runs. Sizes are
-(height, width) in pixels. Masks are uint8 or bool in {0, 1}, with one channel
-per label, in the order of `LABELS`.
+Shape letters: B batch, H height, W width, C labels, K bands, R runs. Sizes are (height,
+width) in pixels. Masks are uint8 or bool in {0, 1}, with one channel per label, in the
+order of their `MaskSpec`.
 """
 
-LABELS = ("Fish", "Flower", "Gravel", "Sugar")
-"""The patterns, in the order of a mask's channels, as the csv names them."""
+from typing import NamedTuple
 
 GRID = (1400, 2100)
 """Grid of the run-length codes in train.csv, whatever the size of an image."""
@@ -17,5 +16,40 @@ NETWORK_SIZE = (320, 480)
 SUBMISSION_SIZE = (350, 525)
 """Grid of the run-length codes in a submission, on which Dice is computed."""
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-"""One colour per label, safe for colour-blind readers (Okabe and Ito, 2008)."""
+MOST_LABELS = 32
+
+_PALETTE = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b2a400"),
+    *("#7a3b00", "#4b0082", "#00695c", "#ff8a80", "#5d4037", "#01579b", "#c51162"),
+    *("#827717", "#6a1b9a"),
+)
+
+
+class MaskSpec(NamedTuple):
+    """What the masks of records, a run or an export are.
+
+    Attributes:
+      labels: names of the labels, in the order of the channels.
+      grid: height and width of the masks of evaluations, submissions and answers.
+    """
+
+    labels: tuple[str, ...]
+    grid: tuple[int, int] = SUBMISSION_SIZE
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """One colour per label."""
+        return colours(len(self.labels))
+
+
+CLOUDS = MaskSpec(("Fish", "Flower", "Gravel", "Sugar"))
+"""The competition's labels, as its csv names them, and grid."""
+
+
+def colours(count: int) -> tuple[str, ...]:
+    """Returns one colour for each label.
+
+    The first eight differ for colour-blind readers (after Okabe and Ito, 2008); the
+    next eight differ from them in lightness; more labels repeat them.
+    """
+    return tuple(_PALETTE[k % len(_PALETTE)] for k in range(count))

@@ -21,11 +21,13 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from clouds import rle, schema
+from clouds import rle
 from clouds.client import http
 from clouds.client.retry import Busy, Lost, NotFound, Rejected
+from clouds.config.checks import check_labels
 from clouds.config.serving import Request
 from clouds.errors import InputError
+from clouds.schema import CLOUDS, MaskSpec
 from clouds.serving import protocol
 from clouds.text import counted
 
@@ -41,11 +43,15 @@ _MAX_REASON = 500
 """Maximum letters of a server's error that are repeated."""
 
 
+_PIXEL = tf.io.encode_png(tf.zeros((1, 1, 3), tf.uint8)).numpy()
+
+
 class Answer(NamedTuple):
-    """The run-length code and the score of each label in an image."""
+    """The run-length code and the score of each label in an image, and the labels."""
 
     rle: list[str]
     scores: list[float]
+    spec: MaskSpec = CLOUDS
 
 
 class Client:
@@ -61,6 +67,7 @@ class Client:
 
     def __init__(self, name: str, version: int | None):
         self._name, self._version = name, version
+        self._spec = None
 
     def check(self, seconds: float) -> int:
         """Looks for the model, and keeps to one of its versions from then on.
@@ -86,6 +93,20 @@ class Client:
             )
         return self._version
 
+    def spec(self, seconds: float) -> MaskSpec:
+        """Returns the labels and the grid of the model's masks.
+
+        They are those of its answers; without one, an empty image is sent.
+
+        Raises:
+          Busy, Rejected, InputError: as for `ask`.
+        """
+        if self._spec is None:
+            self.ask([_PIXEL], seconds)
+        if self._spec is None:
+            raise Rejected("the model refuses images")
+        return self._spec
+
     def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
         """Asks for the masks of image files, given by their contents.
 
@@ -103,11 +124,18 @@ class Client:
             answers = [_answer(row) for row in self._rows(response)]
             if len(answers) != len(files):
                 raise ValueError(f"{len(answers)} of {counted(len(files), 'image')}")
+            for answer in answers:
+                if isinstance(answer, Answer):
+                    self._spec = self._spec or answer.spec
+                    if answer.spec != self._spec:
+                        raise ValueError(
+                            f"other labels, {', '.join(answer.spec.labels)}"
+                        )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                "The server's model must answer with the 'rle' and 'score' of "
-                f"{len(schema.LABELS)} labels, as bin/export writes it. Received: "
-                f"{error}. Check --server and --name."
+                "The server's model must answer with the 'rle', 'score' and 'label' of "
+                f"each label, as bin/export writes it. Received: {error}. Check "
+                "--server and --name."
             ) from error
         return answers
 
@@ -235,6 +263,8 @@ class Grpc(Client):
         columns["score"] = tf.make_ndarray(response["score"]).tolist()
         if "label" in response:
             columns["label"] = tf.make_ndarray(response["label"]).astype(str).tolist()
+        if "grid" in response:
+            columns["grid"] = tf.make_ndarray(response["grid"]).tolist()
         rows = zip(*columns.values(), strict=True)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
@@ -254,22 +284,29 @@ def _call(method, request, seconds: float):
 
 
 def _answer(row: dict) -> Answer | Rejected:
-    """Checks the answer of one image, and orders it as `schema.LABELS`."""
+    """Checks the answer of one image; puts the competition's labels in their order."""
     if "error" in row:
         return Rejected(str(row["error"])[:_MAX_REASON])
     texts, scores = row["rle"], row["score"]
-    if not len(texts) == len(scores) == len(schema.LABELS):
-        raise ValueError(counted(len(texts), "mask"))
-    labels = list(row.get("label", schema.LABELS))
-    if sorted(map(str, labels)) != sorted(schema.LABELS):
-        raise ValueError(f"the labels {', '.join(map(str, labels))[:_MAX_REASON]}")
-    order = [labels.index(label) for label in schema.LABELS]
-    texts, scores = [texts[k] for k in order], [scores[k] for k in order]
-    for label, text, score in zip(schema.LABELS, texts, scores, strict=True):
+    # Exports of earlier versions have no grid, and the first ones no labels.
+    labels = row.get("label", list(CLOUDS.labels))
+    labels = tuple(map(str, labels)) if isinstance(labels, list) else ()
+    grid = tuple(map(int, row.get("grid", CLOUDS.grid)))
+    if not len(texts) == len(scores) == len(labels):
+        raise ValueError(
+            f"{counted(len(texts), 'mask')} and {counted(len(scores), 'score')} of "
+            f"{counted(len(labels), 'label')}"
+        )
+    spec = MaskSpec(check_labels(labels, "its answer"), grid)
+    if sorted(labels) == sorted(CLOUDS.labels):
+        spec = spec._replace(labels=CLOUDS.labels)
+        order = [labels.index(label) for label in CLOUDS.labels]
+        texts, scores = [texts[k] for k in order], [scores[k] for k in order]
+    for label, text, score in zip(spec.labels, texts, scores, strict=True):
         if isinstance(score, bool) or not 0 <= score <= 1:
             return Rejected(f"the server's score of {label} is {score}, not in 0 to 1")
         try:
-            rle.parse(text, schema.SUBMISSION_SIZE, where=f"the server's {label}")
+            rle.parse(text, grid, where=f"the server's {label}")
         except InputError as error:
             return Rejected(str(error))
-    return Answer(texts, [round(score, 4) for score in scores])
+    return Answer(texts, [round(score, 4) for score in scores], spec)

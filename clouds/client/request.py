@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import schema
 from clouds.client import client, http
 from clouds.client.client import Answer, Client
 from clouds.client.retry import Busy, Rejected, Retry
@@ -28,6 +27,7 @@ from clouds.prediction import geojson, outputs, writers
 from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results
 from clouds.runtime import files, progress
+from clouds.schema import CLOUDS, MaskSpec
 from clouds.text import counted
 
 FAILED = 3
@@ -72,11 +72,9 @@ def request(settings: Request) -> int:
                 results.check()
             if settings.bbox:
                 _check_box(settings, next(iter(sources.values())), retry)
-            elif settings.geojson:
-                print(geojson.IN_PIXELS)
             results.start(overwrite=settings.overwrite)
             faults = _gather(settings, sources, model, retry, results.journal)
-            return _finish(settings, sources, results, faults)
+            return _finish(settings, sources, results, faults, model, retry)
 
 
 def ask(
@@ -168,7 +166,7 @@ def _check_box(settings: Request, path: str, retry: Retry) -> None:
     if isinstance(contents, Exception):
         return
     with contextlib.suppress(tf.errors.OpError):
-        shape = preprocessing.decode(contents, schema.SUBMISSION_SIZE)[1].numpy()
+        shape = preprocessing.decode(contents, CLOUDS.grid)[1].numpy()
         if warning := geojson.check_proportions(settings.bbox, shape):
             print(f"request: warning: {warning}", file=sys.stderr)
 
@@ -188,7 +186,7 @@ def _gather(
     ) as bar:
         for name, answer in _answers(settings, missing, model, retry):
             if isinstance(answer, Answer):
-                texts, scores = answer
+                texts, scores, _ = answer
                 journal.add([Entry(image=name, plain=[], cleaned=texts, scores=scores)])
             else:
                 faults[name] = str(answer)
@@ -237,7 +235,12 @@ def _read(path: str, retry: Retry) -> bytes | Exception:
 
 
 def _finish(
-    settings: Request, sources: dict[str, str], results: Results, faults: dict[str, str]
+    settings: Request,
+    sources: dict[str, str],
+    results: Results,
+    faults: dict[str, str],
+    model: Client,
+    retry: Retry,
 ) -> int:
     out, journal = Path(settings.out), results.journal
     if not len(journal):
@@ -247,16 +250,22 @@ def _finish(
             f"None of {counted(len(faults), 'image')} was answered. The first: "
             f"{sources[name]}: {fault}"
         )
+    spec = _spec(settings, model, retry)
+    if settings.geojson and not settings.bbox:
+        print(geojson.in_pixels(spec))
     with contextlib.ExitStack() as stack:
-        contexts = [writers.submission(out / outputs.CLEANED, "cleaned", {})]
+        path = out / outputs.CLEANED
+        contexts = [writers.submission(path, "cleaned", {}, spec.labels)]
         if settings.geojson:
-            contexts.append(writers.collection(out / outputs.GEOJSON, settings.bbox))
+            path = out / outputs.GEOJSON
+            contexts.append(writers.collection(path, settings.bbox, spec))
         adders = [stack.enter_context(context) for context in contexts]
         for entry in journal.entries(sources):
             for add in adders:
                 add(entry)
     first = itertools.islice(journal.entries(sources), settings.overlays)
-    outputs.draw(out, ((_decode(sources[entry.image]), entry) for entry in first))
+    pictures = ((_decode(sources[entry.image], spec.grid), entry) for entry in first)
+    outputs.draw(out, pictures, spec)
     outputs.write_unreadable(out, faults)
     results.end(faults)
     written = ", ".join(str(out / name) for name in _names(settings))
@@ -272,9 +281,19 @@ def _finish(
     return FAILED
 
 
-def _decode(path: str) -> np.ndarray:
-    """Returns an image to draw on, uint8[350, 525, 3]."""
+def _spec(settings: Request, model: Client, retry: Retry) -> MaskSpec:
+    try:
+        return retry(model.spec)
+    except (Busy, Rejected) as error:
+        raise InputError(
+            f"All images are answered, but {client.address(settings)} no longer is "
+            f"there to name its labels ({error}). Run the same command again."
+        ) from error
+
+
+def _decode(path: str, grid: tuple[int, int]) -> np.ndarray:
+    """Returns an image to draw on, uint8[H, W, 3]."""
     contents = _read(path, Retry(0, 60))
     if isinstance(contents, Exception):
-        return np.zeros((*schema.SUBMISSION_SIZE, 3), np.uint8)
-    return preprocessing.decode(contents, schema.SUBMISSION_SIZE)[0].numpy()
+        return np.zeros((*grid, 3), np.uint8)
+    return preprocessing.decode(contents, grid)[0].numpy()

@@ -1,11 +1,15 @@
 """Checks of settings, and of settings against files."""
 
 import dataclasses
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from clouds.config.fields import Box, form, hints, name, shown
 from clouds.errors import InputError
+from clouds.schema import MOST_LABELS
 
+_RESERVED = {"mean", "none", "image", "edges"}
 _PATHS = {
     "FILE": ("file", "folder", Path.is_dir),
     "DIR": ("folder", "file", Path.is_file),
@@ -128,3 +132,39 @@ def transposed(size: tuple[int, int], other: tuple[int, int], what: str) -> str 
         f"{shapes[0]}, while {what} are {shapes[1]}, {other_height}x{other_width}: "
         f"images will be squeezed. Did you mean {width}x{height}?"
     )
+
+
+def check_labels(labels: Iterable[str], source: str) -> tuple[str, ...]:
+    """Checks names of labels.
+
+    Args:
+      labels: names, in the order of the channels.
+      source: flag or file that gives them, for the error.
+
+    Returns:
+      The names.
+
+    Raises:
+      InputError: there are none or too many, or a name is repeated or not usable in a
+        file name and as the name of a metric.
+    """
+    labels = tuple(labels)
+    if not 1 <= len(labels) <= MOST_LABELS:
+        raise InputError(
+            f"{source}: there must be 1 to {MOST_LABELS} labels. Received: "
+            f"{len(labels)}."
+        )
+    seen = set()
+    for label in labels:
+        problem = None
+        if not re.fullmatch(r"\w[\w .+-]{0,39}", label) or label != label.strip():
+            problem = "needs 1 to 40 letters, digits, blanks or . _ + -"
+        elif label.lower() in _RESERVED:
+            problem = "has another meaning in tables"
+        elif label.lower() in seen:
+            problem = "is repeated"
+        if problem:
+            name = f"the label '{label[:60]}'"
+            raise InputError(f"{source}: {name} {problem}. Rename it.")
+        seen.add(label.lower())
+    return labels

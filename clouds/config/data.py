@@ -4,26 +4,43 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clouds import schema
-from clouds.config.checks import not_negative, positive
+from clouds.config.checks import check, check_labels, not_negative, positive
 from clouds.config.fields import (
     CORES,
     Decode,
-    File,
     Folder,
+    Labels,
     LocalFolder,
+    MaskFormat,
     Place,
     Size,
     flag,
 )
 from clouds.errors import InputError
 
+RleOrder = Literal["column", "row"]
 Runner = Literal["DirectRunner", "FlinkRunner", "DataflowRunner"]
 
 _CSV = (
-    "csv with the columns Image_Label,EncodedPixels, plain or compressed (.gz, .bz2, "
-    ".xz, .zip)"
+    "csv of run-length codes, or COCO annotations, plain or compressed (.gz, .bz2, "
+    ".xz, .zip), or folder of PNG masks"
 )
-_GRID = "height x width of the grid on which the csv counts its runs"
+_GRID = (
+    "height x width of the grid on which runs count pixels (default: 1400x2100 with "
+    "the competition's labels, else the size of the images)"
+)
+_LABELS = (
+    "names of the labels, separated by commas, in the order of the masks' channels "
+    "(default: those of the csv, numbers in order, names as they appear; the "
+    "competition's four if it has two of them)"
+)
+_FORMAT = (
+    "form of the masks: image_label for the columns Image_Label,EncodedPixels; "
+    "image_class for ImageId,ClassId,EncodedPixels; image for ImageId,EncodedPixels; "
+    "coco; png for <image>_<label>.png (default: by the path and the columns)"
+)
+_ORDER = "direction in which runs count pixels: down the columns, or along the rows"
+_BASE = "number of the first pixel in the runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +51,7 @@ class Records:
       bin/make_tfrecords --csv train.csv --images train_images --out tfrecords/clouds
     """
 
-    csv: File | None = flag(_CSV, None)
+    csv: Place | None = flag(_CSV, None)
     images: Place | None = flag("folder or zip of the images named in the csv", None)
     out: Folder | None = flag("output folder for the records", None)
     overwrite: bool = flag("replace the records in the folder", False)
@@ -52,7 +69,21 @@ class Records:
         schema.NETWORK_SIZE,
         section="images and masks",
     )
-    grid: Size = flag(_GRID, schema.GRID)
+    grid: Size | None = flag(_GRID, None)
+    truth_size: Size | None = flag(
+        "height x width of the grid on which predictions are scored and submissions "
+        "written (default: 350x525 with the competition's labels, else --grid)",
+        None,
+    )
+    labels: Labels | None = flag(_LABELS, None)
+    csv_format: MaskFormat | None = flag(_FORMAT, None)
+    rle_order: RleOrder = flag(_ORDER, "column")
+    rle_base: int = flag(_BASE, 1)
+    unlisted: Literal["skip", "empty", "error"] = flag(
+        "images without rows: skip them; empty: they, and labels without a row, have "
+        "no mask; error: refuse them",
+        "skip",
+    )
     decode: Decode = flag(
         "reduced: JPEG decoder at 1/2 to 1/8 of the size, then area averages; "
         "exact: full size, then bilinear, as in the notebook",
@@ -102,7 +133,8 @@ class Records:
                 "--images and --out must be visible to Dataflow's workers. Received: "
                 f"'{local[0]}'. Copy the images to gs://… and give that path."
             )
-        positive(self, "size", "grid", "workers")
+        positive(self, "size", "workers")
+        _check_masks(self, "grid", "truth_size")
         not_negative(self, "shards", "seed", "folds")
 
 
@@ -135,10 +167,25 @@ class Description:
       bin/describe --csv train.csv --out runs/statistics
     """
 
-    csv: File = flag(_CSV)
+    csv: Place = flag(_CSV)
     out: LocalFolder = flag("output folder for statistics.json and statistics.png")
-    grid: Size = flag(_GRID, schema.GRID)
+    images: Place | None = flag(
+        "folder or zip of the images, for their size and for PNG masks", None
+    )
+    grid: Size | None = flag(_GRID, None)
+    labels: Labels | None = flag(_LABELS, None)
+    csv_format: MaskFormat | None = flag(_FORMAT, None)
+    rle_order: RleOrder = flag(_ORDER, "column")
+    rle_base: int = flag(_BASE, 1)
 
     def __post_init__(self):
         """Rejects values out of range."""
-        positive(self, "grid")
+        _check_masks(self, "grid")
+
+
+def _check_masks(settings, *sizes: str) -> None:
+    positive(settings, *(name for name in sizes if getattr(settings, name)))
+    check(settings, ("rle_base",), "must be 0 or 1", lambda value: value in (0, 1))
+    if settings.labels is not None:
+        names = ",".join(settings.labels).split(",")
+        object.__setattr__(settings, "labels", check_labels(names, "--labels"))

@@ -49,9 +49,12 @@ Box = Annotated[
 LocalFolders = tuple[LocalFolder, ...]
 Places = tuple[Place, ...]
 Numbers = tuple[float, ...]
+Labels = tuple[Annotated[str, Form("A,B,C", "names separated by commas")], ...]
 Decode = Literal["reduced", "exact"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Split = Literal["train", "val"]
+CsvFormat = Literal["image_label", "image_class", "image"]
+MaskFormat = Literal["image_label", "image_class", "image", "coco", "png"]
 
 IMAGES = (
     "an image, a folder or zip of images, a quoted glob, or a .txt with one path per "

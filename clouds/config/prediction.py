@@ -16,6 +16,7 @@ from clouds.config.checks import (
 from clouds.config.fields import (
     IMAGES,
     Box,
+    CsvFormat,
     File,
     Folder,
     LocalFolder,
@@ -30,6 +31,7 @@ from clouds.config.fields import (
 )
 from clouds.config.rule import Rule
 from clouds.errors import InputError
+from clouds.schema import MaskSpec
 
 _RULE_FLAGS = ("threshold", "min_area", "peak_threshold", "peak_scope")
 _RULE_FLAGS += ("presence", "force_best", "orbit_gap", "clean_on")
@@ -103,33 +105,42 @@ class _Masks:
             ("peak_threshold", within_one),
             ("presence", within_one),
         ):
-            if (numbers := getattr(self, name)) is not None:
-                if len(numbers) not in (1, len(schema.LABELS)):
-                    raise InputError(
-                        f"--{name.replace('_', '-')} must be one number, or one for "
-                        f"each of {', '.join(schema.LABELS)}. Received: "
-                        f"{shown(numbers, Numbers)}."
-                    )
+            if getattr(self, name) is not None:
                 check(self, name)
 
-    def rule(self, tuned: Rule | None) -> Rule:
+    def rule(self, tuned: Rule | None, spec: MaskSpec) -> Rule:
         """Returns the rule for the masks: the flags, else the tuned rule.
 
         Args:
           tuned: rule of the run, if it has one.
+          spec: labels of the run.
+
+        Raises:
+          InputError: a flag has numbers for another number of labels.
         """
         given = {
-            "thresholds": _per_label(self.threshold),
-            "min_sizes": _per_label(self.min_area),
-            "tops": _per_label(self.peak_threshold),
-            "presence": _per_label(self.presence),
+            "thresholds": self._per_label("threshold", spec),
+            "min_sizes": self._per_label("min_area", spec),
+            "tops": self._per_label("peak_threshold", spec),
+            "presence": self._per_label("presence", spec),
             "force_best": self.force_best,
             "scope": self.peak_scope,
             "gap": None if self.orbit_gap is None else self.orbit_gap == "cut",
             "grid": self.clean_on,
         }
         given = {name: value for name, value in given.items() if value is not None}
-        return dataclasses.replace(tuned or Rule(), **given)
+        return dataclasses.replace(tuned or Rule.default(spec), **given)
+
+    def _per_label(self, name: str, spec: MaskSpec) -> Numbers | None:
+        numbers = getattr(self, name)
+        if numbers is None or len(numbers) == len(spec.labels):
+            return numbers
+        if len(numbers) == 1:
+            return numbers * len(spec.labels)
+        raise InputError(
+            f"--{name.replace('_', '-')} must be one number, or one for each of "
+            f"{', '.join(spec.labels)}. Received: {shown(numbers, Numbers)}."
+        )
 
     def rule_source(self, tuned: bool) -> str:
         """Returns the source of that rule: default, tuned, flags, tuned and flags."""
@@ -216,6 +227,13 @@ class Prediction(_BatchedMasks):
     sample_submission: File | None = flag(
         "csv that selects the images and gives the order of the rows", None
     )
+    submission_format: CsvFormat | None = flag(
+        "columns of the submissions: image_label for Image_Label,EncodedPixels; "
+        "image_class for ImageId,ClassId,EncodedPixels; image for "
+        "ImageId,EncodedPixels, with one label (default: those of the sample "
+        "submission, or image_label)",
+        None,
+    )
     out: LocalFolder = flag(
         "output folder for submission.csv, submission_post.csv and other files"
     )
@@ -291,12 +309,11 @@ class SubmissionCheck:
     sample_submission: File | None = flag(
         "csv with the rows that it must have, in the same order", None
     )
+    submission_format: CsvFormat | None = flag(
+        "form of the csv (default: that of the sample submission, or image_label)", None
+    )
     grid: Size = flag("height x width of the masks", schema.SUBMISSION_SIZE)
 
     def __post_init__(self):
         """Rejects values out of range."""
         positive(self, "grid")
-
-
-def _per_label(numbers: Numbers | None) -> Numbers | None:
-    return numbers * len(schema.LABELS) if numbers and len(numbers) == 1 else numbers

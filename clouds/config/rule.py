@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from clouds import schema
 from clouds.errors import InputError
+from clouds.schema import CLOUDS, MaskSpec
 
 Scope = Literal["component", "image"]
 Grid = Literal["submission", "network"]
@@ -12,12 +12,12 @@ Grid = Literal["submission", "network"]
 NOTHING = 2**31 - 1
 """Minimum area that no component exceeds, for a label that is better never drawn."""
 
-_COUNT = len(schema.LABELS)
+_COUNT = len(CLOUDS.labels)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How masks are thresholded and cleaned.
+    """How masks are thresholded and cleaned; by default as the notebook does.
 
     Attributes:
       thresholds: per label, the probability that a pixel of the mask exceeds.
@@ -35,7 +35,8 @@ class Rule:
       gap: whether masks are cut where the image is black (orbit gap), as the
         competition's are.
       grid: grid on which components are cleaned and measured: the submission's
-        (350x525), or as in the notebook the network's, before masks are resized.
+        (`MaskSpec.grid`), or as in the notebook the network's, before masks are
+        resized.
     """
 
     thresholds: tuple[float, ...] = (0.5,) * _COUNT
@@ -66,22 +67,47 @@ class Rule:
                 "none. Give them, or leave it out."
             )
 
+    @classmethod
+    def default(cls, spec: MaskSpec) -> "Rule":
+        """Returns the rule without tuning.
+
+        For the competition's labels it is the notebook's. For others it only applies
+        thresholds: objects may be of any size, and black pixels part of them.
+        """
+        if spec == CLOUDS:
+            return cls()
+        count = len(spec.labels)
+        return cls(thresholds=(0.5,) * count, min_sizes=(0,) * count, gap=False)
+
+    def check_labels(self, spec: MaskSpec, source: str) -> None:
+        """Checks that the rule has numbers for each label.
+
+        Raises:
+          InputError: it has fewer or more.
+        """
+        if len(self.thresholds) != len(spec.labels):
+            raise InputError(
+                f"{source} has numbers for {len(self.thresholds)} labels, not for "
+                f"{', '.join(spec.labels)}. Remove it, and tune again."
+            )
+
     def _check(self, title: str, name: str, highest: float = float("inf")) -> None:
         values = getattr(self, name)
         if values is None:
             return
         object.__setattr__(self, name, tuple(values))
-        if len(values) != _COUNT or not all(0 <= value <= highest for value in values):
+        count = len(self.thresholds)
+        if len(values) != count or not all(0 <= value <= highest for value in values):
             allowed = "from 0 to 1" if highest == 1 else "of 0 or more"
             raise InputError(
-                f"{title} must be {_COUNT} numbers {allowed}. Received: {list(values)}."
+                f"{title} must be {count} numbers {allowed}. Received: {list(values)}."
             )
 
     def describe_label(self, label: int) -> str:
         """Describes the conditions of one label.
 
         Args:
-          label: index in `schema.LABELS`.
+          label: index of the label.
         """
         size = self.min_sizes[label]
         if size == NOTHING:

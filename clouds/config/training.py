@@ -10,6 +10,7 @@ from clouds.config.fields import (
     Decode,
     Folder,
     Json,
+    Labels,
     LocalFolder,
     Place,
     Precision,
@@ -18,6 +19,7 @@ from clouds.config.fields import (
     kept,
 )
 from clouds.errors import InputError, MissingError
+from clouds.schema import CLOUDS, MaskSpec
 from clouds.text import counted
 
 
@@ -164,6 +166,13 @@ class Training:
 
     decode: Decode = kept("reduced")
     records_size: Size | None = kept(None)
+    labels: Labels = kept(CLOUDS.labels)
+    grid: Size = kept(CLOUDS.grid)
+
+    @property
+    def spec(self) -> MaskSpec:
+        """What the masks of the run are."""
+        return MaskSpec(self.labels, self.grid)
 
     def __post_init__(self):
         """Rejects values out of range."""

@@ -1,215 +1,264 @@
-"""Csv files of masks: `Image_Label,EncodedPixels`, one row per image and label.
+"""Masks of a csv, of COCO annotations or of a folder of PNGs, as one table.
 
-The first column reads `<image>.jpg_<label>`; the second holds the run-length codes of
-the label's mask (see `clouds.rle`), empty where the image lacks the label. Rows are
-numbered as in an editor; the header is row 1.
+`clouds.data.masks` reads the files. Here they become run-length codes in the
+competition's form (see `clouds.rle`), a text per image and label; empty where the
+image lacks the label.
 """
 
-import csv
-import io
+import collections
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from clouds import rle, schema
+from clouds.config.checks import check_labels
+from clouds.config.fields import MaskFormat
+from clouds.data import image_files
+from clouds.data.masks import coco, csv_rows, png_masks
+from clouds.data.masks.csv_rows import Fault, Header, Row
+from clouds.data.masks.table import Table
 from clouds.errors import InputError
-from clouds.runtime import archives
+from clouds.schema import CLOUDS
 from clouds.text import counted
 
-COLUMNS = ["Image_Label", "EncodedPixels"]
-
-_BOM = b"\xef\xbb\xbf"
+_NO_MASK = {"-1", "nan"}
 _SAMPLED_MASKS = 256
 _ENOUGH_STEPS = 20
 _SLOPE = 4
 _WIDEST = 4
 
 
-class Row(NamedTuple):
-    """One row: its number, the image with the label, and the run-length codes."""
-
-    number: int
-    name: str
-    text: str
-
-
-class Fault(NamedTuple):
-    """One error in a csv.
+class Source(NamedTuple):
+    """How to read masks.
 
     Attributes:
-      kind: kind of error, in a word or two.
-      row: number of the row.
-      message: what is wrong, in which file and row, and how to fix it.
+      form: form of the file; None to find it.
+      order: `column` or `row`, along which runs count pixels.
+      base: number of the first pixel, 1 or 0.
+      complete: whether each image of a csv with images and labels in one column must
+        have a row for each label.
+      grid: height and width of the grid of the runs; None for the competition's with
+        its labels, and the size of the images with others.
+      image_size: returns that size.
     """
 
-    kind: str
-    row: int
-    message: str
+    form: MaskFormat | None = None
+    order: str = "column"
+    base: int = 1
+    complete: bool = True
+    grid: rle.Size | None = schema.GRID
+    image_size: Callable[[], rle.Size] | None = None
+
+    def with_grid(self, labels: tuple[str, ...]) -> "Source":
+        """Returns the same with the grid for masks of these labels."""
+        if self.grid:
+            return self
+        known = labels == CLOUDS.labels
+        return self._replace(grid=schema.GRID if known else self.image_size())
 
 
-class Table(NamedTuple):
-    """Images and their run-length codes, in the order of the csv.
-
-    Attributes:
-      images: names of N images.
-      texts: str[N, C], in the order of `schema.LABELS`; None without labels.
-      rows: int64[N, C], number of the row of each text; None without labels.
-      path: the csv, or the folder of images without one.
-    """
-
-    images: list[str]
-    texts: np.ndarray | None
-    rows: np.ndarray | None
-    path: str
-
-    def one(self, image: int) -> "Table":
-        """Returns the table of one image."""
-        part = slice(image, image + 1)
-        if self.texts is None:
-            return self._replace(images=self.images[part])
-        return Table(self.images[part], self.texts[part], self.rows[part], self.path)
-
-    @property
-    def present(self) -> np.ndarray:
-        """bool[N, C], whether an image has a label."""
-        return self.texts != ""
-
-    def where(self, image: int, label: int) -> str:
-        """Returns the place of a text, for errors."""
-        return f"{self.path}, row {self.rows[image, label]}"
-
-    def runs(self, image: int, grid: rle.Size) -> list[np.ndarray]:
-        """Parses the texts of one image.
-
-        Args:
-          image: index of the image.
-          grid: height and width of the grid of the runs.
-
-        Returns:
-          int64[R, 2] for each label (see `rle.parse`).
-
-        Raises:
-          InputError: a text is malformed; the message names its row and run.
-        """
-        return [
-            rle.parse(text, grid, where=self.where(image, label))
-            for label, text in enumerate(self.texts[image])
-        ]
-
-
-def read(path: str) -> Table:
-    """Reads and checks a csv, plain or compressed; skips blank lines.
+def read(
+    path: str,
+    labels: tuple[str, ...] | None = None,
+    source: Source = Source(),  # noqa: B008
+    images: Iterable[str] = (),
+) -> Table:
+    """Reads and checks masks.
 
     Args:
-      path: local or remote file; its suffix gives the compression (.gz, .bz2, .xz,
-        .zip).
+      path: csv or COCO annotations, plain or compressed (.gz, .bz2, .xz, .zip), local
+        or remote; or a folder of PNG masks.
+      labels: names of the labels; None to take them from the file (`find_labels`).
+      source: how to read it.
+      images: names of the images, for a folder of masks.
 
     Returns:
-      The table. Every image has a row for each label.
+      The table, with images in the order of the file.
 
     Raises:
-      InputError: the file is missing or is not such a csv, a label is unknown, a row is
-        duplicated, or an image lacks the row of a label.
+      InputError: the file is missing or is not in its form, a label is unknown, a row
+        is duplicated or malformed, or an image lacks the row of a label.
     """
-    rows, faults = read_rows(path)
+    form = source.form or find_form(path)
+    if form == "coco":
+        return _read_drawn(coco.read(path), labels, source)
+    if form == "png":
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+        return _read_drawn(png_masks.find(path, names, images), labels, source)
+    rows, faults, header = csv_rows.read_rows(path, form=form, labels=labels or ())
     if not rows and not faults:
         raise InputError(f"{path} has no rows. It needs one per image and label.")
-    if faults := faults or check_names(rows, path):
+    if not faults:
+        labels = labels or find_labels(rows, path)
+        faults = check_names(rows, path, labels, header, complete=source.complete)
+    if faults:
         raise InputError(_summarise(faults))
-    images = dict.fromkeys(row.name.rpartition("_")[0] for row in rows)
-    index = {name: k for k, name in enumerate(images)}
-    texts = np.full((len(images), len(schema.LABELS)), "", object)
-    numbers = np.zeros(texts.shape, np.int64)
-    for row in rows:
-        image, _, label = row.name.rpartition("_")
-        cell = index[image], schema.LABELS.index(label)
-        # `find_warning` looks for the length of a cell.
-        text = row.text if len(row.text) == rle.SPREADSHEET_CELL else row.text.strip()
-        texts[cell], numbers[cell] = text, row.number
-    return Table(list(images), texts, numbers, path)
+    source = source.with_grid(labels)
+    table = Table([], None, None, path, labels, header, source.grid)
+    return _from_rows(rows, table, source)
 
 
-def read_rows(path: str, *, strict: bool = False) -> tuple[list[Row], list[Fault]]:
-    """Reads the rows of a csv.
+def size_of_first(images: Mapping[str, str]) -> rle.Size:
+    """Returns height and width of the first image, as it is decoded.
 
     Args:
-      path: local or remote file, plain or compressed.
-      strict: whether blank lines, other columns, a byte order mark and compression are
-        errors, as in a submission.
-
-    Returns:
-      The rows, and the errors in rows without the two fields.
+      images: paths by name.
 
     Raises:
-      InputError: the file cannot be read or lacks the columns.
+      InputError: it cannot be read or decoded.
     """
-    text = _read_text(path, strict)
-    # The default limit is 131,072 characters.
-    csv.field_size_limit(2**31 - 1)
-    records = csv.reader(io.StringIO(text, newline=""))
+    path = next(iter(images.values()))
     try:
-        header, places, faults = next(records, None), [0, 1], []
-    except csv.Error as error:
-        raise InputError(f"{path}, row 1: not a csv ({error}).") from error
-    if header and not strict:
-        header = [name.strip() for name in header]
-    if header is None:
-        raise InputError(f"{path} is empty. It needs the columns {','.join(COLUMNS)}.")
-    if not strict and set(COLUMNS) <= set(header):
-        places = [header.index(name) for name in COLUMNS]
-    elif header != COLUMNS:
-        message = (
-            f"{path}, row 1: the columns must be {','.join(COLUMNS)}. Received: "
-            f"'{','.join(header)[:80]}'. {_advise(header)}"
-        )
-        # With another number of columns, every row would be reported, too.
-        if not strict or len(header) != len(COLUMNS):
-            raise InputError(message)
-        faults.append(Fault("header", 1, message))
-    rows, last = [], 1
-    try:
-        for fields in records:
-            number, last = last + 1, records.line_num
-            if not strict and not any(field.strip() for field in fields):
-                continue
-            if not strict and not any(fields[len(header) :]):
-                fields = fields[: len(header)]
-            if len(fields) == len(header):
-                rows.append(Row(number, *(fields[place] for place in places)))
-                continue
-            received = f"{len(fields)} fields" if fields else "an empty line"
-            message = (
-                f"{path}, row {number}: {received} instead of {len(header)} fields, as "
-                "in the header. Quote names with commas, and remove empty lines."
+        contents = image_files.read(tf.constant(path))
+        image = tf.io.decode_image(contents, 3, expand_animations=False)
+    except tf.errors.OpError as error:
+        raise image_files.undecodable(path) from error
+    return tuple(image.shape[:2])
+
+
+def find_form(path: str) -> MaskFormat | None:
+    """Returns the form of masks by the path; None for a csv, whose header tells it."""
+    if tf.io.gfile.isdir(path):
+        return "png"
+    words = path.lower().split(".")
+    return "coco" if "json" in words[-2:] else None
+
+
+def _from_rows(rows: list[Row], table: Table, source: Source) -> Table:
+    images = {name: k for k, name in enumerate(dict.fromkeys(r.image for r in rows))}
+    order = {label: k for k, label in enumerate(table.labels)}
+    texts = np.full((len(images), len(order)), "", object)
+    numbers = np.zeros(texts.shape, np.int64)
+    several = collections.defaultdict(list)
+    changed = source.order != "column" or source.base != 1
+    for row in rows:
+        if not row.label:
+            continue
+        cell = images[row.image], order[row.label]
+        # `find_warning` looks for the length of a cell.
+        text = row.text if len(row.text) == rle.SPREADSHEET_CELL else row.text.strip()
+        if len(text) < 4 and text.lower() in _NO_MASK:
+            text = ""
+        if text and (texts[cell] or changed):
+            parts = several[cell]
+            if texts[cell] and not parts:
+                parts.append((texts[cell], numbers[cell]))
+            parts.append((text, row.number))
+        texts[cell] = texts[cell] or text
+        numbers[cell] = numbers[cell] or row.number
+    for cell, parts in several.items():
+        texts[cell] = _unite(parts, table.path, source)
+    return table._replace(images=list(images), texts=texts, rows=numbers)
+
+
+def _unite(parts: list[tuple[str, int]], path: str, source: Source) -> str:
+    """Returns the union of masks as text in the competition's form."""
+    by_row = source.order == "row"
+    shape = source.grid[::-1] if by_row else source.grid
+    runs = np.concatenate(
+        [
+            rle.parse(text, shape, where=f"{path}, row {number}", base=source.base)
+            for text, number in parts
+        ]
+    )
+    runs = rle.unite(runs)
+    if not by_row:
+        return " ".join(map(str, runs.reshape(-1).tolist()))
+    # Drawn on the transposed grid, rows are columns.
+    return rle.encode(rle.paint(runs, shape).T)
+
+
+def _read_drawn(masks, labels: tuple[str, ...] | None, source: Source) -> Table:
+    """Encodes masks that are polygons or images, on the grid."""
+    labels = labels or _in_order(masks.labels, masks.path)
+    grid = source.with_grid(labels).grid
+    index = {image: k for k, image in enumerate(masks.images)}
+    texts = np.full((len(index), len(labels)), "", object)
+    numbers = np.zeros(texts.shape, np.int64)
+    united = {}
+    for number, (image, label, mask, where) in enumerate(masks.draw(), 1):
+        if label not in labels:
+            raise InputError(
+                f"{where}: unknown label '{label}'. Expected one of "
+                f"{', '.join(labels)}. Give all with --labels."
             )
-            faults.append(Fault("fields", number, message))
-    except csv.Error as error:
-        raise InputError(f"{path}, row {last + 1}: not a csv ({error}).") from error
-    return rows, faults
+        cell = index[image], labels.index(label)
+        runs = rle.parse(rle.encode(_on_grid(mask, grid)), grid)
+        united[cell] = np.concatenate([united.get(cell, runs[:0]), runs])
+        numbers[cell] = number
+    for cell, runs in united.items():
+        texts[cell] = " ".join(map(str, rle.unite(runs).reshape(-1).tolist()))
+    table = Table(list(index), texts, numbers, masks.path, labels)
+    return table._replace(grid=grid)
 
 
-def check_names(rows: list[Row], path: str) -> list[Fault]:
-    """Checks that each image has one row for each label.
+def _on_grid(mask: np.ndarray, grid: rle.Size) -> np.ndarray:
+    """Samples a mask at the centres of a grid's pixels."""
+    if mask.shape == tuple(grid):
+        return mask
+    return mask[np.ix_(*(rle.nearest(mask.shape[k], grid[k]) for k in (0, 1)))]
+
+
+def find_labels(rows: list[Row], path: str) -> tuple[str, ...]:
+    """Returns the labels of a csv: in the order in which they appear, or by number.
+
+    A csv with two or more of the competition's labels has its four, so that a
+    misspelt one is not taken for a fifth.
+
+    Raises:
+      InputError: there are too many, or one has an unusable name.
+    """
+    return _in_order((row.label for row in rows if row.label or row.text), path)
+
+
+def _in_order(labels: Iterable[str], path: str) -> tuple[str, ...]:
+    labels = dict.fromkeys(labels)
+    if len(labels.keys() & {*CLOUDS.labels}) > 1:
+        return CLOUDS.labels
+    if all(label.isdecimal() for label in labels):
+        labels = sorted(labels, key=int)
+    return check_labels(labels, path)
+
+
+def check_names(
+    rows: list[Row],
+    path: str,
+    labels: tuple[str, ...],
+    header: Header = csv_rows.STANDARD,
+    *,
+    complete: bool = True,
+) -> list[Fault]:
+    """Checks the labels of the rows.
+
+    With the image and the label in one column, each image needs one row for each.
 
     Args:
       rows: rows of the csv.
       path: the csv, for errors.
+      labels: names of the labels.
+      header: form of the csv.
+      complete: whether rows may not be missing in that form.
 
     Returns:
       The errors: unknown labels, duplicate and missing rows.
     """
     faults, numbers, starts = [], {}, {}
+    joined = header.form == "image_label"
+    example = (
+        f", after the image and an underscore: a.jpg_{labels[0]}" if joined else ""
+    )
     for row in rows:
-        image, _, label = row.name.rpartition("_")
         place = f"{path}, row {row.number}:"
-        if label not in schema.LABELS or not image:
+        is_listed = not joined and not row.label and not row.text.strip()
+        if not row.image or not (row.label in labels or is_listed):
             message = (
-                f"{place} unknown label '{label}'. Expected one of "
-                f"{', '.join(schema.LABELS)}, after the image and an underscore: "
-                "a.jpg_Fish."
+                f"{place} unknown label '{row.label}'. Expected one of "
+                f"{', '.join(labels)}{example}."
             )
             faults.append(Fault("label", row.number, message))
-        elif row.name in numbers:
+        elif joined and row.name in numbers:
             message = (
                 f"{place} duplicate of row {numbers[row.name]}, {row.name}. Keep one "
                 "row per image and label: join their runs, sorted, or remove the row."
@@ -217,9 +266,9 @@ def check_names(rows: list[Row], path: str) -> list[Fault]:
             faults.append(Fault("duplicate", row.number, message))
         else:
             numbers[row.name] = row.number
-            starts.setdefault(image, row.number)
-    for image, number in starts.items():
-        for label in schema.LABELS:
+            starts.setdefault(row.image, row.number)
+    for image, number in starts.items() if joined and complete else ():
+        for label in labels:
             if (name := f"{image}_{label}") not in numbers:
                 message = (
                     f"{path}: no row for {name}; {image} starts in row {number}. Add "
@@ -287,44 +336,9 @@ def find_warning(table: Table, grid: rle.Size) -> str | None:
     )
 
 
-def _read_text(path: str, strict: bool) -> str:
-    content = archives.read(path, "The csv")
-    if not strict:
-        content = archives.decompress(content, path).removeprefix(_BOM)
-    elif content.startswith(_BOM):
-        raise InputError(
-            f"{path} starts with a byte order mark. Write it with the encoding utf-8."
-        )
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        problem = f"row {row}: byte 0x{content[error.start]:02x} is not UTF-8"
-        raise _not_utf8(path, problem) from error
-    if "\0" in text:
-        raise _not_utf8(path, "zero bytes are not text")
-    return text
-
-
 def _summarise(faults: list[Fault]) -> str:
     """Returns the first message, and how many faults are like it."""
     alike = sum(fault.kind == faults[0].kind for fault in faults)
     if alike == 1:
         return faults[0].message
     return f"{faults[0].message} There are {alike} such errors."
-
-
-def _advise(header: list[str]) -> str:
-    if len(header) > 2 and "EncodedPixels" in header:
-        return (
-            "Join the columns of the image and the label: a.jpg and Fish become "
-            "a.jpg_Fish."
-        )
-    return "Correct the header."
-
-
-def _not_utf8(path: str, problem: str) -> InputError:
-    return InputError(
-        f"{path}, {problem}. Write the csv with the encoding utf-8. If the file is "
-        "compressed, decompress it, or give it a suffix that says so, such as .csv.gz."
-    )

@@ -6,16 +6,20 @@ the job stays small, and results come back from any runner. These files end in `
 and are removed when the job ends.
 """
 
+import json
 import shlex
 import uuid
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from clouds.config.data import Records
-from clouds.data import manifest, records, tasks
+from clouds.data import manifest, records
 from clouds.data.manifest import Manifest
-from clouds.data.tasks import Task
+from clouds.data.masks.csv_rows import Header
+from clouds.data.masks.table import Table
 from clouds.errors import InputError
 from clouds.runtime import checksums, files, pool, startup
 from clouds.text import counted
@@ -23,6 +27,62 @@ from clouds.text import counted
 _TASKS = ".tasks.part"
 _WRITTEN = ".written.part"
 _FAULT = ".fault.part"
+
+
+class Task(NamedTuple):
+    """One image to convert: its path, its part of the table, and what is wanted.
+
+    It fits into JSON.
+
+    Attributes:
+      path: path of the image.
+      table: table of this image.
+      size: height and width of the image in the record.
+      truth_size: height and width of the masks for evaluation.
+      exact: as for `preprocessing.decode`.
+      same_size: whether the image must have the size of the table's grid.
+    """
+
+    path: str
+    table: Table
+    size: tuple[int, int]
+    truth_size: tuple[int, int]
+    exact: bool
+    same_size: bool
+
+
+def to_json(tasks: Iterable[Task]) -> str:
+    """Writes tasks as JSON."""
+    return json.dumps(
+        [
+            task._replace(
+                table=[
+                    part.tolist() if isinstance(part, np.ndarray) else part
+                    for part in task.table
+                ]
+            )
+            for task in tasks
+        ]
+    )
+
+
+def from_json(text: str | bytes) -> list[Task]:
+    """Reads what `to_json` wrote."""
+    return [_task(*fields) for fields in json.loads(text)]
+
+
+def _task(path, table, *wanted) -> Task:
+    table = Table(*table)
+    if table.texts is not None:
+        texts, rows = np.array(table.texts, object), np.array(table.rows, np.int64)
+        table = table._replace(texts=texts, rows=rows)
+    table = table._replace(
+        labels=tuple(table.labels),
+        header=Header(table.header[0], *map(tuple, table.header[1:])),
+        grid=tuple(table.grid),
+    )
+    *sizes, exact, same_size = wanted
+    return Task(path, table, *map(tuple, sizes), exact, same_size)
 
 
 def write(
@@ -51,7 +111,7 @@ def write(
     names = [shard.name for shard in started.shards if not shard.sha256]
     for name, shard_tasks in zip(names, tasks_by_shard, strict=True):
         # Not pickled: whoever can write to the folder could then run code here.
-        files.write(f"{folder}/{name}{_TASKS}", tasks.to_json(shard_tasks))
+        files.write(f"{folder}/{name}{_TASKS}", to_json(shard_tasks))
     print(
         f"{folder}: writing {counted(len(names), 'shard')} with {settings.runner}",
         flush=True,
@@ -102,7 +162,7 @@ def _write_shard(name: str, folder: str, examples: Callable) -> None:
             f"--out: a worker does not see '{folder}' with {name}{_TASKS}. Give a "
             "folder on a file system that all workers share."
         )
-    shard_tasks = tasks.from_json(files.read(f"{path}{_TASKS}"))
+    shard_tasks = from_json(files.read(f"{path}{_TASKS}"))
     # A runner may write a shard twice concurrently.
     part, faults = f"{path}.{uuid.uuid4().hex}.part", []
     try:

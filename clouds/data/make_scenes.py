@@ -9,7 +9,7 @@ import numpy as np
 from clouds import rle, schema
 from clouds.config.data import Sample
 from clouds.data import scenes
-from clouds.data.annotations import COLUMNS
+from clouds.data.masks.csv_rows import STANDARD
 from clouds.errors import InputError
 from clouds.plots.overlays import draw_overlays
 from clouds.runtime import checksums, files, progress
@@ -131,7 +131,7 @@ def _remove_images(out: Path, stored: dict) -> None:
 def _draw(out: Path, settings: Sample, stored: dict) -> None:
     requested = _settings(settings)
     _store(out, requested, stored.get("sha256", {}))
-    rows = {split: [",".join(COLUMNS) + "\n"] for split in _CSV}
+    rows = {split: [",".join(STANDARD.columns) + "\n"] for split in _CSV}
     shown = []
     for folder in _FOLDERS.values():
         (out / folder).mkdir(exist_ok=True)
@@ -142,7 +142,9 @@ def _draw(out: Path, settings: Sample, stored: dict) -> None:
         if len(shown) < _SHOWN:
             shown.append((image, masks))
         files.write(path, cv2.imencode(".jpg", image[..., ::-1])[1].tobytes())
-        for label, mask in zip(schema.LABELS, np.moveaxis(masks, -1, 0), strict=True):
+        for label, mask in zip(
+            schema.CLOUDS.labels, np.moveaxis(masks, -1, 0), strict=True
+        ):
             text = rle.encode(_on_grid(mask)) if split == "train" else "1 1"
             rows[split].append(f"{path.name}_{label},{text}\n")
     draw_overlays(*zip(*shown, strict=True), out / _PICTURE)

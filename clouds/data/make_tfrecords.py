@@ -9,14 +9,17 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import rle, schema
+from clouds import rle
 from clouds.config.checks import transposed
 from clouds.config.data import Records
 from clouds.data import annotations, beam, image_files, manifest, records, splits
+from clouds.data.beam import Task
 from clouds.data.manifest import Manifest
-from clouds.data.tasks import Task
+from clouds.data.masks.csv_rows import STANDARD
+from clouds.data.masks.table import Table
 from clouds.errors import InputError
 from clouds.runtime import files, pool, progress
+from clouds.schema import CLOUDS
 from clouds.text import counted
 
 SPLIT = "split.csv"
@@ -44,6 +47,7 @@ def convert(settings: Records) -> None:
     members, plan = splits.plan_shards(settings, table)
     if table.texts is not None:
         _warn(settings, table)
+        _describe(settings, table, available)
     _make_folder(settings.out)
     with files.sole_writer(settings.out, "--out"):
         started = _start(settings, plan)
@@ -67,31 +71,96 @@ def convert(settings: Records) -> None:
     print(_summary(settings.out, plan))
 
 
-def _table(settings: Records, available: dict[str, str]) -> annotations.Table:
+def _table(settings: Records, available: dict[str, str]) -> Table:
     if settings.csv is None:
-        return annotations.Table(list(available), None, None, settings.images)
-    table = annotations.read(settings.csv)
-    return table._replace(texts=None) if settings.unlabelled else table
+        labels = settings.labels or CLOUDS.labels
+        return Table(list(available), None, None, settings.images, labels)
+    source = annotations.Source(
+        settings.csv_format,
+        settings.rle_order,
+        settings.rle_base,
+        settings.unlisted != "empty",
+        settings.grid,
+        lambda: annotations.size_of_first(available),
+    )
+    table = annotations.read(settings.csv, settings.labels, source, available)
+    if settings.unlabelled:
+        return table._replace(texts=None)
+    return _with_unlisted(settings, table, available)
+
+
+def _with_unlisted(settings: Records, table: Table, available) -> Table:
+    """Adds images that the csv does not list, as images without masks."""
+    listed = set(table.images) | {name.rpartition(".")[0] for name in table.images}
+    unlisted = [
+        name
+        for name in available
+        if name not in listed and name.rpartition(".")[0] not in listed
+    ]
+    if not unlisted or settings.unlisted == "skip":
+        return table
+    if settings.unlisted == "error":
+        raise InputError(
+            f"{counted(len(unlisted), 'image')} of {settings.images} have no row in "
+            f"{table.path}, first '{unlisted[0]}'. Add rows, or give --unlisted empty."
+        )
+    shape = len(unlisted), len(table.labels)
+    return table._replace(
+        images=[*table.images, *unlisted],
+        texts=np.concatenate([table.texts, np.full(shape, "", object)]),
+        rows=np.concatenate([table.rows, np.zeros(shape, np.int64)]),
+    )
 
 
 def _tasks(settings: Records, started: Manifest, members, table, paths):
     """Yields the tasks of each missing shard."""
     exact = settings.decode == "exact"
+    # Runs count the pixels of their own image, and there is one grid.
+    same_size = not (settings.grid or settings.csv_format in ("coco", "png"))
+    same_size &= table.texts is not None and table.labels != CLOUDS.labels
     for images, shard in zip(members, started.shards, strict=True):
         if not shard.sha256:
             yield [
-                Task(paths[k], table.one(k), settings.size, settings.grid, exact)
+                Task(
+                    paths[k],
+                    table.one(k),
+                    settings.size,
+                    started.truth_size,
+                    exact,
+                    same_size,
+                )
                 for k in images
             ]
 
 
-def _warn(settings: Records, table: annotations.Table) -> None:
+def _warn(settings: Records, table: Table) -> None:
     warnings = (
-        transposed(settings.size, settings.grid, "the images of the csv"),
-        annotations.find_warning(table, settings.grid),
+        transposed(settings.size, table.grid, "the images of the csv"),
+        annotations.find_warning(table, table.grid),
     )
     for warning in filter(None, warnings):
         print(f"make_tfrecords: warning: {warning}", file=sys.stderr)
+
+
+def _describe(settings: Records, table: Table, available: dict[str, str]) -> None:
+    """Prints how the masks were read, unless as the competition's."""
+    left_out = len(available) - len(table.images)
+    if table.labels != CLOUDS.labels or table.header != STANDARD:
+        form = settings.csv_format or annotations.find_form(settings.csv)
+        form = form or f"{table.header.form} ({','.join(table.header.columns)})"
+        grid = "x".join(map(str, table.grid))
+        print(
+            f"{table.path}: form {form}; labels {', '.join(table.labels)}; runs on a "
+            f"grid of {grid}; {counted(int(table.present.sum()), 'mask')} of "
+            f"{counted(len(table.images), 'image')}.",
+            flush=True,
+        )
+    if left_out > 0:
+        print(
+            f"{counted(left_out, 'image')} of {settings.images} without a row are left "
+            "out; --unlisted empty takes them as images without masks.",
+            flush=True,
+        )
 
 
 def _verify(folder: str) -> None:
@@ -230,7 +299,7 @@ def _remove_written(folder: str, started: Manifest) -> None:
 
 
 def _write_split(
-    folder: str, table: annotations.Table, members: list[np.ndarray], plan: Manifest
+    folder: str, table: Table, members: list[np.ndarray], plan: Manifest
 ) -> None:
     splits_by_name = {
         table.images[image]: shard.split
@@ -243,12 +312,15 @@ def _write_split(
 def _examples(tasks: list[Task]) -> list[bytes | InputError]:
     # One kind of work after the other keeps the caches warm.
     first = tasks[0]
-    sizes = first.size, schema.SUBMISSION_SIZE
+    sizes = first.size, first.truth_size
     masks = [
-        rle.resample(task.table.runs(0, task.grid), task.grid, sizes)
+        rle.resample(task.table.runs(0, task.table.grid), task.table.grid, sizes)
         if task.table.texts is not None
         else (None, None)
         for task in tasks
     ]
     named = [(task.table.images[0], task.path) for task in tasks]
-    return records.examples(named, masks, size=first.size, exact=first.exact)
+    grid = first.table.grid if first.same_size else None
+    return records.examples(
+        named, masks, size=first.size, exact=first.exact, original_size=grid
+    )

@@ -10,10 +10,11 @@ from typing import NamedTuple, get_args
 
 import tensorflow as tf
 
-from clouds import schema
+from clouds.config.checks import check_labels
 from clouds.config.fields import Decode
 from clouds.errors import InputError
 from clouds.runtime import checksums, files, json_types
+from clouds.schema import MaskSpec
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -92,6 +93,11 @@ class Manifest(NamedTuple):
         return sum(shard.examples for shard in self.of_split(split))
 
     @property
+    def spec(self) -> MaskSpec:
+        """What the masks for evaluation are."""
+        return MaskSpec(self.labels, self.truth_size)
+
+    @property
     def labelled(self) -> bool:
         """Whether the records have masks."""
         return not self.of_split("test")
@@ -122,8 +128,8 @@ def read(folder: str, *, fold: int | None = None, labelled: bool = True) -> Mani
 
     Raises:
       InputError: the folder has no records, or incomplete ones, with or without masks
-        against `labelled`, of another format or other labels, without a shard or with
-        one of the wrong size, or the fold does not exist.
+        against `labelled`, of another format, without a shard or with one of the wrong
+        size, or the fold does not exist.
     """
     manifest = load(folder)
     if manifest is None:
@@ -177,7 +183,7 @@ def load(folder: str) -> Manifest | None:
     """Reads a manifest in any state; None if there is none.
 
     Raises:
-      InputError: it is damaged, of another format, or has other labels.
+      InputError: it is damaged, or of another format.
     """
     path = f"{folder}/{FILE}"
     try:
@@ -209,11 +215,7 @@ def load(folder: str) -> Manifest | None:
             f"{path} is damaged ({_reason(error)}). Copy it again, or make the records "
             "again with --overwrite."
         ) from error
-    if manifest.labels != schema.LABELS:
-        raise InputError(
-            f"{path}: the labels must be {', '.join(schema.LABELS)}. Received: "
-            f"{', '.join(manifest.labels)}."
-        )
+    check_labels(manifest.labels, path)
     return manifest
 
 

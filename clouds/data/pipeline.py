@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import psutil
 import tensorflow as tf
 
-from clouds import schema
 from clouds.data import records
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
@@ -56,7 +55,7 @@ def train_batches(
         return serialized.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
 
     def decode_and_cache(serialized: tf.data.Dataset) -> tf.data.Dataset:
-        _check_cache_space(cache, examples, size or manifest.size)
+        _check_cache_space(cache, examples, size or manifest.size, len(manifest.labels))
         return decode(serialized).cache("" if cache == "memory" else f"{cache}/train")
 
     source = (folder, manifest, first * batch_size, seed, host, hosts)
@@ -268,8 +267,10 @@ def _in_order(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:
     return _files(folder, manifest, split).flat_map(tf.data.TFRecordDataset)
 
 
-def _check_cache_space(cache: str, examples: int, size: tuple[int, int]) -> None:
-    needed = examples * size[0] * size[1] * (3 + len(schema.LABELS))
+def _check_cache_space(
+    cache: str, examples: int, size: tuple[int, int], labels: int
+) -> None:
+    needed = examples * size[0] * size[1] * (3 + labels)
     if cache == "memory":
         free = psutil.virtual_memory().available
     else:

@@ -1,7 +1,8 @@
 """The record format: one `tf.train.Example` per image, and its parser.
 
-`tfrecords/README.md` lists the fields. Masks are stored as zlib-compressed uint8[h, w]
-in which bit c is label c.
+`tfrecords/README.md` lists the fields. Masks are stored as zlib-compressed integers
+[h, w] in which bit c is label c: uint8, or uint16 or uint32 for more than 8 or 16
+labels.
 """
 
 import zlib
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from clouds import schema
+from clouds import rle
 from clouds.data import image_files, preprocessing
 from clouds.data.manifest import Manifest, Shard
 from clouds.errors import InputError
@@ -20,7 +21,7 @@ from clouds.text import counted
 
 _JPEG_QUALITY = 95
 _REPORTED = 20
-_BIT_TO_BYTE = sum(1 << 7 * label for label in range(len(schema.LABELS)))
+_BIT_TO_BYTE = sum(1 << 7 * label for label in range(4))
 _LOWEST_BITS = 0x01010101
 
 
@@ -30,6 +31,7 @@ def examples(
     *,
     size: tuple[int, int],
     exact: bool = False,
+    original_size: tuple[int, int] | None = None,
 ) -> list[bytes | InputError]:
     """Serializes images and their masks.
 
@@ -39,15 +41,15 @@ def examples(
 
     Args:
       named: name and path of each image, from `image_files.find`.
-      masks: for each image uint8[h, w] at `size`, with bit c set in the mask of label
-        c, and the same at the size on which predictions are evaluated; None without
-        labels.
+      masks: for each image the plane from `rle.resample` at `size`, and the same at
+        the size on which predictions are evaluated; None without labels.
       size: height and width of the images in the records.
       exact: decode as the notebook does (see `preprocessing.decode`).
+      original_size: height and width that all files must have, if any.
 
     Returns:
       A serialized `tf.train.Example` for each image, or the error of a file that cannot
-      be read or decoded.
+      be read or decoded, or has another size.
     """
     paths = [path for _, path in named]
     try:
@@ -55,6 +57,11 @@ def examples(
         images = zip(encoded.numpy(), sizes.numpy(), strict=True)
     except tf.errors.OpError:
         images = (_encode_one(path, size, exact) for path in paths)
+    if original_size:
+        images = (
+            _check_size(path, image, original_size)
+            for path, image in zip(paths, images, strict=True)
+        )
     return [
         image if isinstance(image, InputError) else _example(name, *image, planes)
         for (name, _), image, planes in zip(named, images, masks, strict=True)
@@ -90,9 +97,11 @@ def unconvertible(faults: list[str]) -> InputError:
 
 
 def compress(plane: np.ndarray) -> bytes:
-    """Compresses the masks of an image, uint8[h, w], with zlib."""
-    # Planes are column-major: OpenCV transposes them twice as fast as NumPy.
-    rows = cv2.transpose(plane.T)
+    """Compresses a plane of masks, from `rle.resample`, with zlib."""
+    # Planes are column-major: OpenCV transposes them twice as fast as NumPy, but has
+    # no uint32.
+    signed = plane.T.view(np.int32) if plane.dtype == np.uint32 else plane.T
+    rows = cv2.transpose(signed)
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
     return deflate.compress(rows) + deflate.flush()
 
@@ -109,7 +118,8 @@ def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
       name string[], image uint8[h, w, 3], masks uint8[h, w, C] (pixels covered by
       half), truth uint8[H, W, C] at the manifest's `truth_size`.
     """
-    masks = _unpack(_fields(serialized, "masks")["masks"], manifest.size)
+    labels = len(manifest.labels)
+    masks = _unpack(_fields(serialized, "masks")["masks"], manifest.size, labels)
     if size and tuple(size) != tuple(manifest.size):
         # Nearest neighbours would shift masks by a quarter of a pixel at half the size.
         masks = tf.image.resize(tf.cast(masks, tf.float32), size, "area") >= 0.5
@@ -137,7 +147,8 @@ def parse_name(serialized: tf.Tensor) -> tf.Tensor:
 
 def parse_truth(serialized: tf.Tensor, manifest: Manifest) -> tf.Tensor:
     """Parses only the masks for evaluation, uint8[H, W, C] at `truth_size`."""
-    return _unpack(_fields(serialized, "truth")["truth"], manifest.truth_size)
+    truth = _fields(serialized, "truth")["truth"]
+    return _unpack(truth, manifest.truth_size, len(manifest.labels))
 
 
 def check_shard(
@@ -207,6 +218,16 @@ def _encode_one(path: str, size, exact) -> tuple[bytes, np.ndarray] | InputError
     return encoded.numpy()[0], sizes.numpy()[0]
 
 
+def _check_size(path: str, image, expected) -> tuple[bytes, np.ndarray] | InputError:
+    if isinstance(image, InputError) or tuple(image[1]) == tuple(expected):
+        return image
+    return InputError(
+        f"{path} has {image[1][0]}x{image[1][1]} pixels, and runs are counted on "
+        f"{expected[0]}x{expected[1]}, the size of the first image. Give the grid of "
+        "all runs with --grid."
+    )
+
+
 def _example(name: str, image: bytes, original_size, masks: tuple) -> bytes:
     features = {
         "name": _bytes(name.encode()),
@@ -227,14 +248,27 @@ def _fields(serialized: tf.Tensor, *names: str) -> dict:
     return tf.io.parse_single_example(serialized, dict.fromkeys(names, text))
 
 
-def _unpack(compressed: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    plane = tf.io.decode_raw(tf.io.decode_compressed(compressed, "ZLIB"), tf.uint8)
+def _unpack(compressed: tf.Tensor, size: tuple[int, int], labels: int) -> tf.Tensor:
+    dtype = rle.plane_dtype(labels).name
+    # There is no `decode_raw` to uint32.
+    dtype = "int32" if dtype == "uint32" else dtype
+    plane = tf.io.decode_raw(tf.io.decode_compressed(compressed, "ZLIB"), dtype)
     plane = tf.cast(tf.reshape(plane, size), tf.uint32)
-    # The product moves bit c of a pixel to the lowest bit of its byte c, eight times as
-    # fast as testing each bit.
-    return tf.bitcast(
-        tf.bitwise.bitwise_and(plane * _BIT_TO_BYTE, _LOWEST_BITS), tf.uint8
-    )
+    # The product moves bit c of four to the lowest bit of byte c, eight times as fast
+    # as testing each bit.
+    groups = [
+        tf.bitcast(tf.bitwise.bitwise_and(group * _BIT_TO_BYTE, _LOWEST_BITS), tf.uint8)
+        for group in _groups_of_four(plane, labels)
+    ]
+    masks = groups[0] if len(groups) == 1 else tf.concat(groups, -1)
+    return masks if labels % 4 == 0 else masks[..., :labels]
+
+
+def _groups_of_four(plane: tf.Tensor, labels: int):
+    if labels <= 4:
+        return [plane]
+    shifted = (tf.bitwise.right_shift(plane, np.uint32(k)) for k in range(0, labels, 4))
+    return [tf.bitwise.bitwise_and(bits, np.uint32(15)) for bits in shifted]
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

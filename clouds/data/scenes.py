@@ -1,7 +1,7 @@
 """Procedural scenes of shallow clouds with true masks: the sample data.
 
 Images are uint8[H, W, 3], RGB; masks are bool[H, W, 4], one channel per label in the
-order of `schema.LABELS`. A mask is a union of one to three rectangles without the
+order of `schema.CLOUDS`. A mask is a union of one to three rectangles without the
 orbit gap. Pixels of the gap are exactly (0, 0, 0), all others are 1 or more.
 
 Positions are fractions of the height and width, lengths of textures are fractions of
@@ -112,7 +112,7 @@ def _draw_gap(rng: _Rng) -> _Gap | None:
 
 def _draw_areas(rng: _Rng, gap: _Gap | None) -> list[list[_Box]]:
     """Lists the boxes of each label: little overlap, no small remainders."""
-    areas = [[] for _ in schema.LABELS]
+    areas = [[] for _ in schema.CLOUDS.labels]
     grid = schema.SUBMISSION_SIZE
     hidden = _wedge(gap, grid)
     taken = np.zeros(grid, bool)
@@ -180,7 +180,7 @@ def _paint(rng: _Rng, areas: list[list[_Box]], shape: _Shape) -> np.ndarray:
     light, far, *streams = rng.spawn(2 + len(areas))
     inside = np.zeros(shape, np.float32)
     cover = np.zeros(shape, np.float32)
-    for label, boxes, stream in zip(schema.LABELS, areas, streams, strict=True):
+    for label, boxes, stream in zip(schema.CLOUDS.labels, areas, streams, strict=True):
         if boxes:
             within = _within(boxes, shape)
             field, opacity = _PATTERNS[label](stream, shape)

@@ -4,13 +4,14 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
-from clouds import schema
 from clouds.config.data import Records
-from clouds.data.annotations import Table
 from clouds.data.manifest import Manifest, Shard
+from clouds.data.masks.table import Table
 from clouds.errors import InputError
 from clouds.runtime import files
+from clouds.schema import CLOUDS
 from clouds.text import counted
 
 _SHARD_BYTES = 100e6
@@ -99,14 +100,14 @@ def plan_shards(settings: Records, table: Table) -> tuple[list, Manifest]:
             for index, part in enumerate(parts)
         ]
     if settings.csv:
-        sha256 = files.checksum(settings.csv)
+        sha256 = _checksum(settings.csv)
     else:
         sha256 = hashlib.sha256("\n".join(table.images).encode()).hexdigest()
     return members, Manifest(
         size=settings.size,
-        grid=settings.grid,
-        truth_size=schema.SUBMISSION_SIZE,
-        labels=schema.LABELS,
+        grid=table.grid,
+        truth_size=settings.truth_size or _truth_size(table),
+        labels=table.labels,
         decode=settings.decode,
         seed=settings.seed,
         val_fraction=settings.val_fraction if "val" in splits else 0,
@@ -114,6 +115,19 @@ def plan_shards(settings: Records, table: Table) -> tuple[list, Manifest]:
         source={"name": Path(table.path).name, "sha256": sha256},
         shards=tuple(shards),
     )
+
+
+def _checksum(path: str) -> str:
+    """Returns the SHA-256 of a file, or of the files of a folder and their names."""
+    if not tf.io.gfile.isdir(path):
+        return files.checksum(path)
+    names = sorted(tf.io.gfile.listdir(path))
+    lines = (f"{name} {files.checksum(f'{path}/{name}')}" for name in names)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _truth_size(table: Table) -> tuple[int, int]:
+    return CLOUDS.grid if table.labels == CLOUDS.labels else table.grid
 
 
 def _by_label_set(present: np.ndarray, seed: int) -> np.ndarray:

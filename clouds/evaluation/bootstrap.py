@@ -1,11 +1,9 @@
 """95 % intervals by the bootstrap over images (NumPy)."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-
-from clouds import schema
 
 RESAMPLES = 1000
 INTERVAL = 0.95
@@ -50,16 +48,17 @@ def intervals(
     return with_ends
 
 
-def named(metrics: Mapping[str, np.ndarray]) -> dict:
+def named(metrics: Mapping[str, np.ndarray], labels: Sequence[str]) -> dict:
     """Names the numbers of metrics, as JSON files hold them.
 
     Args:
       metrics: from `intervals`.
+      labels: names of the labels.
 
     Returns:
       {name: {label or mean: {value, low, high}}}.
     """
-    keys, rows = ("value", "low", "high"), (*schema.LABELS, "mean")
+    keys, rows = ("value", "low", "high"), (*labels, "mean")
     return {
         name: {
             row: dict(zip(keys, numbers, strict=True))

@@ -6,18 +6,20 @@ C] in 0..1 and masks {0, 1} [B, H, W, C], all on the truth's grid. Plain masks a
 thresholded only, post masks are post-processed.
 """
 
+import collections
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from clouds import schema
+from clouds.schema import CLOUDS
 
 BINS = 20
 """Number of equal bins of 0..1 for the probabilities of pixels."""
 
-_LABELS = len(schema.LABELS)
-_SETS = 1 << _LABELS
+_MOST_SETS = 1 << 10
+"""Number of pairs of sets of labels up to which they are counted in an array."""
 
 
 class Images(NamedTuple):
@@ -78,15 +80,17 @@ class Tally:
     """Counts batch after batch.
 
     Attributes:
+      labels: names of the labels.
       bins: all pixels, by probability.
-      sets: `int64[2**C, 2**C]`, pixels by their set of true labels (bit c is label
-        c), then by that of the post-processed masks.
+      sets: pixels by their set of true labels, bit c is label c, and that of the
+        post-processed masks.
     """
 
-    def __init__(self):
-        zeros = np.zeros((_LABELS, BINS), np.int64)
+    def __init__(self, labels: Sequence[str] = CLOUDS.labels):
+        self.labels = tuple(labels)
+        zeros = np.zeros((len(labels), BINS), np.int64)
         self.bins = Bins(zeros, zeros.astype(np.float64), zeros)
-        self.sets = np.zeros((_SETS, _SETS), np.int64)
+        self.sets = collections.Counter()
         self._names = []
         self._numbers = []
 
@@ -112,32 +116,31 @@ class Tally:
         added = bins(probabilities, truth, BINS)
         self.bins = Bins(*map(np.add, self.bins, added))
         for name, row, *masks in zip(names, score, truth, plain, post, strict=True):
-            sets = _sets(*masks)
-            self.sets += sets.sum(axis=1)
+            true, *predicted = masks = [mask > 0 for mask in masks]
+            self.sets.update(_pairs_of_sets(true, predicted[1]))
             self._names.append(name)
-            self._numbers.append((row, *_areas(sets)))
+            areas = ((mask, true & mask) for mask in predicted)
+            areas = [true, *itertools.chain.from_iterable(areas)]
+            self._numbers.append((row, *(area.sum(axis=(0, 1)) for area in areas)))
 
     @property
     def images(self) -> Images:
         """Counts of the images so far."""
-        numbers = np.array(self._numbers or np.zeros((0, 6, _LABELS)))
+        numbers = np.array(self._numbers or np.zeros((0, 6, len(self.labels))))
         score, *areas = numbers.transpose(1, 0, 2)
         return Images(self._names, score, *(area.astype(np.int64) for area in areas))
 
 
-def _sets(*masks):
-    """Counts an image's pixels by their sets of labels: int64[truth, plain, post]."""
-    bits = 1 << np.arange(_LABELS, dtype=np.uint8)
-    shape = (_SETS,) * len(masks)
-    codes = np.ravel_multi_index([(mask > 0) @ bits for mask in masks], shape)
-    return np.bincount(codes.reshape(-1), minlength=_SETS**3).reshape(shape)
-
-
-def _areas(sets):
-    """Yields the areas of `Images`, from truth on, int64[C] each."""
-    has = np.arange(_SETS)[:, None] >> np.arange(_LABELS) & 1
-    with_plain, with_post = sets.sum(axis=2), sets.sum(axis=1)
-    yield has.T @ with_plain.sum(axis=1)
-    for pairs in (with_plain, with_post):
-        yield has.T @ pairs.sum(axis=0)
-        yield np.einsum("tp,tc,pc->c", pairs, has, has)
+def _pairs_of_sets(truth: np.ndarray, post: np.ndarray) -> dict[tuple, int]:
+    """Counts pixels by their sets of labels in two masks, bool[H, W, C]."""
+    labels = truth.shape[-1]
+    bits = (1 << np.arange(labels)).astype(np.uint64)
+    codes = ((truth @ bits << np.uint64(labels)) | post @ bits).reshape(-1)
+    if 1 << 2 * labels <= _MOST_SETS:
+        counts = np.bincount(codes.astype(np.int64))
+        codes = np.flatnonzero(counts)
+        counts = counts[codes]
+    else:
+        codes, counts = np.unique(codes, return_counts=True)
+    pairs = (divmod(code, 1 << labels) for code in codes.tolist())
+    return dict(zip(pairs, counts.tolist(), strict=True))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import metrics, schema
+from clouds import metrics
 from clouds.config.prediction import Evaluation
 from clouds.config.rule import Rule, describe_source
 from clouds.evaluation import held_out, results, scores, summary
@@ -55,9 +55,9 @@ def evaluate(settings: Evaluation) -> pd.DataFrame:
     out.mkdir(parents=True, exist_ok=True)
     tuned = ""
     if settings.tune:
-        rule = settings.rule(None)
+        rule = settings.rule(None, predictions.spec)
         tuned = tune.tune(predictions, out, scope=rule.scope, gap=rule.gap).text + "\n"
-    rule = settings.rule(run_folder.rule(settings.run[0]))
+    rule = settings.rule(run_folder.rule(settings.run[0]), predictions.spec)
     tally, dice_coef, frequency = _count(predictions, rule)
     _warn(settings)
     measured = summary.summarise(tally, _baselines(predictions, frequency), dice_coef)
@@ -85,7 +85,7 @@ def _count(
     predictions: Predictions, rule: Rule
 ) -> tuple[Tally, np.ndarray, np.ndarray]:
     """Counts in one pass; also returns the notebook's Dice and label frequencies."""
-    size = predictions.truth_size
+    labels, size = predictions.spec
 
     @tf.function(reduce_retracing=True)
     def draw(probabilities, class_scores, images):
@@ -93,8 +93,8 @@ def _count(
         scores, *masks = apply(probabilities, rule, images, size, **options).values()
         return scores, functional.resize(probabilities, size), *masks
 
-    tally, dice_coefs = Tally(), []
-    frequency = np.zeros((*size, len(schema.LABELS)), np.int64)
+    tally, dice_coefs = Tally(labels), []
+    frequency = np.zeros((*size, len(labels)), np.int64)
     for batch in predictions.batches("evaluate"):
         # As NumPy arrays, since the network may run on JAX.
         given = batch.probabilities, batch.class_scores, batch.images
@@ -102,8 +102,8 @@ def _count(
         tally.add(batch.names, *drawn, batch.truth)
         frequency += batch.truth.sum(0, np.int64)
         pair = batch.masks, batch.probabilities
-        labels = range(len(schema.LABELS))
-        pairs = [*([part[..., k, None] for part in pair] for k in labels), pair]
+        planes = range(len(labels))
+        pairs = [*([part[..., k, None] for part in pair] for k in planes), pair]
         dice_coefs.append([float(metrics.dice_coef(*each)) for each in pairs])
     return tally, np.mean(dice_coefs, axis=0), frequency / predictions.images
 

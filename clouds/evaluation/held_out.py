@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds import schema
 from clouds.data import manifest, pipeline
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
 from clouds.runs import network, run_folder
 from clouds.runtime import files, progress
+from clouds.schema import MaskSpec
 
 
 class Batch(NamedTuple):
@@ -85,9 +85,14 @@ class Predictions:
         return tuple(folder for part in self.parts for folder in part.runs)
 
     @property
+    def spec(self) -> MaskSpec:
+        """What the masks are."""
+        return self.parts[0].records.spec
+
+    @property
     def truth_size(self) -> tuple[int, int]:
         """Height and width of the truth."""
-        return self.parts[0].records.truth_size
+        return self.spec.grid
 
     @functools.cached_property
     def facts(self) -> dict:
@@ -178,8 +183,14 @@ def load(
       InputError: runs or records cannot be read or do not match, or the split has no
         images.
     """
-    network.settings(runs)
+    trained = network.settings(runs)
     stored = manifest.load(records)
+    if stored and stored.labels != trained.labels:
+        raise InputError(
+            f"The records in '{records}' must have the labels of {runs[0]}, "
+            f"{', '.join(trained.labels)}. Received: {', '.join(stored.labels)}. Make "
+            f"them with --labels {','.join(trained.labels)}."
+        )
     # Runs of folds can also be evaluated on other records, without folds.
     in_folds = bool(stored and stored.folds)
     by_fold = {}
@@ -219,8 +230,8 @@ def _predict_batch(fields: dict, model: keras.Model, part: Part) -> Batch:
         first = tuple(np.argwhere(~in_range)[0])
         raise InputError(
             f"{', '.join(part.runs)} predicted a probability of {probabilities[first]} "
-            f"for {schema.LABELS[first[-1]]} in {names[first[0]]}. The weights are "
-            "damaged, or the precision is too low for them: train again."
+            f"for {part.records.labels[first[-1]]} in {names[first[0]]}. The weights "
+            "are damaged, or the precision is too low for them: train again."
         )
     return Batch(
         names,

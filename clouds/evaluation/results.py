@@ -37,14 +37,13 @@ null, and is left out of the mean.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from clouds import schema
 from clouds.errors import InputError
 from clouds.evaluation import bootstrap, scores, summary
 from clouds.evaluation.counts import Bins, Images
@@ -105,6 +104,11 @@ class Evaluation(NamedTuple):
     facts: dict
     images: Images
 
+    @property
+    def labels(self) -> list[str]:
+        """Names of the labels."""
+        return self.facts["confusion"]["labels"][:-1]
+
 
 def write(measured: Summary, facts: Mapping, printed: str, out: Path) -> None:
     """Writes the files of an evaluation.
@@ -120,17 +124,18 @@ def write(measured: Summary, facts: Mapping, printed: str, out: Path) -> None:
             **facts,
             "dice_coef": measured.metrics["dice_coef"][-1, 0],
             "mean_dice": summary.table(measured).to_dict(),
-            "figures": bootstrap.named(measured.metrics),
-            "precision_recall": _curves(measured.images),
+            "figures": bootstrap.named(measured.metrics, measured.labels),
+            "precision_recall": _curves(measured),
             "calibration": {
-                name: _calibration(bins) for name, bins in measured.bins.items()
+                name: _calibration(bins, measured.labels)
+                for name, bins in measured.bins.items()
             },
-            "confusion": _confusion(measured.confusion),
+            "confusion": _confusion(measured),
         }
     )
     files.write(out / TEXT, printed)
     files.write(out / LABELS, _label_table(measured).to_csv(index_label="label"))
-    files.write(out / IMAGES, _image_table(measured.images).to_csv(index=False))
+    files.write(out / IMAGES, _image_table(measured).to_csv(index=False))
     fields["images_sha256"] = files.checksum(out / IMAGES)
     checksums.write_json(out / JSON, fields)
     title = f"{counted(facts['images'], 'image')} of the {facts['split']} split"
@@ -153,7 +158,9 @@ def read(folder: str) -> Evaluation | None:
         facts = checksums.read_json(path, _TYPES)
         if facts.get("images_sha256", files.checksum(table)) != files.checksum(table):
             raise ValueError(f"{table.name} has changed")
-        images = _images(pd.read_csv(table, dtype={"image": str}))
+        labels = facts["confusion"]["labels"][:-1]
+        rows = pd.read_csv(table, dtype={"image": str, "label": str})
+        images = _images(rows, labels)
         if len(images.names) != facts["images"] or not facts["figures"]:
             raise ValueError(f"{len(images.names)} images instead of {facts['images']}")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -216,9 +223,9 @@ def other_records_warnings(runs: Iterable[str], sha256: str) -> list[str]:
     ]
 
 
-def _curves(images: Images) -> dict:
-    curves = {}
-    for k, label in enumerate(schema.LABELS):
+def _curves(measured: Summary) -> dict:
+    curves, images = {}, measured.images
+    for k, label in enumerate(measured.labels):
         present, curves[label] = images.truth[:, k] > 0, None
         if present.any():
             parts = scores.precision_recall(present, images.score[:, k])
@@ -230,18 +237,19 @@ def _curves(images: Images) -> dict:
     return curves
 
 
-def _calibration(bins: Bins) -> dict:
+def _calibration(bins: Bins, labels: Sequence[str]) -> dict:
     edges = np.linspace(0, 1, bins.count.shape[1] + 1)
     columns = bins.count, *scores.reliability(bins)[:2]
     keys = ("count", "probability", "frequency")
     rows = (dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True))
-    return {"edges": edges, **dict(zip(schema.LABELS, rows, strict=True))}
+    return {"edges": edges, **dict(zip(labels, rows, strict=True))}
 
 
-def _confusion(pixels: np.ndarray) -> dict:
+def _confusion(measured: Summary) -> dict:
+    pixels = measured.confusion
     total = pixels.sum(axis=1, keepdims=True)
     shares = pixels / np.where(total > 0, total, np.nan)
-    return {"labels": [*schema.LABELS, "none"], "pixels": pixels, "shares": shares}
+    return {"labels": [*measured.labels, "none"], "pixels": pixels, "shares": shares}
 
 
 def _label_table(measured: Summary) -> pd.DataFrame:
@@ -251,13 +259,14 @@ def _label_table(measured: Summary) -> pd.DataFrame:
         for key, ends in zip(("low", "high"), values.T[1:], strict=True):
             if not np.isnan(ends).all():
                 columns[f"{name}_{key}"] = ends
-    return pd.DataFrame(columns, index=[*schema.LABELS, "mean"])
+    return pd.DataFrame(columns, index=[*measured.labels, "mean"])
 
 
-def _image_table(images: Images) -> pd.DataFrame:
+def _image_table(measured: Summary) -> pd.DataFrame:
+    images, labels = measured.images, measured.labels
     columns = {
-        "image": np.repeat(images.names, len(schema.LABELS)),
-        "label": np.tile(schema.LABELS, len(images.names)),
+        "image": np.repeat(images.names, len(labels)),
+        "label": np.tile(labels, len(images.names)),
     }
     for kind in ("plain", "post"):
         areas = getattr(images, kind), getattr(images, f"{kind}_shared")
@@ -267,9 +276,9 @@ def _image_table(images: Images) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _images(rows: pd.DataFrame) -> Images:
-    count = len(schema.LABELS)
-    if rows["label"].tolist() != [*schema.LABELS] * (len(rows) // count):
+def _images(rows: pd.DataFrame, labels: list[str]) -> Images:
+    count = len(labels)
+    if rows["label"].tolist() != labels * (len(rows) // count):
         raise ValueError("labels in another order")
     names = rows["image"][::count].tolist()
     if not all(isinstance(name, str) for name in names):

@@ -5,6 +5,8 @@ weights of resamples their intervals. A metric that is not defined, such as the 
 of a label that no image has, is NaN.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import sklearn.metrics
 
@@ -126,7 +128,7 @@ def reliability(bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-def confusion(sets: np.ndarray) -> np.ndarray:
+def confusion(sets: Mapping[tuple[int, int], int], labels: int) -> np.ndarray:
     """Returns the confusion matrix of pixels that may have several labels.
 
     A pixel counts once for each of its true labels. If that label was predicted, it
@@ -136,15 +138,14 @@ def confusion(sets: np.ndarray) -> np.ndarray:
     usual matrix with `none` as a class.
 
     Args:
-      sets: `int64[2**C, 2**C]`, pixels by their true and predicted sets of labels,
-        bit c is label c.
+      sets: pixels by their true and predicted sets of labels, bit c is label c.
+      labels: C, number of labels.
 
     Returns:
       float64[C + 1, C + 1], pixels by true and predicted label, the last none.
     """
-    labels = len(sets).bit_length() - 1
     matrix = np.zeros((labels + 1, labels + 1))
-    for (true, predicted), pixels in np.ndenumerate(sets):
+    for (true, predicted), pixels in sorted(sets.items()):
         wrong = [k for k in range(labels) if predicted & ~true & 1 << k] or [labels]
         for row in [k for k in range(labels) if true & 1 << k] or [labels]:
             right = row < labels and predicted & 1 << row

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from clouds import schema
 from clouds.evaluation import bootstrap, counts, scores
 from clouds.evaluation.counts import Bins, Images, Tally
 
@@ -45,12 +44,14 @@ class Summary(NamedTuple):
       images: counts of each image.
       bins: probabilities of `pixels` and of `presence`.
       confusion: float64[C + 1, C + 1], pixels by true and predicted label.
+      labels: names of the labels.
     """
 
     metrics: dict[str, np.ndarray]
     images: Images
     bins: dict[str, Bins]
     confusion: np.ndarray
+    labels: tuple[str, ...]
 
 
 def summarise(
@@ -81,7 +82,8 @@ def summarise(
         metrics[name] = np.pad(
             values[:, None], [[0, 0], [0, 2]], constant_values=np.nan
         )
-    return Summary(metrics, images, bins, scores.confusion(tally.sets))
+    confusion = scores.confusion(tally.sets, len(tally.labels))
+    return Summary(metrics, images, bins, confusion, tally.labels)
 
 
 def table(summary: Summary) -> pd.DataFrame:
@@ -112,5 +114,5 @@ def text(summary: Summary) -> str:
 def _values(summary: Summary, columns: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(
         {title: summary.metrics[name][:, 0] for title, name in columns.items()},
-        index=[*schema.LABELS, "mean"],
+        index=[*summary.labels, "mean"],
     )

@@ -3,8 +3,9 @@
 A model's folder has a folder for each version, named by its number, and for the server
 `models.config` and `batching_parameters.txt`. A version has, next to the SavedModel,
 `model_card.md`, `signature.md`, `assets.extra/postprocess.json` (the post-processing
-rule), `assets.extra/tf_serving_warmup_requests` and `assets.extra/SHA256SUMS`, which
-`bin/serve` compares.
+rule), `assets.extra/masks.json` (labels and
+grid of the masks), `assets.extra/tf_serving_warmup_requests` and
+`assets.extra/SHA256SUMS`, which `bin/serve` compares.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ from clouds.runtime import checksums, files
 NAME = "clouds"
 """Name of the model on the server."""
 
-EXTRA = "assets.extra"
+EXTRA, MASKS = "assets.extra", "masks.json"
 MODELS, BATCHING = "models.config", "batching_parameters.txt"
 
 
@@ -42,7 +43,7 @@ def export(settings: Export) -> Path:
     _check(settings)
     training = network.settings(settings.run)
     tuned = run_folder.rule(settings.run[0])
-    rule = settings.rule(tuned)
+    rule = settings.rule(tuned, training.spec)
     source = settings.rule_source(tuned is not None)
     warning = "tuned" in source and run_folder.rule_warning(settings.run)
     if warning:
@@ -56,6 +57,7 @@ def export(settings: Export) -> Path:
         rule,
         records_size=training.records_size,
         exact=training.decode == "exact",
+        spec=training.spec,
     )
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -141,12 +143,14 @@ def _check(settings: Export) -> None:
 def _write_version(folder: Path, version: str, settings: Export, rule, built) -> None:
     outputs = save(folder, built)
     inputs = {name: spec for name, (_, spec) in built.items()}
-    described = model_card.signatures(version, inputs, outputs)
+    spec = run_folder.settings(settings.run[0]).spec
+    described = model_card.signatures(version, inputs, outputs, spec)
     files.write(folder / model_card.SIGNATURES, described)
     files.write(folder / model_card.MODEL, _card(version, settings, rule))
     extra = folder / EXTRA
     extra.mkdir()
     checksums.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
+    checksums.write_json(extra / MASKS, spec._asdict())
     warmup.write(extra / warmup.FILE, NAME, inputs)
     checksums.write_list(folder)
 

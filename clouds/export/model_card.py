@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from clouds import __version__, schema
+from clouds import __version__
 from clouds.config.rule import Rule, area
 from clouds.config.training import Training
 from clouds.data import preprocessing
+from clouds.schema import CLOUDS, MaskSpec
 from clouds.text import counted
 
 MODEL, SIGNATURES = "model_card.md", "signature.md"
 
-_GRID = "x".join(map(str, schema.SUBMISSION_SIZE))
 _METRICS = {
     "Competition Dice, post-processed": "dice_post",
     "Dice of non-empty masks": "dice_non_empty_post",
@@ -37,6 +37,7 @@ def signatures(
     version: str,
     inputs: Mapping[str, tf.TensorSpec],
     outputs: Mapping[str, Mapping[str, tf.TensorSpec]],
+    spec: MaskSpec = CLOUDS,
 ) -> str:
     """Describes the signatures of a model in Markdown.
 
@@ -44,18 +45,20 @@ def signatures(
       version: version of the model.
       inputs: type of each signature's input.
       outputs: types of each signature's outputs, by name.
+      spec: labels and grid of the masks.
     """
     rows = [
-        f"| `{name}` | {_type(spec.name, spec)} | "
+        f"| `{name}` | {_type(given.name, given)} | "
         f"{', '.join(_type(key, output) for key, output in outputs[name].items())} |"
-        for name, spec in inputs.items()
+        for name, given in inputs.items()
     ]
     return _SIGNATURES.format(
         version=version,
         rows="\n".join(rows),
         most=f"{preprocessing.MOST_PIXELS:,}",
-        grid=_GRID,
-        labels=", ".join(schema.LABELS),
+        grid=_grid(spec),
+        labels=", ".join(spec.labels),
+        first=spec.labels[0],
     )
 
 
@@ -80,6 +83,7 @@ def model(
       precision: precision of the exported network.
       flips: whether four flipped views are averaged.
     """
+    spec = runs[0].settings.spec
     views = ", averaged over four flipped views" if flips else ""
     size = "x".join(map(str, runs[0].settings.size))
     networks = f"the mean of {len(runs)} networks" if len(runs) > 1 else "one network"
@@ -88,10 +92,12 @@ def model(
         clouds=__version__,
         network=f"{networks}{views}, at {size} in {precision}",
         runs="\n".join(map(_describe_run, runs)),
-        metrics=_metrics_table(metrics, rule, [run.weights for run in runs], flips),
-        rule=_rule_table(rule, tuned),
-        labels=", ".join(schema.LABELS),
-        grid=_GRID,
+        metrics=_metrics_table(
+            metrics, rule, [run.weights for run in runs], flips, spec.labels
+        ),
+        rule=_rule_table(rule, tuned, spec),
+        labels=", ".join(spec.labels),
+        about=_ABOUT_CLOUDS if spec.labels == CLOUDS.labels else "",
     )
 
 
@@ -122,22 +128,27 @@ def _describe_run(trained: Trained) -> str:
     return f"- {'; '.join(parts)}"
 
 
-def _rule_table(rule: Rule, tuned: bool) -> str:
+def _grid(spec: MaskSpec) -> str:
+    return "x".join(map(str, spec.grid))
+
+
+def _rule_table(rule: Rule, tuned: bool, spec: MaskSpec) -> str:
     rows = [
         "| label | threshold | peak threshold | minimum area, pixels | presence |",
         "| --- | --- | --- | --- | --- |",
     ]
-    none = (None,) * len(schema.LABELS)
+    none = (None,) * len(spec.labels)
     peaks, gates = (numbers or none for numbers in (rule.tops, rule.presence))
     numbers = zip(
-        schema.LABELS, rule.thresholds, peaks, rule.min_sizes, gates, strict=True
+        spec.labels, rule.thresholds, peaks, rule.min_sizes, gates, strict=True
     )
     rows += [
         f"| {label} | {threshold:.4g} | {f'{peak:.4g}' if peak else '-'} "
         f"| {area(size)} | {f'{gate:.4g}' if gate else '-'} |"
         for label, threshold, peak, size, gate in numbers
     ]
-    grid = _GRID if rule.grid == "submission" else "the network's grid, then resized"
+    on_submission = rule.grid == "submission"
+    grid = _grid(spec) if on_submission else "the network's grid, then resized"
     forced = " Where no label passes, the best one is drawn." if rule.force_best else ""
     notes = (
         f"{'Tuned on validation images' if tuned else 'Not tuned'}. Components are "
@@ -150,13 +161,17 @@ def _rule_table(rule: Rule, tuned: bool) -> str:
 
 
 def _metrics_table(
-    metrics: Mapping | None, rule: Rule, weights: list[str], flips: bool
+    metrics: Mapping | None,
+    rule: Rule,
+    weights: list[str],
+    flips: bool,
+    labels: Sequence[str],
 ) -> str:
     if not metrics:
         return (
             "Not measured. Run `bin/evaluate` before `bin/export` to include metrics."
         )
-    names = (*schema.LABELS, "mean")
+    names = (*labels, "mean")
     rows = [f"| | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
     for title, name in _METRICS.items():
         values = [_value(metrics["figures"][name][label]) for label in names]
@@ -197,10 +212,11 @@ B is the number of images of a request, 1 or more. The labels are, in order, {la
 - `rle`: masks in the competition's format, "start length start length ...". Pixels are
   counted from 1 down the columns of a grid of {grid}, whatever the size of the image.
   Empty if the label is absent.
-- `score`: score of the label's presence, 0..1: the mean of the 17,500 highest
-  probabilities on {grid}, averaged with the class head's if the network has one. It
-  does not depend on the thresholds.
+- `score`: score of the label's presence, 0..1: the mean of the highest 9.5 %
+  of the probabilities on {grid}, averaged with the class head's if the network has one.
+  It does not depend on the thresholds.
 - `area`: number of pixels of the mask on {grid}.
+- `grid`: height and width of the masks, {grid}.
 - `probabilities`: before thresholds, at the network's size.
 - `mask_bytes`: masks as PNGs of {grid}, 0 or 255.
 
@@ -216,7 +232,8 @@ The response has an object per image, or the values alone if there is one output
 are in base64:
 
     {{"predictions": [{{"rle": ["", "1 350", ...], "score": [0.1, ...],
-                      "area": [0, 350, ...], "label": ["Fish", ...]}}]}}
+                      "area": [0, 350, ...], "label": ["{first}", ...],
+                      "grid": [350, 525]}}]}}
 
 ## Errors
 
@@ -226,21 +243,25 @@ such image fails its entire request and, if the server batches, the requests in 
 batch: send them again, one by one. `bin/serve` answers the other images.
 """
 
+_ABOUT_CLOUDS = """\
+The labels are patterns of shallow clouds in true-colour satellite images, those of the
+competition *Understanding Clouds from Satellite Images*: rough regions drawn by
+volunteers, in which a pattern prevails, not outlines of clouds. One volunteer compared
+with the union of three others has a Dice of 0.54 to 0.58. Other satellites, land,
+sunglint and other seasons were not tested.
+
+"""
+
 _MODEL = """\
 # clouds, version {version}
 
-Finds {labels} (patterns of shallow clouds) in true-colour satellite images. Exported by
-clouds {clouds}: a U-Net on ResNet34, {network}.
+Finds {labels} in images. Exported by clouds {clouds}: a U-Net on ResNet34, {network}.
 
 ## Data
 
 {runs}
 
-The labels that this model is trained for, those of the competition *Understanding
-Clouds from Satellite Images*, are rough regions drawn by volunteers: one volunteer
-compared with the union of three others has a Dice of 0.54 to 0.58.
-
-## Metrics
+{about}## Metrics
 
 {metrics}
 
@@ -250,11 +271,9 @@ compared with the union of three others has a Dice of 0.54 to 0.58.
 
 ## Limits
 
-- The model is trained for scenes of the size and proportions (2:3) of its data; others
-  are stretched to the network's size.
-- A mask is a region in which a pattern prevails, not the outline of clouds. Regions of
-  different labels may overlap.
+- The model is trained for images of the size and proportions of its data; others are
+  stretched to the network's size.
+- Regions of different labels may overlap.
 - `score` is not a calibrated probability.
-- The model was not tested on anything outside its data, such as other satellites, land,
-  sunglint or other seasons.
+- The model was not tested on anything outside its data.
 """

@@ -7,9 +7,10 @@ servers batch requests:
 - `rle` string[B, C], the post-processed masks in the competition's format;
 - `score` float32[B, C], the score of the label's presence (`apply.presence_scores`);
 - `area` int32[B, C], the number of pixels of the masks;
-- `label` string[B, C], the labels, the same for each image.
+- `label` string[B, C], the labels, the same for each image;
+- `grid` int32[B, 2], height and width of the grid of masks and areas, too.
 
-Masks and areas are on the submission's grid, 350x525. Pixels and masks are processed
+Pixels and masks are processed
 by the same functions as in training and in `bin/predict`.
 """
 
@@ -18,12 +19,12 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from clouds import schema
 from clouds.config.rule import Rule
 from clouds.data import preprocessing
 from clouds.models.layers import UpsampledConv2D
 from clouds.postprocess import apply
 from clouds.runs.network import split
+from clouds.schema import CLOUDS, MaskSpec
 
 DEFAULT = "serving_default"
 
@@ -37,6 +38,7 @@ def build(
     *,
     records_size: tuple[int, int] | None = None,
     exact: bool = False,
+    spec: MaskSpec = CLOUDS,
 ) -> dict[str, Signature]:
     """Builds the signatures of a network.
 
@@ -47,6 +49,7 @@ def build(
         `preprocessing.decode_as_in_records`).
       exact: whether the network was trained on exactly decoded images (see
         `preprocessing.decode`).
+      spec: labels and grid of the masks.
 
     Returns:
       By name: `serving_default` from `image_bytes`, `images` from float32 and
@@ -56,7 +59,7 @@ def build(
       PNGs. Bytes that cannot be decoded, and pixels out of range, raise
       `InvalidArgumentError` for the entire batch.
     """
-    size, grid = network.input_shape[1:3], schema.SUBMISSION_SIZE
+    size, grid = network.input_shape[1:3], spec.grid
     predict = cast_kernels_once(network)
 
     def decode(contents):
@@ -80,7 +83,8 @@ def build(
             "rle": answers["rle"],
             "score": answers["scores"],
             "area": answers["areas"],
-            "label": tf.tile([schema.LABELS], [tf.shape(images)[0], 1]),
+            "label": tf.tile([spec.labels], [tf.shape(images)[0], 1]),
+            "grid": tf.tile([spec.grid], [tf.shape(images)[0], 1]),
         }
 
     def masks_png(images):

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from clouds import schema
 from clouds.runtime import files
+from clouds.schema import colours
 
 Panel = Callable[[Axes], None]
 
@@ -129,7 +129,7 @@ def style(dash: int, label: int | None = None) -> dict:
       dash: number of its dash pattern, any.
       label: index of the label that gives its colour; without one it is black.
     """
-    colour = INK if label is None else schema.COLOURS[label]
+    colour = INK if label is None else colours(label + 1)[label]
     return {"color": colour, "linestyle": DASHES[dash % len(DASHES)]}
 
 

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from clouds import schema
 from clouds.plots import common
 from clouds.plots.common import GREY, INK, PAPER, Panel
+from clouds.schema import colours
 
 _BASELINES = {
     "dice_all_empty": ("all empty", "v"),
@@ -83,7 +83,7 @@ def panels(metrics: Mapping) -> list[Panel]:
 
 def _lines(metrics: Mapping, title: str, metric: str) -> list[Line]:
     lines = []
-    for k, label in enumerate(schema.LABELS):
+    for k, label in enumerate(_labels(metrics)):
         value = metrics["figures"][metric][label]["value"]
         number = "-" if value is None else f"{value:.3f}"
         lines.append(Line(f"{label}, {title} {number}", metrics, k, k))
@@ -103,7 +103,7 @@ def precision_recall(title: str, lines: Sequence[Line]) -> Panel:
 
     def draw(ax):
         for line in lines:
-            label = schema.LABELS[line.label]
+            label = _labels(line.metrics)[line.label]
             curve, steps = line.metrics["precision_recall"][label], ([], [])
             if curve is not None:
                 # Up to the first recall, the first precision holds.
@@ -111,7 +111,8 @@ def precision_recall(title: str, lines: Sequence[Line]) -> Panel:
                 steps = [0, *curve["recall"]], [precision[0], *precision]
             ax.step(*steps, label=line.name, **common.style(line.dash, line.label))
             share = line.metrics["figures"]["present"][label]["value"]
-            ax.axhline(share, color=schema.COLOURS[line.label], ls=":", lw=1)
+            colour = colours(line.label + 1)[line.label]
+            ax.axhline(share, color=colour, ls=":", lw=1)
         ax.set(title=title, xlim=(0, 1), ylim=(0, 1.02))
         ax.set(xlabel="recall", ylabel="precision")
         common.legend(ax)
@@ -133,7 +134,8 @@ def calibration(title: str, kind: str, lines: Sequence[Line]) -> Panel:
     def draw(ax):
         ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         for line in lines:
-            bins = line.metrics["calibration"][kind][schema.LABELS[line.label]]
+            label = _labels(line.metrics)[line.label]
+            bins = line.metrics["calibration"][kind][label]
             points = np.array([bins["probability"], bins["frequency"]], float)
             points = points[:, np.isfinite(points[0])]
             options = common.style(line.dash, line.label) | _UNCLIPPED
@@ -147,11 +149,12 @@ def calibration(title: str, kind: str, lines: Sequence[Line]) -> Panel:
 
 
 def _dice(ax: Axes, values: Mapping) -> None:
-    places = np.arange(len(schema.LABELS) + 1)
-    colours = [*schema.COLOURS, GREY]
+    *labels, _ = names = list(values["dice_post"])
+    places = np.arange(len(names))
+    bar_colours = [*colours(len(labels)), GREY]
     for name, shift, options in (
-        ("dice_plain", -0.2, {"color": PAPER, "edgecolor": colours}),
-        ("dice_post", 0.2, {"color": colours}),
+        ("dice_plain", -0.2, {"color": PAPER, "edgecolor": bar_colours}),
+        ("dice_post", 0.2, {"color": bar_colours}),
     ):
         dice = _intervals(values[name])
         ax.bar(places + shift, dice[:, 0], width=0.38, **options)
@@ -176,18 +179,21 @@ def _dice(ax: Axes, values: Mapping) -> None:
             (-0.2, 0, 0.2), _BASELINES.items(), strict=True
         )
     ]
-    ax.set_xticks(places, [*schema.LABELS, "mean"])
+    ax.set_xticks(places, names)
     ax.set(title="Competition's Dice, 95 % intervals", ylim=(0, 1))
     common.legend(ax, [*bars, *marks])
 
 
 def _masks(ax: Axes, values: Mapping) -> None:
-    for label, colour in enumerate(schema.COLOURS):
+    *labels, _ = values["dice_post"]
+    for label, colour in enumerate(colours(len(labels))):
         rows = np.stack([_intervals(values[name])[label] for name in _OF_MASKS])
-        places = np.arange(len(rows)) + 0.15 * (label - 1.5)
+        places = np.arange(len(rows)) + 0.6 / len(labels) * (
+            label - (len(labels) - 1) / 2
+        )
         options = {"fmt": "o", "color": colour, **_UNCLIPPED}
-        name = schema.LABELS[label]
-        ax.errorbar(rows[:, 0], places, xerr=_errors(rows), label=name, **options)
+        errors = _errors(rows)
+        ax.errorbar(rows[:, 0], places, xerr=errors, label=labels[label], **options)
     ax.set_yticks(range(len(_OF_MASKS)), _OF_MASKS.values())
     ax.invert_yaxis()
     ax.set(title="Post-processed masks", xlabel="95 % intervals", xlim=(0, 1))
@@ -201,6 +207,10 @@ def _confusion(ax: Axes, confusion: Mapping) -> None:
     texts = [["-" if np.isnan(x) else f"{x:.0%}" for x in row] for row in shares.values]
     common.heat_map(ax, shares.fillna(0), texts, "Pixels, share of the row's")
     ax.set(xlabel="predicted", ylabel="true")
+
+
+def _labels(metrics: Mapping) -> list[str]:
+    return metrics["confusion"]["labels"][:-1]
 
 
 def _intervals(values: Mapping) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 
-from clouds import schema
 from clouds.plots import common
+from clouds.schema import CLOUDS, colours
 
 
 @common.styled
@@ -16,6 +16,7 @@ def draw_overlays(
     images: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
     path: Path,
+    labels: Sequence[str] = CLOUDS.labels,
     *,
     titles: Sequence[str] = (),
 ) -> None:
@@ -25,6 +26,7 @@ def draw_overlays(
       images: N of uint8[H, W, 3].
       masks: N of bool[H, W, C].
       path: picture to write.
+      labels: names of the labels.
       titles: titles of the images, if any.
     """
     rows = -(-len(images) // 4)
@@ -36,21 +38,21 @@ def draw_overlays(
         ax.axis("off")
     for ax, image, planes in zip(axes, images, masks, strict=False):
         ax.imshow(image)
-        for label, colour in enumerate(schema.COLOURS):
+        for label, colour in enumerate(colours(len(labels))):
             if planes[..., label].any():
                 ax.contour(planes[..., label], [0.5], colors=colour, linewidths=1.5)
     for ax, title in zip(axes, titles, strict=False):
         ax.set_title(title)
-    legend(figure)
+    legend(figure, labels)
     common.save(figure, path)
 
 
-def legend(figure: FigureBase) -> None:
+def legend(figure: FigureBase, labels: Sequence[str]) -> None:
     """Names the labels and their colours in a row below all panels."""
     figure.legend(
-        [Line2D([], [], color=colour) for colour in schema.COLOURS],
-        schema.LABELS,
+        [Line2D([], [], color=colour) for colour in colours(len(labels))],
+        labels,
         loc="outside lower center",
-        ncols=len(schema.LABELS),
+        ncols=min(len(labels), 8),
         fontsize="medium",
     )

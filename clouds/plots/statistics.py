@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
-from clouds import schema
 from clouds.plots import common
 from clouds.plots.overlays import legend
+from clouds.schema import colours
 
 
 @common.styled
@@ -41,15 +41,16 @@ def draw_statistics(
     # Separate, or the long names of the sets would push the lower panels aside.
     upper, lower = figure.subfigures(2, 1)
     axes = upper.subplots(1, 3)
-    _bars(axes[0], tables["labels"]["masks"], "Masks", color=schema.COLOURS)
+    labels = tables["labels"].index.tolist()
+    _bars(axes[0], tables["labels"]["masks"], "Masks", color=colours(len(labels)))
     per_image = tables["labels_per_image"]["images"]
     _bars(axes[1], per_image, "Images by number of labels")
     _bars(axes[2], tables["sets"]["images"], "Images by set of labels", across=True)
     axes = lower.subplots(1, 3)
     _both(axes[0], tables["both"])
-    _mask_areas(axes[1], masks)
-    _component_areas(axes[2], components, speck)
-    legend(lower)
+    _mask_areas(axes[1], masks, labels)
+    _component_areas(axes[2], components, speck, labels)
+    legend(lower, labels)
     common.save(figure, path)
 
 
@@ -74,8 +75,8 @@ def _both(ax: Axes, both: pd.DataFrame) -> None:
     common.heat_map(ax, shares, cells, "Images with both labels, share of the row's")
 
 
-def _mask_areas(ax: Axes, masks: pd.DataFrame) -> None:
-    for label, colour in zip(schema.LABELS, schema.COLOURS, strict=True):
+def _mask_areas(ax: Axes, masks: pd.DataFrame, labels: list[str]) -> None:
+    for label, colour in zip(labels, colours(len(labels)), strict=True):
         shares = masks["share"][masks["label"] == label]
         if len(shares):
             ax.ecdf(shares, color=colour)
@@ -85,15 +86,17 @@ def _mask_areas(ax: Axes, masks: pd.DataFrame) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _component_areas(ax: Axes, components: pd.DataFrame, speck: float) -> None:
+def _component_areas(
+    ax: Axes, components: pd.DataFrame, speck: float, labels: list[str]
+) -> None:
     # Scales first: drawing on them chooses the limits.
     ax.set(title="Areas of 8-connected components", xscale="log", yscale="symlog")
     smallest = components["share"].min() if len(components) else speck
     ax.hist(
-        [components["share"][components["label"] == name] for name in schema.LABELS],
+        [components["share"][components["label"] == name] for name in labels],
         bins=np.geomspace(min(smallest, speck), 1, 41),
         histtype="step",
-        color=schema.COLOURS,
+        color=colours(len(labels)),
     )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")

@@ -10,29 +10,32 @@ from pathlib import Path
 
 import pandas as pd
 
-from clouds import schema
+from clouds import metrics
 from clouds.plots import common
 from clouds.plots.common import Panel
+from clouds.schema import CLOUDS
 
 METRICS = {"loss": "Loss", "dice_coef": "Dice coefficient", "mean_dice": "Mean Dice"}
 """Metrics by column; each also has a column with `val_`."""
 
-_OF_LABELS = {label: f"val_dice_{label.lower()}" for label in schema.LABELS}
 _TRAINING = {"color": common.GREY, "linestyle": "--", "marker": "o"}
 _VALIDATION = {"color": common.INK, "marker": "s"}
 
 
-def draw_history(epochs: pd.DataFrame, path: Path) -> None:
+def draw_history(
+    epochs: pd.DataFrame, path: Path, labels: Sequence[str] = CLOUDS.labels
+) -> None:
     """Draws the history of a run.
 
     Args:
       epochs: history.
       path: picture to write.
+      labels: names of the labels.
     """
-    common.save(common.arrange(panels(epochs), columns=2, size=(6, 4)), path)
+    common.save(common.arrange(panels(epochs, labels), columns=2, size=(6, 4)), path)
 
 
-def panels(epochs: pd.DataFrame) -> list[Panel]:
+def panels(epochs: pd.DataFrame, labels: Sequence[str] = CLOUDS.labels) -> list[Panel]:
     """Returns a panel per metric and, if there are such columns, one for the labels."""
     shown = [
         _panel(
@@ -44,10 +47,11 @@ def panels(epochs: pd.DataFrame) -> list[Panel]:
         )
         for column, title in METRICS.items()
     ]
-    if {*_OF_LABELS.values()} <= {*epochs}:
+    columns = {label: f"val_{metrics.of_label(label)}" for label in labels}
+    if {*columns.values()} <= {*epochs}:
         lines = [
             (label, epochs, column, {"marker": "o"} | common.style(k, k))
-            for k, (label, column) in enumerate(_OF_LABELS.items())
+            for k, (label, column) in enumerate(columns.items())
         ]
         shown.append(_panel("Mean Dice per label, validation", lines))
     return shown

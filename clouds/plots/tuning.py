@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from clouds import schema
 from clouds.config.rule import Rule
 from clouds.plots import common
 from clouds.plots.common import Panel
+from clouds.schema import CLOUDS, MaskSpec
 
 _SHADED = 0.15
 """Range of Dice below a label's best that the colours of its map span."""
@@ -40,11 +40,13 @@ def maps(tuned: Mapping) -> list[Panel]:
     Args:
       tuned: contents of tuning.json. Thresholds and minimum areas are evenly spaced.
     """
-    return [partial(_map, tuned=tuned, label=k) for k in range(len(schema.LABELS))]
+    return [
+        partial(_map, tuned=tuned, label=k) for k in range(len(tuned["maps"]["dice"]))
+    ]
 
 
 def _map(ax: Axes, tuned: Mapping, label: int) -> None:
-    name, chosen = schema.LABELS[label], Rule(**tuned["rule"])
+    name, chosen = list(tuned["maps"]["dice"])[label], Rule(**tuned["rule"])
     areas, thresholds = (tuned["maps"][key] for key in ("min_sizes", "thresholds"))
     dice = np.array(tuned["maps"]["dice"][name])
     extent = [*_edges(areas), *_edges(thresholds)]
@@ -60,7 +62,10 @@ def _map(ax: Axes, tuned: Mapping, label: int) -> None:
     )
     bar = ax.figure.colorbar(image, ax=ax, format="%.2f", extend="min")
     bar.solids.set_rasterized(True)
-    for rule, kind, marker in ((Rule(), "default", "o"), (chosen, "chosen", "*")):
+    # Earlier versions had one grid.
+    grid = tuple(tuned.get("grid", CLOUDS.grid))
+    default = Rule.default(MaskSpec(tuple(tuned["maps"]["dice"]), grid))
+    for rule, kind, marker in ((default, "default", "o"), (chosen, "chosen", "*")):
         area = rule.min_sizes[label]
         beyond = area > areas[-1]
         ax.plot(
@@ -74,7 +79,7 @@ def _map(ax: Axes, tuned: Mapping, label: int) -> None:
             clip_on=False,
         )
     ax.set(xlim=extent[:2], ylim=extent[2:], ylabel="threshold")
-    ax.set_xlabel("minimum area, pixels of 350x525")
+    ax.set_xlabel("minimum area, pixels of {}x{}".format(*grid))
     rule = chosen.describe_label(label).replace(", area", ",\narea")
     ax.set_title(f"{name}\n{rule}")
     common.legend(ax)

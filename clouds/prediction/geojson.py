@@ -3,64 +3,73 @@
 Coordinates are pixels of the submission's grid, or degrees (see `polygons`).
 """
 
-from clouds import schema
 from clouds.config.fields import Box, shown
 from clouds.errors import InputError
 from clouds.prediction import polygons
 from clouds.prediction.journal import Entry
+from clouds.schema import CLOUDS, MaskSpec
 
-_HEIGHT, _WIDTH = schema.SUBMISSION_SIZE
 _TOLERANCE = 4 / 3
 """Accepted ratio between the proportions of a box and its image: pixels may not be
 square."""
-IN_PIXELS = (
-    f"Polygons are in pixels of the {_HEIGHT}x{_WIDTH} grid. For degrees give --bbox."
-)
-"""Message if no box is given."""
 
-_PIXELS = (
-    f"pixels of the {_HEIGHT}x{_WIDTH} grid: x to the right, y down, from the top left "
-    "corner of the image; a pixel covers x to x+1 and y to y+1"
-)
 _DEGREES = "longitude, latitude in degrees (WGS 84); the image is in plate carrée"
 
 
-def collection(box: Box | None = None) -> dict:
+def in_pixels(spec: MaskSpec) -> str:
+    """Returns the message if no box is given."""
+    height, width = spec.grid
+    return (
+        f"Polygons are in pixels of the {height}x{width} grid. For degrees give --bbox."
+    )
+
+
+def collection(box: Box | None = None, spec: MaskSpec = CLOUDS) -> dict:
     """Returns a feature collection without its `features`.
 
     Args:
       box: bounding box of each image; None for pixels.
+      spec: labels and grid of the masks.
     """
     fields = {"type": "FeatureCollection"}
-    fields["coordinate_system"] = _DEGREES if box else _PIXELS
+    height, width = spec.grid
+    pixels = (
+        f"pixels of the {height}x{width} grid: x to the right, y down, from the top "
+        "left corner of the image; a pixel covers x to x+1 and y to y+1"
+    )
+    fields["coordinate_system"] = _DEGREES if box else pixels
     return {**fields, "bbox": list(box)} if box else fields
 
 
-def features(entry: Entry, box: Box | None = None) -> list[dict]:
+def features(
+    entry: Entry, box: Box | None = None, spec: MaskSpec = CLOUDS
+) -> list[dict]:
     """Returns the features of an image.
 
     Args:
       entry: masks and scores of the image.
       box: as for `collection`.
+      spec: as for `collection`.
 
     Returns:
-      One feature per label that has a mask, in the order of `schema.LABELS`.
+      One feature per label that has a mask, in the order of the labels.
 
     Raises:
       InputError: the run-length codes are malformed.
     """
+    masks = entry.masks(spec.grid)
     return [
         {
             "type": "Feature",
-            "geometry": _geometry(entry.masks[..., label], box),
+            "geometry": _geometry(masks[..., label], box),
             "properties": {
                 "image": entry.image,
                 "label": name,
-                "area_px": int(entry.masks[..., label].sum()),
+                "area_px": int(masks[..., label].sum()),
                 "score": entry.scores[label],
             },
         }
-        for label, name in enumerate(schema.LABELS)
+        for label, name in enumerate(spec.labels)
         if entry.cleaned[label]
     ]
 

@@ -15,10 +15,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from clouds import schema
 from clouds.config.prediction import Prediction
 from clouds.config.training import Training
 from clouds.data import annotations, image_files, manifest, pipeline, preprocessing
+from clouds.data.masks.csv_rows import HEADERS, STANDARD, Header
 from clouds.errors import InputError
 from clouds.runtime import files
 
@@ -46,7 +46,8 @@ class Source(Protocol):
       place: path of the images.
       total: number of images.
       names: names of all images, in order; None if they are not known in advance.
-      orders: order of the labels of each image; without an entry `schema.LABELS`.
+      orders: order of the labels of each image; without an entry that of the run.
+      header: form and columns of the submissions.
       checksum: SHA-256 of names and orders, or of the records.
     """
 
@@ -54,6 +55,7 @@ class Source(Protocol):
     total: int
     names: list[str] | None
     orders: dict[str, list[int]]
+    header: Header
     checksum: str
 
     def batches(
@@ -90,6 +92,7 @@ class RecordImages:
         self.place = _absolute(self._folder)
         self.total = self._manifest.examples("test")
         self.names, self.orders = None, {}
+        self.header = _header(settings, STANDARD, trained.labels)
         self.checksum = files.checksum(f"{self._folder}/{manifest.FILE}")
 
     def batches(self, is_selected, size=None) -> Iterator[Batch]:
@@ -124,7 +127,10 @@ class FileImages:
         """
         available = image_files.find(settings.images)
         sample = settings.sample_submission
-        self.orders = _label_orders(sample) if sample else {}
+        self.orders, header = {}, STANDARD
+        if sample:
+            self.orders, header = _label_orders(sample, trained.labels)
+        self.header = _header(settings, header, trained.labels)
         self.names = list(self.orders or available)
         paths = image_files.pick(available, self.names, sample, settings.images)
         self._paths = dict(zip(self.names, paths, strict=True))
@@ -186,17 +192,33 @@ def _batch(names: list[str], loaded: Iterator) -> Batch:
     return Batch(names, images, faults)
 
 
-def _label_orders(path: str) -> dict[str, list[int]]:
+def _label_orders(
+    path: str, labels: tuple[str, ...]
+) -> tuple[dict[str, list[int]], Header]:
     """Returns the order of the labels of each image in a sample submission."""
-    sample = annotations.read(path)
-    for name, rows in zip(sample.images, sample.rows, strict=True):
-        if rows.max() - rows.min() >= len(schema.LABELS):
+    sample = annotations.read(path, labels)
+    # Labels without a row come last.
+    rows = np.where(sample.rows > 0, sample.rows, sample.rows.max() + 1)
+    last = sample.rows.max(axis=1)
+    for name, first, end in zip(sample.images, rows.min(axis=1), last, strict=True):
+        if end - first >= len(labels):
             raise InputError(
-                f"{path}, rows {rows.min()} and {rows.max()}: the rows of {name} must "
-                "be consecutive. Sort the csv by its first column."
+                f"{path}, rows {first} and {end}: the rows of {name} must be "
+                "consecutive. Sort the csv by its first column."
             )
-    orders = sample.rows.argsort(axis=1).tolist()
-    return dict(zip(sample.images, orders, strict=True))
+    orders = rows.argsort(axis=1, kind="stable").tolist()
+    return dict(zip(sample.images, orders, strict=True)), sample.header
+
+
+def _header(settings: Prediction, found: Header, labels: tuple[str, ...]) -> Header:
+    form = settings.submission_format
+    header = found if form in (None, found.form) else HEADERS[form]
+    if header.form == "image" and len(labels) > 1:
+        raise InputError(
+            f"A submission with the columns {','.join(header.columns)} has one label, "
+            f"and the run has {', '.join(labels)}. Give another --submission-format."
+        )
+    return header
 
 
 def _absolute(path: str) -> str:

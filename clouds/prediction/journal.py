@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clouds import rle, schema
+from clouds import rle
 from clouds.runtime import checksums, json_types
 from clouds.text import counted
 
@@ -35,11 +35,15 @@ class Entry:
     cleaned: list[str]
     scores: list[float] | None = None
 
-    @functools.cached_property
-    def masks(self) -> np.ndarray:
-        """Post-processed masks, bool[H, W, C], on the submission's grid."""
-        size = schema.SUBMISSION_SIZE
-        return np.stack([rle.decode(text, size) for text in self.cleaned], -1)
+    def masks(self, grid: rle.Size) -> np.ndarray:
+        """Returns the post-processed masks, bool[H, W, C], on the grid of the runs."""
+        return _decode(tuple(self.cleaned), grid)
+
+
+@functools.lru_cache(maxsize=1)
+def _decode(texts: tuple[str, ...], grid: rle.Size) -> np.ndarray:
+    # Several files are written from the masks of one image.
+    return np.stack([rle.decode(text, grid) for text in texts], -1)
 
 
 _ENTRY = {"image": str, "plain": [str], "cleaned": [str]}
@@ -131,7 +135,6 @@ def _check_entry(fields: dict) -> None:
     if unknown := set(fields) - set(_ENTRY):
         raise ValueError(f"unknown {', '.join(sorted(unknown))}")
     # bin/request has no plain masks.
-    plain, scores = (fields[name] or schema.LABELS for name in ("plain", "scores"))
-    lists = plain, fields["cleaned"], scores
-    if {len(one) for one in lists} != {len(schema.LABELS)}:
+    lists = (fields[name] for name in ("plain", "cleaned", "scores"))
+    if len({len(one) for one in lists if one}) != 1:
         raise ValueError("another number of labels")

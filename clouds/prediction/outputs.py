@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from clouds.config.prediction import Prediction
+from clouds.data.masks.csv_rows import STANDARD, Header
 from clouds.plots.overlays import draw_overlays
 from clouds.prediction import writers
 from clouds.prediction.journal import Entry
 from clouds.prediction.writers import MASKS, PROBABILITIES
 from clouds.runtime import files
+from clouds.schema import CLOUDS, MaskSpec
 
 SUBMISSIONS = PLAIN, CLEANED = "submission.csv", "submission_post.csv"
 OVERLAYS = "overlays.png"
@@ -64,6 +66,7 @@ def clear(out: Path, settings: dict) -> None:
       out: folder of the prediction.
       settings: its stored settings; if empty, the files of single images are kept.
     """
+    labels = settings.get("labels", CLOUDS.labels)
     for name in (*SUBMISSIONS, GEOJSON, COCO, UNREADABLE):
         (out / name).unlink(missing_ok=True)
     for path in out.glob("overlays*.png"):
@@ -72,14 +75,19 @@ def clear(out: Path, settings: dict) -> None:
         if not settings.get(folder):
             continue
         for path in (out / folder).glob("*"):
-            if path.name.endswith(writers.IMAGE_FILES):
+            if writers.is_image_file(path.name, labels):
                 path.unlink()
         with contextlib.suppress(OSError):
             (out / folder).rmdir()
 
 
 def write(
-    out: Path, settings: Prediction, entries: Iterable[Entry], orders: dict
+    out: Path,
+    settings: Prediction,
+    entries: Iterable[Entry],
+    orders: dict,
+    spec: MaskSpec = CLOUDS,
+    header: Header = STANDARD,
 ) -> None:
     """Writes everything made of masks except the overlays.
 
@@ -88,17 +96,21 @@ def write(
       settings: settings that select the files, and the bounding box.
       entries: entries of the images.
       orders: order of the rows of each image, as for `writers.submission`.
+      spec: labels and grid of the masks.
+      header: form and columns of the submissions.
     """
     with contextlib.ExitStack() as stack:
-        contexts = [writers.submission(out / PLAIN, "plain", orders)]
-        contexts.append(writers.submission(out / CLEANED, "cleaned", orders))
+        contexts = [
+            writers.submission(out / name, field, orders, spec.labels, header)
+            for name, field in ((PLAIN, "plain"), (CLEANED, "cleaned"))
+        ]
         if settings.geojson:
-            contexts.append(writers.collection(out / GEOJSON, settings.bbox))
+            contexts.append(writers.collection(out / GEOJSON, settings.bbox, spec))
         if settings.coco:
-            contexts.append(writers.coco(out / COCO))
+            contexts.append(writers.coco(out / COCO, spec))
         adders = [stack.enter_context(context) for context in contexts]
         if settings.masks:
-            adders.append(lambda entry: writers.masks(out, entry))
+            adders.append(lambda entry: writers.masks(out, entry, spec))
         for entry in entries:
             for add in adders:
                 add(entry)
@@ -119,12 +131,15 @@ def write_unreadable(out: Path, faults: dict[str, str]) -> None:
         path.unlink(missing_ok=True)
 
 
-def draw(out: Path, images: Iterable[tuple[np.ndarray, Entry]]) -> int:
+def draw(
+    out: Path, images: Iterable[tuple[np.ndarray, Entry]], spec: MaskSpec = CLOUDS
+) -> int:
     """Draws images with the outlines of their masks, 24 per picture.
 
     Args:
       out: folder of the prediction.
-      images: images uint8[350, 525, 3] with their entries.
+      images: images uint8[H, W, 3] on the grid of the masks, with their entries.
+      spec: labels and grid of the masks.
 
     Returns:
       The number of images.
@@ -133,10 +148,10 @@ def draw(out: Path, images: Iterable[tuple[np.ndarray, Entry]]) -> int:
     drawn = 0
     while group := list(itertools.islice(images, _IMAGES_PER_PICTURE)):
         pixels, entries = zip(*group, strict=True)
-        masks = [entry.masks for entry in entries]
+        masks = [entry.masks(spec.grid) for entry in entries]
         titles = [entry.image for entry in entries]
         path = _picture(out, drawn // _IMAGES_PER_PICTURE)
-        draw_overlays(pixels, masks, path, titles=titles)
+        draw_overlays(pixels, masks, path, spec.labels, titles=titles)
         drawn += len(group)
     return drawn
 

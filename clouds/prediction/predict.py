@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from clouds import schema
 from clouds.config.prediction import Prediction
 from clouds.config.rule import Rule, describe_source
+from clouds.data.masks.csv_rows import STANDARD
 from clouds.errors import InputError
 from clouds.postprocess import apply
 from clouds.prediction import geojson, inputs, outputs, writers
@@ -23,6 +23,7 @@ from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results
 from clouds.runs import network, run_folder
 from clouds.runtime import files, progress
+from clouds.schema import CLOUDS, MaskSpec
 from clouds.text import counted
 
 UNREADABLE = 3
@@ -51,7 +52,7 @@ def predict(settings: Prediction) -> int:
     open_source = inputs.RecordImages if settings.records else inputs.FileImages
     source = open_source(settings, trained)
     tuned = run_folder.rule(settings.run[0])
-    rule = settings.rule(tuned)
+    rule = settings.rule(tuned, trained.spec)
     rule_source = settings.rule_source(tuned is not None)
     warnings = (
         settings.bbox and geojson.check_proportions(settings.bbox, source.shape()),
@@ -59,12 +60,12 @@ def predict(settings: Prediction) -> int:
     )
     for warning in filter(None, warnings):
         print(f"predict: warning: {warning}", file=sys.stderr)
-    identity = _identity(settings, rule, source)
+    identity = _identity(settings, rule, source, trained.spec)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     if settings.masks or settings.probabilities:
         # Records are checked batch by batch.
-        writers.check_names(out, source.names or ())
+        writers.check_names(out, source.names or (), trained.labels)
     with files.sole_writer(settings.out, "--out"):
         results = Results(out, "predict", identity)
         if not settings.overwrite:
@@ -77,15 +78,15 @@ def predict(settings: Prediction) -> int:
             results.check()
         print(describe_source(rule_source, settings.run[0]))
         if settings.geojson and not settings.bbox:
-            print(geojson.IN_PIXELS)
-        predict_batch = _load(settings, rule)
+            print(geojson.in_pixels(trained.spec))
+        predict_batch = _load(settings, rule, trained.spec)
         network.check_unchanged(settings.run, identity["weights"])
         results.start(overwrite=settings.overwrite)
         faults = _predict_missing(source, results.journal, predict_batch)
-        return _finish(settings, source, results, faults)
+        return _finish(settings, source, results, faults, trained.spec)
 
 
-def _identity(settings: Prediction, rule: Rule, source: Source) -> dict:
+def _identity(settings: Prediction, rule: Rule, source: Source, spec: MaskSpec) -> dict:
     """Returns what all predictions in one folder must have in common."""
     return {
         "weights": [run_folder.weights_checksum(folder) for folder in settings.run],
@@ -94,15 +95,20 @@ def _identity(settings: Prediction, rule: Rule, source: Source) -> dict:
         "images": source.place,
         "order": source.checksum,
         **{name: getattr(settings, name) for name in outputs.CHOICES},
+        # Predictions of earlier versions are the competition's.
+        **({} if spec == CLOUDS else spec._asdict()),
+        **({} if source.header == STANDARD else {"header": source.header}),
     }
 
 
-def _load(settings: Prediction, rule: Rule) -> Callable[[Batch], list[Entry]]:
+def _load(
+    settings: Prediction, rule: Rule, spec: MaskSpec
+) -> Callable[[Batch], list[Entry]]:
     """Loads the network, and returns a function from a batch to its entries."""
     model = network.load(settings.run, flips=settings.flips)
     with_scores = settings.geojson or settings.coco
     results = ("raw_rle", "rle", *["scores"] * bool(with_scores))
-    size = schema.SUBMISSION_SIZE
+    size = spec.grid
 
     @tf.function(reduce_retracing=True)
     def postprocess(probabilities, class_scores, images):
@@ -114,11 +120,11 @@ def _load(settings: Prediction, rule: Rule) -> Callable[[Batch], list[Entry]]:
         probabilities, class_scores = network.predict(model, batch.images)
         _check_finite(batch.names, probabilities, settings.run)
         if settings.masks or settings.probabilities:
-            writers.check_names(Path(settings.out), batch.names)
+            writers.check_names(Path(settings.out), batch.names, spec.labels)
         if settings.probabilities:
             for name, image in zip(batch.names, probabilities, strict=True):
                 writers.probabilities(
-                    Path(settings.out), name, image, settings.probabilities
+                    Path(settings.out), name, image, settings.probabilities, spec.labels
                 )
         raw, cleaned, *scores = postprocess(probabilities, class_scores, batch.images)
         raw, cleaned = raw.numpy().astype(str), cleaned.numpy().astype(str)
@@ -171,7 +177,11 @@ def _predict_missing(
 
 
 def _finish(
-    settings: Prediction, source: Source, results: Results, faults: dict[str, str]
+    settings: Prediction,
+    source: Source,
+    results: Results,
+    faults: dict[str, str],
+    spec: MaskSpec,
 ) -> int:
     out, journal = Path(settings.out), results.journal
     if not len(journal):
@@ -180,11 +190,14 @@ def _finish(
             f"None of {counted(len(faults), 'image')} could be read, first: "
             f"{next(iter(faults.values()))}"
         )
-    outputs.write(out, settings, journal.entries(source.names), source.orders)
+    entries = journal.entries(source.names)
+    outputs.write(out, settings, entries, source.orders, spec, source.header)
     outputs.write_unreadable(out, faults)
     first = itertools.islice(journal.entries(source.names), settings.overlays)
     selected = {entry.image for entry in first}
-    drawn = outputs.draw(out, _selected_images(source, journal, selected))
+    drawn = outputs.draw(
+        out, _selected_images(source, journal, selected, spec.grid), spec
+    )
     results.end(faults, run=settings.run)
     print(f"{counted(len(journal), 'image')}: {outputs.summary(out, settings, drawn)}")
     if not faults:
@@ -194,12 +207,12 @@ def _finish(
 
 
 def _selected_images(
-    source: Source, journal: Journal, selected: set[str]
+    source: Source, journal: Journal, selected: set[str], grid: tuple[int, int]
 ) -> Iterator[tuple[np.ndarray, Entry]]:
     """Yields images again, at the size of the pictures, with their entries."""
     pairs = (
         pair
-        for batch in source.batches(selected.__contains__, schema.SUBMISSION_SIZE)
+        for batch in source.batches(selected.__contains__, grid)
         for pair in zip(batch.names, batch.images, strict=True)
     )
     for name, image in itertools.islice(pairs, len(selected)):

@@ -1,7 +1,7 @@
 """Checks a submission as the competition would, and lists its errors.
 
-A submission is the csv of `clouds.data.annotations`, not compressed, with runs on the
-grid `schema.SUBMISSION_SIZE`.
+A submission is the csv of `clouds.data.annotations`, not compressed. Its labels are
+those of the sample submission; without one, its own.
 """
 
 import collections
@@ -13,8 +13,11 @@ import numpy as np
 from clouds import rle, schema
 from clouds.config.prediction import SubmissionCheck
 from clouds.data import annotations
-from clouds.data.annotations import Fault, Row
+from clouds.data.masks import csv_rows
+from clouds.data.masks.csv_rows import HEADERS, STANDARD, Fault, Row
+from clouds.data.masks.table import Table
 from clouds.errors import InputError
+from clouds.schema import CLOUDS
 from clouds.text import counted
 
 LISTED = 20
@@ -36,12 +39,18 @@ def check(settings: SubmissionCheck) -> None:
         sample cannot be read.
     """
     path = settings.file
-    rows, faults = annotations.read_rows(path, strict=True)
+    sample = settings.sample_submission and annotations.read(settings.sample_submission)
+    header = sample.header if sample else STANDARD
+    if settings.submission_format not in (None, header.form):
+        header = HEADERS[settings.submission_format]
+    labels = sample.labels if sample else ()
+    rows, faults, _ = csv_rows.read_rows(path, labels=labels, strict=header)
     if not rows and not faults:
         raise InputError(f"{path} has no rows. It needs one per image and label.")
-    faults += annotations.check_names(rows, path)
-    if settings.sample_submission:
-        sample = annotations.read(settings.sample_submission)
+    if not sample:
+        labels = annotations.find_labels(rows, path) if rows else CLOUDS.labels
+    faults += annotations.check_names(rows, path, labels, header)
+    if sample:
         faults += _check_order(rows, path, sample)
     runs, malformed = _parse_runs(rows, settings)
     faults += malformed
@@ -51,16 +60,17 @@ def check(settings: SubmissionCheck) -> None:
             f"{path} has {counted(len(faults), 'error')}, listed above. Correct them, "
             "and check again."
         )
-    for warning in _warnings(runs, settings.grid):
+    for warning in _warnings(runs, settings.grid, labels):
         print(f"submit-check: warning: {warning}", file=sys.stderr)
-    print(_summary(runs, settings))
+    print(_summary(runs, settings, labels))
 
 
-def _check_order(rows: list[Row], path: str, sample: annotations.Table) -> list[Fault]:
+def _check_order(rows: list[Row], path: str, sample: Table) -> list[Fault]:
     expected = {
         f"{image}_{label}": int(number)
         for image, numbers in zip(sample.images, sample.rows, strict=True)
-        for label, number in zip(schema.LABELS, numbers, strict=True)
+        for label, number in zip(sample.labels, numbers, strict=True)
+        if number
     }
     expected = dict(sorted(expected.items(), key=lambda item: item[1]))
     numbers = {row.name: row.number for row in reversed(rows)}
@@ -140,13 +150,15 @@ def _print(faults: list[Fault]) -> None:
         print(f"submit-check: … and {more}; all by kind: {kinds}", file=sys.stderr)
 
 
-def _warnings(runs: dict[Row, np.ndarray], grid: rle.Size) -> list[str]:
+def _warnings(
+    runs: dict[Row, np.ndarray], grid: rle.Size, labels: tuple[str, ...]
+) -> list[str]:
     masks = {row: parsed for row, parsed in runs.items() if len(parsed)}
     if not masks:
         return ["all masks are empty. Check thresholds and minimum areas."]
     warnings = []
-    drawn = {row.name.rpartition("_")[2] for row in masks}
-    if empty := [label for label in schema.LABELS if label not in drawn]:
+    drawn = {row.label for row in masks}
+    if empty := [label for label in labels if label not in drawn]:
         warnings.append(f"all masks of {', '.join(empty)} are empty.")
     if len(masks) == len(runs):
         warnings.append("no mask is empty, as if every image had all labels.")
@@ -161,15 +173,17 @@ def _warnings(runs: dict[Row, np.ndarray], grid: rle.Size) -> list[str]:
     return warnings
 
 
-def _summary(runs: dict[Row, np.ndarray], settings: SubmissionCheck) -> str:
-    areas = {label: [] for label in schema.LABELS}
+def _summary(
+    runs: dict[Row, np.ndarray], settings: SubmissionCheck, labels: tuple[str, ...]
+) -> str:
+    areas = {label: [] for label in labels}
     for row, parsed in runs.items():
-        areas[row.name.rpartition("_")[2]].append(int(parsed[:, 1].sum()))
+        areas.setdefault(row.label, []).append(int(parsed[:, 1].sum()))
     pixels = settings.grid[0] * settings.grid[1]
     parts = []
     for label, label_areas in areas.items():
         masks = [area for area in label_areas if area]
-        part = f"{label} {len(masks) / len(label_areas):.1%}"
+        part = f"{label} {len(masks) / max(len(label_areas), 1):.1%}"
         if masks:
             part += f" (mean area {np.mean(masks) / pixels:.1%})"
         parts.append(part)
@@ -178,7 +192,7 @@ def _summary(runs: dict[Row, np.ndarray], settings: SubmissionCheck) -> str:
     order = f" in the order of {sample}," if sample else ""
     return (
         f"{settings.file}: valid; {counted(len(runs), 'row')},{order} "
-        f"{counted(len(runs) // len(schema.LABELS), 'image')}, "
+        f"{counted(len({row.image for row in runs}), 'image')}, "
         f"{counted(total, 'mask')} not empty: {', '.join(parts)}; areas are fractions "
         f"of {_shown(settings.grid)} pixels."
     )

@@ -1,6 +1,6 @@
 """Writers of predictions: submission, GeoJSON, COCO annotations, PNG and npz.
 
-Masks and runs are on the submission's grid, 350x525. Each writer is a context that
+Masks and runs are on the grid of a `MaskSpec`. Each writer is a context that
 yields a function which adds an entry; the file exists when the context ends without
 an error.
 """
@@ -9,92 +9,97 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from clouds import rle, schema
+from clouds import rle
 from clouds.config.fields import Box
-from clouds.data import annotations
+from clouds.data.masks.csv_rows import STANDARD, Header
 from clouds.errors import InputError
 from clouds.prediction import geojson
 from clouds.prediction.journal import Entry
 from clouds.runtime import files
+from clouds.schema import CLOUDS, MaskSpec
 
 MASKS, PROBABILITIES = "masks", "probabilities"
-IMAGE_FILES = (".npz", *(f"_{label}.png" for label in schema.LABELS))
-"""Ends of the names of the files of one image."""
-
-_HEIGHT, _WIDTH = schema.SUBMISSION_SIZE
-_LABELS = range(len(schema.LABELS))
-
 Add = Callable[[Entry], None]
 
 
 @contextlib.contextmanager
-def submission(path: Path, field: str, orders: dict[str, list[int]]) -> Iterator[Add]:
+def submission(
+    path: Path,
+    field: str,
+    orders: dict[str, list[int]],
+    labels: Sequence[str] = CLOUDS.labels,
+    header: Header = STANDARD,
+) -> Iterator[Add]:
     """Writes a submission.
 
     Args:
       path: the csv.
       field: masks to write: `plain` (thresholded only) or `cleaned`.
-      orders: order of the rows of each image; without an entry `schema.LABELS`.
+      orders: order of the rows of each image; without an entry that of the labels.
+      labels: names of the labels.
+      header: form and columns of the csv.
 
     Yields:
       A function that adds an entry.
     """
     with files.writing(path) as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(annotations.COLUMNS)
+        rows.writerow(header.arrange(header.columns))
 
         def add(entry: Entry) -> None:
             texts = getattr(entry, field)
-            for label in orders.get(entry.image, _LABELS):
-                rows.writerow((f"{entry.image}_{schema.LABELS[label]}", texts[label]))
+            for label in orders.get(entry.image, range(len(labels))):
+                rows.writerow(header.row(entry.image, labels[label], texts[label]))
 
         yield add
 
 
 @contextlib.contextmanager
-def collection(path: Path, box: Box | None) -> Iterator[Add]:
+def collection(path: Path, box: Box | None, spec: MaskSpec = CLOUDS) -> Iterator[Add]:
     """Writes masks as a GeoJSON feature collection.
 
     Args:
       path: the file.
       box: bounding box of each image; None for polygons in pixels.
+      spec: labels and grid of the masks.
 
     Yields:
       A function that adds an entry.
     """
-    fields = geojson.collection(box)
+    fields = geojson.collection(box, spec)
     with files.writing(path) as file, _long_list(file, fields, "features") as add_one:
 
         def add(entry: Entry) -> None:
-            for feature in geojson.features(entry, box):
+            for feature in geojson.features(entry, box, spec):
                 add_one(feature)
 
         yield add
 
 
 @contextlib.contextmanager
-def coco(path: Path) -> Iterator[Add]:
+def coco(path: Path, spec: MaskSpec = CLOUDS) -> Iterator[Add]:
     """Writes masks as COCO annotations.
 
     Args:
       path: the file.
+      spec: labels and grid of the masks.
 
     Yields:
       A function that adds an entry.
     """
     images, number = [], 0
-    categories = [{"id": k + 1, "name": name} for k, name in enumerate(schema.LABELS)]
-    size = {"height": _HEIGHT, "width": _WIDTH}
+    categories = [{"id": k + 1, "name": name} for k, name in enumerate(spec.labels)]
+    size = dict(zip(("height", "width"), spec.grid, strict=True))
     # The images come last: their fields are small enough to keep in memory.
     # pycocotools needs both.
-    about = {"info": {"description": "Cloud patterns"}, "licenses": []}
-    fields, last = {**about, "categories": categories}, {"images": images}
+    fields = {"info": {"description": "Cloud patterns"}, "licenses": []}
+    fields, last = {**fields, "categories": categories}, {"images": images}
     with (
         files.writing(path) as file,
         _long_list(file, fields, "annotations", last) as add_one,
@@ -103,22 +108,21 @@ def coco(path: Path) -> Iterator[Add]:
         def add(entry: Entry) -> None:
             nonlocal number
             images.append({"id": len(images) + 1, "file_name": entry.image, **size})
-            for label in _LABELS:
-                if entry.cleaned[label]:
+            for label, text in enumerate(entry.cleaned):
+                if text:
                     number += 1
-                    add_one(_coco_annotation(entry, label, number, len(images)))
+                    about = {"id": number, "image_id": len(images)}
+                    add_one(about | _coco_annotation(entry, label, spec.grid))
 
         yield add
 
 
-def _coco_annotation(entry: Entry, label: int, number: int, image: int) -> dict:
-    runs = rle.parse(entry.cleaned[label], schema.SUBMISSION_SIZE)
-    mask = entry.masks[..., label].astype(np.uint8)
+def _coco_annotation(entry: Entry, label: int, grid: rle.Size) -> dict:
+    runs = rle.parse(entry.cleaned[label], grid)
+    mask = entry.masks(grid)[..., label].astype(np.uint8)
     return {
-        "id": number,
-        "image_id": image,
         "category_id": label + 1,
-        "segmentation": {"size": [_HEIGHT, _WIDTH], "counts": coco_counts(runs)},
+        "segmentation": {"size": list(grid), "counts": coco_counts(runs, grid)},
         "bbox": list(cv2.boundingRect(mask)),
         "area": int(runs[:, 1].sum()),
         "iscrowd": 0,
@@ -126,30 +130,33 @@ def _coco_annotation(entry: Entry, label: int, number: int, image: int) -> dict:
     }
 
 
-def coco_counts(runs: np.ndarray) -> list[int]:
+def coco_counts(runs: np.ndarray, grid: rle.Size = CLOUDS.grid) -> list[int]:
     """Converts runs to COCO's uncompressed counts: zeros, ones, zeros and so on.
 
     Args:
-      runs: int64[R, 2], of a mask on the submission's grid (see `rle.parse`). Both
-        formats are column-major.
+      runs: int64[R, 2] (see `rle.parse`). Both formats are column-major.
+      grid: height and width of the mask.
     """
     ends = (runs + [[-1, 0]]).cumsum(axis=1).reshape(-1)
-    lengths = np.diff(ends, prepend=0, append=_HEIGHT * _WIDTH)
+    lengths = np.diff(ends, prepend=0, append=grid[0] * grid[1])
     return lengths[: len(lengths) - (lengths[-1] == 0)].tolist()
 
 
-def check_names(out: Path, images: Iterable[str]) -> None:
+def check_names(
+    out: Path, images: Iterable[str], labels: Sequence[str] = CLOUDS.labels
+) -> None:
     """Rejects names of images that are too long for the files of one image.
 
     Args:
       out: folder of the prediction, which exists.
       images: names of images.
+      labels: names of the labels.
 
     Raises:
       InputError: a name is too long for the disk.
     """
     longest = os.pathconf(out, "PC_NAME_MAX")
-    extra = len(files.PART) + max(map(len, IMAGE_FILES))
+    extra = len(files.PART) + max(len(f"_{label}.png".encode()) for label in labels)
     for image in images:
         if (length := len(os.fsencode(image))) + extra > longest:
             raise InputError(
@@ -159,13 +166,20 @@ def check_names(out: Path, images: Iterable[str]) -> None:
             )
 
 
-def masks(out: Path, entry: Entry) -> None:
+def masks(out: Path, entry: Entry, spec: MaskSpec = CLOUDS) -> None:
     """Writes the post-processed masks of an image as black-and-white PNGs."""
     (out / MASKS).mkdir(exist_ok=True)
-    _write_planes(out / MASKS, entry.image, entry.masks.astype(np.uint8) * 255)
+    planes = entry.masks(spec.grid).astype(np.uint8) * 255
+    _write_planes(out / MASKS, entry.image, planes, spec.labels)
 
 
-def probabilities(out: Path, image: str, values: np.ndarray, form: str) -> None:
+def probabilities(
+    out: Path,
+    image: str,
+    values: np.ndarray,
+    form: str,
+    labels: Sequence[str] = CLOUDS.labels,
+) -> None:
     """Writes the probabilities of an image.
 
     Args:
@@ -173,21 +187,28 @@ def probabilities(out: Path, image: str, values: np.ndarray, form: str) -> None:
       image: name of the image.
       values: float32[h, w, C].
       form: `npz`, with float16[h, w, C] and the labels, or `png`, 0..255 per label.
+      labels: names of the labels.
     """
     folder = out / PROBABILITIES
     folder.mkdir(exist_ok=True)
     if form == "npz":
-        labels = np.array(schema.LABELS)
         with files.writing(folder / f"{image}.npz", "wb") as file:
             np.savez_compressed(
-                file, probabilities=values.astype(np.float16), labels=labels
+                file, probabilities=values.astype(np.float16), labels=np.array(labels)
             )
     else:
-        _write_planes(folder, image, np.rint(values * 255).astype(np.uint8))
+        _write_planes(folder, image, np.rint(values * 255).astype(np.uint8), labels)
 
 
-def _write_planes(folder: Path, image: str, planes: np.ndarray) -> None:
-    for label, name in enumerate(schema.LABELS):
+def is_image_file(name: str, labels: Sequence[str]) -> bool:
+    """Returns whether `masks` or `probabilities` write files of this name."""
+    return name.endswith((".npz", *(f"_{label}.png" for label in labels)))
+
+
+def _write_planes(
+    folder: Path, image: str, planes: np.ndarray, labels: Sequence[str]
+) -> None:
+    for label, name in enumerate(labels):
         contents = cv2.imencode(".png", planes[..., label])[1].tobytes()
         files.write(folder / f"{image}_{name}.png", contents)
 

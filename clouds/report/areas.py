@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import rle, schema
-from clouds.data import annotations
+from clouds import rle
+from clouds.data.masks.table import Table
 from clouds.errors import InputError
 from clouds.postprocess import components
 from clouds.runtime import progress
@@ -41,7 +41,7 @@ class Areas(NamedTuple):
     components: pd.DataFrame
 
 
-def measure(table: annotations.Table, grid: rle.Size) -> Areas:
+def measure(table: Table, grid: rle.Size) -> Areas:
     """Measures the masks of a csv and their components.
 
     Args:
@@ -78,7 +78,8 @@ def measure(table: annotations.Table, grid: rle.Size) -> Areas:
             areas.append(area)
             bar.update(len(batch))
     columns = {"mask": np.concatenate(owners), "area": np.concatenate(areas)}
-    return _by_label(pd.DataFrame(columns), places[:, 1], SPECK * grid[0] * grid[1])
+    names = pd.Categorical.from_codes(places[:, 1], table.labels)
+    return _by_label(pd.DataFrame(columns), names, SPECK * grid[0] * grid[1])
 
 
 def _components(
@@ -112,9 +113,8 @@ def _columns(masks: Sequence[np.ndarray], grid: rle.Size) -> components.Runs:
     return components.Runs(*(tf.constant(vector, tf.int32) for vector in vectors))
 
 
-def _by_label(rows: pd.DataFrame, labels: np.ndarray, speck: float) -> Areas:
-    names = pd.Categorical.from_codes(labels, schema.LABELS)
-    owners, masks = rows["mask"], len(labels)
+def _by_label(rows: pd.DataFrame, names: pd.Categorical, speck: float) -> Areas:
+    owners, masks = rows["mask"], len(names)
     patches = owners[rows["area"] >= speck]
     return Areas(
         pd.DataFrame(

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clouds import schema
 from clouds.config.presentation import Comparison
 from clouds.config.rule import area
 from clouds.errors import InputError
@@ -46,7 +45,7 @@ def compare(settings: Comparison) -> pd.DataFrame:
     path = Path(settings.out)
     html.check(_PAGE, path)
     evaluations = [_read(folder) for folder in settings.run]
-    first = evaluations[0]
+    first, labels = evaluations[0], evaluations[0].labels
     for other in evaluations[1:]:
         _check_same_images(first, other)
     differences = [_differences(first.images, e.images) for e in evaluations[1:]]
@@ -56,13 +55,14 @@ def compare(settings: Comparison) -> pd.DataFrame:
     size = html.write(
         _PAGE,
         path,
+        labels,
         title="Comparison of runs",
         what=f"{split} split",
         runs=settings.run,
         rows=_rows(evaluations),
         warnings=warnings,
         evaluations=evaluations,
-        differences=[bootstrap.named(each) for each in differences],
+        differences=[bootstrap.named(each, labels) for each in differences],
         panels=_panels(evaluations),
     )
     print(f"Competition's Dice of post-processed masks on {split} split;")
@@ -87,7 +87,8 @@ def _read(folder: str) -> Evaluation:
 
 def _check_same_images(first: Evaluation, other: Evaluation) -> None:
     def key(each):
-        return each.facts["split"], each.facts["sha256"], sorted(each.images.names)
+        facts = each.facts
+        return facts["split"], facts["sha256"], each.labels, sorted(each.images.names)
 
     if key(first) != key(other):
         shown = " and ".join(
@@ -118,7 +119,7 @@ def _differences(first: Images, other: Images) -> dict[str, np.ndarray]:
 
 
 def _table(evaluations: Sequence[Evaluation], differences) -> pd.DataFrame:
-    rows, columns = [*schema.LABELS, "mean"], {}
+    rows, columns = [*evaluations[0].labels, "mean"], {}
     for k, each in enumerate(evaluations):
         dice = each.facts["figures"]["dice_post"]
         columns[each.folder] = [dice[row]["value"] for row in rows]
@@ -176,7 +177,7 @@ def _is_own(evaluation: Evaluation) -> bool:
 def _panels(evaluations: Sequence[Evaluation]) -> dict[str, list[Panel]]:
     """Returns panels by heading. Dashes distinguish runs, colours labels."""
     presence, pixels = [], []
-    for k, label in enumerate(schema.LABELS):
+    for k, label in enumerate(evaluations[0].labels):
         lines = [
             Line(each.folder, each.facts, k, dash)
             for dash, each in enumerate(evaluations)

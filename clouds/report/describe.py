@@ -5,18 +5,21 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from clouds import schema
 from clouds.config.data import Description
-from clouds.data import annotations
+from clouds.data import annotations, image_files
+from clouds.data.masks.table import Table
+from clouds.errors import InputError
 from clouds.plots.statistics import draw_statistics
 from clouds.report import html
 from clouds.report.areas import SPECK, Areas, measure
 from clouds.runtime import checksums
+from clouds.schema import CLOUDS
 from clouds.text import counted
 
 FILE = "statistics.json"
@@ -56,13 +59,14 @@ def describe(settings: Description) -> dict[str, pd.DataFrame]:
       InputError: the csv cannot be read, or a text is malformed; the message names
         its row and run.
     """
-    table, grid = annotations.read(settings.csv), settings.grid
+    table = _read(settings)
+    grid = table.grid
     areas, pixels = measure(table, grid), grid[0] * grid[1]
     if warning := annotations.find_warning(table, grid):
         print(f"describe: warning: {warning}", file=sys.stderr)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    tables = count(table.present) | summarise(areas, pixels)
+    tables = count(table.present, table.labels) | summarise(areas, pixels)
     numbers = {
         "rows": table.texts.size,
         "images": len(table.images),
@@ -86,11 +90,34 @@ def describe(settings: Description) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def count(present: np.ndarray) -> dict[str, pd.DataFrame]:
+def _read(settings: Description) -> Table:
+    def image_size():
+        if not available:
+            raise InputError(
+                "--grid must be given with other labels than the competition's, or "
+                "--images, whose size the grid is."
+            )
+        return annotations.size_of_first(available)
+
+    available = image_files.find(settings.images) if settings.images else {}
+    source = annotations.Source(
+        settings.csv_format,
+        settings.rle_order,
+        settings.rle_base,
+        grid=settings.grid,
+        image_size=image_size,
+    )
+    return annotations.read(settings.csv, settings.labels, source, available)
+
+
+def count(
+    present: np.ndarray, labels: Sequence[str] = CLOUDS.labels
+) -> dict[str, pd.DataFrame]:
     """Counts masks and combinations of labels.
 
     Args:
       present: bool[N, C], whether an image has a label.
+      labels: names of the labels.
 
     Returns:
       `labels`: a row per label with its masks, their shares of all images and of all
@@ -100,17 +127,17 @@ def count(present: np.ndarray) -> dict[str, pd.DataFrame]:
       labels; `both_share`: as a share of the images with the row's label, NaN if there
       are none.
     """
-    images, names = len(present), list(schema.LABELS)
-    labels = pd.DataFrame({"masks": present.sum(0)}, index=names)
-    labels["of_images"] = labels["masks"] / images
-    labels["of_masks"] = labels["masks"] / labels["masks"].sum()
+    images, names = len(present), list(labels)
+    of_label = pd.DataFrame({"masks": present.sum(0)}, index=names)
+    of_label["of_images"] = of_label["masks"] / images
+    of_label["of_masks"] = of_label["masks"] / of_label["masks"].sum()
     numbers = np.bincount(present.sum(1), minlength=len(names) + 1)
-    sets = pd.Series(map(_set, present)).value_counts(sort=False)
+    sets = pd.Series(_set(row, names) for row in present).value_counts(sort=False)
     sets = sets.sort_values(ascending=False, kind="stable")
     both = present.T.astype(np.int64) @ present
     both = pd.DataFrame(both, index=names, columns=names)
     return {
-        "labels": labels,
+        "labels": of_label,
         "labels_per_image": _with_share(pd.Series(numbers), images),
         "sets": _with_share(sets, images),
         "both": both,
@@ -118,8 +145,8 @@ def count(present: np.ndarray) -> dict[str, pd.DataFrame]:
     }
 
 
-def _set(present: np.ndarray) -> str:
-    return " + ".join(np.array(schema.LABELS)[present]) or "none"
+def _set(present: np.ndarray, names: list[str]) -> str:
+    return " + ".join(np.array(names)[present]) or "none"
 
 
 def _with_share(numbers: pd.Series, images: int) -> pd.DataFrame:
@@ -166,7 +193,8 @@ def _quantiles(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     levels = [float(name.strip("%")) / 100 for name in _QUANTILES[1:-1]]
     groups = frame.groupby("label", observed=False)[column]
     # Without any mask, the description has no rows.
-    described = groups.describe(percentiles=levels).reindex(list(schema.LABELS))
+    labels = frame["label"].cat.categories
+    described = groups.describe(percentiles=levels).reindex(labels)
     return described[_QUANTILES].rename_axis(None)
 
 

@@ -1,12 +1,12 @@
 """Images of an evaluation with the outlines of their true and predicted masks."""
 
 import base64
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from clouds import schema
 from clouds.config.rule import Rule
 from clouds.evaluation import scores
 from clouds.evaluation.counts import Images
@@ -14,6 +14,7 @@ from clouds.evaluation.held_out import Predictions
 from clouds.evaluation.results import Evaluation
 from clouds.postprocess import apply
 from clouds.prediction import polygons
+from clouds.schema import CLOUDS
 
 KINDS = {
     "best": "with the highest Dice; among equals, with the largest masks",
@@ -41,6 +42,7 @@ class Picture(NamedTuple):
         empty without a mask.
       places: the same for the middle of the label's name, (x, y), or None.
       dice: Dice of the post-processed mask of each label.
+      labels: names of the labels.
     """
 
     name: str
@@ -49,13 +51,14 @@ class Picture(NamedTuple):
     outlines: dict[str, list[str]]
     places: dict[str, list[tuple[int, int] | None]]
     dice: list[float]
+    labels: Sequence[str] = CLOUDS.labels
 
     @property
     def described(self) -> str:
         """Description for screen readers."""
 
         def names(kind):
-            pairs = zip(schema.LABELS, self.outlines[kind], strict=True)
+            pairs = zip(self.labels, self.outlines[kind], strict=True)
             return ", ".join(name for name, outline in pairs if outline) or "nothing"
 
         return f"{self.name}: true {names('truth')}; predicted {names('post')}."
@@ -125,7 +128,9 @@ def pictures(
                 for kind, some in planes.items()
             }
             places, data = _places(planes, size), _data_uri(batch.images[k])
-            result[name] = Picture(name, data, size, outlines, places, dice[name])
+            result[name] = Picture(
+                name, data, size, outlines, places, dice[name], evaluation.labels
+            )
     return result
 
 

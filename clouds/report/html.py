@@ -3,17 +3,17 @@
 A page loads nothing from elsewhere and runs no script. All text is escaped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 import markupsafe
 import pandas as pd
 
-from clouds import schema
 from clouds.errors import InputError
 from clouds.plots import common
 from clouds.runtime import files
+from clouds.schema import colours
 from clouds.text import counted, decimal
 
 LARGEST = 15_000_000
@@ -78,12 +78,13 @@ def check(template: str, path: Path) -> None:
         )
 
 
-def write(template: str, path: Path, **fields) -> int:
+def write(template: str, path: Path, labels: Sequence[str], **fields) -> int:
     """Renders a template to a file.
 
     Args:
       template: name of the template in clouds/report/templates.
       path: page to write.
+      labels: names of the labels.
       **fields: variables of the template.
 
     Returns:
@@ -103,9 +104,9 @@ def write(template: str, path: Path, **fields) -> int:
     environment.filters |= {f.__name__: f for f in filters}
     environment.globals |= {
         "generator": _generator(template),
-        "labels": schema.LABELS,
-        "names": [*schema.LABELS, "mean"],
-        "colours": schema.COLOURS,
+        "labels": labels,
+        "names": [*labels, "mean"],
+        "colours": colours(len(labels)),
         "metrics": METRICS,
     }
     page = environment.get_template(template).render(fields).encode()

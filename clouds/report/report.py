@@ -60,6 +60,7 @@ def report(settings: Report) -> None:
     size = html.write(
         run_folder.REPORT,
         path,
+        run_folder.settings(settings.run).labels,
         title=settings.run,
         facts=_facts(settings.run),
         tables=(_TABLES, _MORE_TABLES),
@@ -150,7 +151,7 @@ def _history(run: str) -> dict | None:
     metrics = training_plots.METRICS
     columns = [f"{split}{name}" for name in metrics for split in ("", "val_")]
     rows = zip(epochs["epoch"] + 1, epochs[columns].to_numpy().tolist(), strict=True)
-    panels = training_plots.panels(epochs)
+    panels = training_plots.panels(epochs, run_folder.settings(run).labels)
     return {"panels": panels, "columns": columns, "rows": list(rows)}
 
 

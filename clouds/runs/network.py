@@ -114,6 +114,7 @@ def load_one(
     checksum = run_folder.weights_checksum(folder)
     network = unet.build(
         stored.size,
+        len(stored.labels),
         class_head=stored.class_head,
         dtype=precision or stored.precision,
     )

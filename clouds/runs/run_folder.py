@@ -292,8 +292,7 @@ def save_rule(folder: str, chosen: Rule, facts: dict) -> None:
 def save_weights(network: keras.Model, folder: Path) -> None:
     """Writes the best weights, and removes the rule that was tuned for others."""
     # HDF5 crashes on a full disk. The file is slightly larger than the weights.
-    size = 4 * network.count_params() + (1 << 20)
-    files.check_free_space(folder, size, "Weights")
+    files.check_free_space(folder, 4 * network.count_params() + (1 << 20), "Weights")
     (folder / RULE).unlink(missing_ok=True)
     with run_facts.replacing(folder / WEIGHTS) as part:
         network.save_weights(part)
@@ -315,12 +314,15 @@ def _stored_rule(folder: str) -> tuple[Rule, dict] | None:
         return None
     try:
         facts = checksums.read_json(path, _RULE_TYPES)
-        return Rule(**facts.pop("rule")), facts
+        stored = Rule(**facts.pop("rule"))
     except (ValueError, TypeError) as error:
         raise InputError(
             f"The rule {path} is damaged or of another version ({error}). Run "
             "bin/evaluate --tune again, or remove the file."
         ) from error
+    if Path(folder, CONFIG).is_file():
+        stored.check_labels(settings(folder).spec, str(path))
+    return stored, facts
 
 
 def _clear(folder: Path, results: Iterable[str]) -> None:

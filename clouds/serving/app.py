@@ -24,7 +24,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from clouds import schema
 from clouds.config.serving import Serving
 from clouds.serving import limits, model_store, monitoring, protocol, web_page
 from clouds.serving.batching import Batcher, QueueFullError
@@ -63,7 +62,6 @@ class Service:
         self._pixels = limits.Pixels(int(settings.max_total_pixels * _MEGA))
         # Few, since JSON takes several times its length while it is parsed.
         self._parsers = ThreadPoolExecutor(_PARSERS, "parsers")
-        self._page = web_page.build()
 
     def application(self) -> Starlette:
         """Returns the ASGI application."""
@@ -143,7 +141,8 @@ class Service:
         return Route(path, respond, methods=[method])
 
     async def _show_page(self, request: Request) -> Response:
-        return Response(self._page.html, headers=self._page.headers)
+        page = web_page.build(self._model.version.spec)
+        return Response(page.html, headers=page.headers)
 
     async def _report_health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -190,9 +189,10 @@ class Service:
         for row in rows:
             if isinstance(row, Refusal):
                 raise row
-        answer = {"version": version.number, "size": schema.SUBMISSION_SIZE}
+        answer = {"version": version.number, "size": version.spec.grid}
         answer |= protocol.serializable(rows[0])
         answer["labels"] = answer.pop("label")
+        answer.pop("grid", None)
         if rows[1:]:
             answer["probabilities"] = web_page.pack(rows[1]["probabilities"])
             answer["rule"] = version.rule and dataclasses.asdict(version.rule)
@@ -200,7 +200,8 @@ class Service:
 
     async def _draw_polygons(self, request: Request) -> Response:
         async with self._bodies.read(request) as body:
-            text = await self._in_thread(web_page.polygons, body)
+            spec = self._model.version.spec
+            text = await self._in_thread(web_page.polygons, body, spec)
         return Response(text, media_type="application/geo+json")
 
     async def _run(

@@ -14,9 +14,11 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
+from clouds.config.checks import check_labels
 from clouds.config.rule import Rule
 from clouds.errors import InputError
 from clouds.runtime import checksums
+from clouds.schema import CLOUDS, MaskSpec
 from clouds.serving import protocol
 from clouds.serving.protocol import Refusal, Row, Spec
 
@@ -25,6 +27,7 @@ FILES = "image_bytes"
 
 _GRAPH = "saved_model.pb"
 _RULE = Path("assets.extra", "postprocess.json")
+_MASKS, _SPEC = Path("assets.extra", "masks.json"), {"labels": [str], "grid": [int]}
 _LATEST = "latest"
 """Label of the version that is served, as in bin/export's models.config."""
 
@@ -96,6 +99,7 @@ class Version:
       signatures: functions by name.
       metadata: the `SignatureDef`s as JSON.
       rule: post-processing rule of its masks, or None if unknown.
+      spec: labels and grid of its masks.
     """
 
     def __init__(self, folder: Path):
@@ -110,6 +114,13 @@ class Version:
         self.metadata = _metadata(folder / _GRAPH)
         rule = folder / _RULE
         self.rule = Rule(**checksums.read_json(rule)) if rule.is_file() else None
+        masks = folder / _MASKS
+        # Exports of earlier versions are the competition's.
+        fields = checksums.read_json(masks, _SPEC) if masks.is_file() else {}
+        self.spec = CLOUDS
+        if fields:
+            labels = check_labels(fields["labels"], str(masks))
+            self.spec = MaskSpec(labels, tuple(fields["grid"]))
         default = self.signatures.get(protocol.DEFAULT)
         fits = default and default.takes_files and default.outputs.issuperset(_OUTPUTS)
         if not fits or "probabilities" not in self.signatures:

@@ -1,6 +1,7 @@
 """The web page of the server, one self-contained file, and what it asks for."""
 
 import base64
+import functools
 import hashlib
 import json
 import math
@@ -11,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from clouds import schema
 from clouds.errors import InputError
 from clouds.prediction import geojson
 from clouds.prediction.journal import Entry
+from clouds.schema import MaskSpec
 from clouds.serving import protocol
 from clouds.serving.protocol import Refusal
 
@@ -29,11 +30,15 @@ class Page(NamedTuple):
     headers: dict[str, str]
 
 
-def build() -> Page:
+@functools.lru_cache
+def build(spec: MaskSpec) -> Page:
     """Reads the page and fills in the labels and their colours."""
     html = resources.files("clouds.serving").joinpath("page.html").read_text("utf-8")
-    facts = {"labels": schema.LABELS, "colours": schema.COLOURS}
+    facts = {"labels": spec.labels, "colours": spec.colours}
     html = html.replace("{{facts}}", json.dumps(facts))
+    *names, last = spec.labels
+    listed = f"{', '.join(names)} and {last}" if names else last
+    html = html.replace("{{names}}", listed)
     policy = {
         "default-src": "'none'",
         "connect-src": "'self'",
@@ -62,11 +67,12 @@ def pack(probabilities: np.ndarray) -> dict:
     return {"size": planes.shape[1:], "b64": encoded}
 
 
-def polygons(body: bytes) -> bytes:
+def polygons(body: bytes, spec: MaskSpec) -> bytes:
     """Converts masks to GeoJSON.
 
     Args:
       body: JSON with `image`, its name, and `rle` and `score` per label.
+      spec: labels and grid of the masks.
 
     Returns:
       A FeatureCollection in pixels.
@@ -81,11 +87,11 @@ def polygons(body: bytes) -> bytes:
     except (KeyError, TypeError, ValueError):
         texts = scores = []
     finite = all(map(math.isfinite, scores))
-    if not finite or not len(texts) == len(scores) == len(schema.LABELS):
+    if not finite or not len(texts) == len(scores) == len(spec.labels):
         raise Refusal(
             400,
             "A request for polygons must be JSON with 'image', and 'rle' and 'score' "
-            f"of {len(schema.LABELS)} labels.",
+            f"of {len(spec.labels)} labels.",
         )
     runs = sum(len(text.split()) for text in texts) // 2
     if runs > _MAX_RUNS:
@@ -96,10 +102,10 @@ def polygons(body: bytes) -> bytes:
         )
     try:
         entry = Entry(image=image, plain=texts, cleaned=texts, scores=scores)
-        features = geojson.features(entry)
+        features = geojson.features(entry, None, spec)
     except InputError as error:
         raise Refusal(400, str(error)) from error
-    return protocol.dump({**geojson.collection(), "features": features})
+    return protocol.dump({**geojson.collection(None, spec), "features": features})
 
 
 def _hash(html: str, tag: str) -> str:

@@ -68,12 +68,16 @@ def make(
         save_best,
         *by_loss,
         Replay(settings, progress, by_loss),
-        loggers.KeepHistory(folder, progress),
-        loggers.Panel(folder, *examples, averaged),
+        loggers.KeepHistory(folder, progress, settings.labels),
+        loggers.Panel(folder, *examples, averaged, settings.labels),
         loggers.Board(folder),
         *trackers,
         *means,
-        loggers.Bar(settings.batch_size, checkpointing.watch.records.examples("val")),
+        loggers.Bar(
+            settings.batch_size,
+            checkpointing.watch.records.examples("val"),
+            settings.labels,
+        ),
         checkpointing,
     ]
 

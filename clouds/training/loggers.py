@@ -4,6 +4,7 @@ The metrics of all epochs are in `checkpoints.Progress`.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -11,12 +12,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import schema
+from clouds import metrics
 from clouds.plots.overlays import draw_overlays
 from clouds.plots.training import draw_history
 from clouds.runs import run_facts
 from clouds.runs.checkpoints import Progress
 from clouds.runtime import progress
+from clouds.schema import CLOUDS
 from clouds.training import optimizers
 
 PANEL = "validation.png"
@@ -59,10 +61,14 @@ class KeepHistory(keras.callbacks.Callback):
     Args:
       folder: folder of the run.
       progress: progress of the training, whose history is extended.
+      labels: names of the labels.
     """
 
-    def __init__(self, folder: Path, progress: Progress):
+    def __init__(
+        self, folder: Path, progress: Progress, labels: Sequence[str] = CLOUDS.labels
+    ):
         super().__init__()
+        self.labels = labels
         self.folder = folder
         self.progress = progress
 
@@ -72,7 +78,7 @@ class KeepHistory(keras.callbacks.Callback):
         table = pd.DataFrame(self.progress.history)
         with run_facts.replacing(self.folder / "history.csv") as part:
             table.to_csv(part, index=False)
-        draw_history(table, self.folder / "history.png")
+        draw_history(table, self.folder / "history.png", self.labels)
 
 
 class Panel(keras.callbacks.Callback):
@@ -83,12 +89,19 @@ class Panel(keras.callbacks.Callback):
       images: uint8[B, H, W, 3].
       masks: uint8[B, H, W, C].
       averaged: callbacks for `optimizers.averaged_weights`.
+      labels: names of the labels.
     """
 
     def __init__(
-        self, folder: Path, images: np.ndarray, masks: np.ndarray, averaged: list
+        self,
+        folder: Path,
+        images: np.ndarray,
+        masks: np.ndarray,
+        averaged: list,
+        labels: Sequence[str] = CLOUDS.labels,
     ):
         super().__init__()
+        self.labels = labels
         self.path = folder / PANEL
         self.images, self.masks = images[:_SHOWN], masks[:_SHOWN]
         self.averaged = averaged
@@ -104,6 +117,7 @@ class Panel(keras.callbacks.Callback):
             [*self.images] * len(rows),
             [mask for masks in rows.values() for mask in masks],
             self.path,
+            self.labels,
             titles=[title for title, masks in rows.items() for _ in masks],
         )
 
@@ -144,12 +158,16 @@ class Bar(keras.callbacks.ProgbarLogger):
     Args:
       batch_size: number of images per step.
       validation: number of images in the validation split.
+      labels: names of the labels.
     """
 
     async_safe = True
 
-    def __init__(self, batch_size: int, validation: int):
+    def __init__(
+        self, batch_size: int, validation: int, labels: Sequence[str] = CLOUDS.labels
+    ):
         super().__init__()
+        self.of_labels = tuple(map(metrics.of_label, labels))
         self.batch_size = batch_size
         self.validation = validation
 
@@ -161,7 +179,7 @@ class Bar(keras.callbacks.ProgbarLogger):
 
     def on_train_batch_end(self, batch, logs=None):
         """Shows a step."""
-        super().on_train_batch_end(batch, _without_labels(logs))
+        super().on_train_batch_end(batch, self._without_labels(logs))
         self.lines.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
         self._update(batch)
 
@@ -177,7 +195,7 @@ class Bar(keras.callbacks.ProgbarLogger):
     def on_epoch_end(self, epoch, logs=None):
         """Shows an epoch."""
         self.lines.close()
-        super().on_epoch_end(epoch, _without_labels(logs))
+        super().on_epoch_end(epoch, self._without_labels(logs))
 
     def _start_lines(self, what: str, images: int):
         self.lines = progress.lines(
@@ -189,7 +207,9 @@ class Bar(keras.callbacks.ProgbarLogger):
         done = min((batch + 1) * self.batch_size, self.lines.total)
         self.lines.update(done - self.lines.n)
 
-
-def _without_labels(logs: dict) -> dict:
-    labels = tuple(f"dice_{label.lower()}" for label in schema.LABELS)
-    return {name: logs[name] for name in logs if not name.endswith(labels)}
+    def _without_labels(self, logs: dict) -> dict:
+        return {
+            name: logs[name]
+            for name in logs
+            if name.removeprefix("val_") not in self.of_labels
+        }

@@ -199,4 +199,6 @@ def _resolve(settings: Training, records: Manifest) -> Training:
         precision=precision,
         decode=records.decode,
         records_size=records.size,
+        labels=records.labels,
+        grid=records.truth_size,
     )

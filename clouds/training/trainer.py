@@ -89,7 +89,10 @@ def build(settings: Training, *, steps: int = 1, fresh: bool = True) -> Trainer:
         seed=settings.seed,
     )
     network = unet.build(
-        settings.size, class_head=settings.class_head, dtype=settings.precision
+        settings.size,
+        len(settings.labels),
+        class_head=settings.class_head,
+        dtype=settings.precision,
     )
     if fresh:
         _load_encoder(network, settings.encoder_weights)
@@ -105,13 +108,13 @@ def build(settings: Training, *, steps: int = 1, fresh: bool = True) -> Trainer:
     trainer.compile(
         optimizers.build(settings, steps),
         loss=getattr(losses, settings.loss),
-        metrics=metrics.of_logits(),
+        metrics=metrics.of_logits(settings.labels),
         # On CPUs, XLA does without oneDNN's convolutions.
         jit_compile=False if on_cpu else "auto",
     )
     # What a checkpoint restores must exist before the first step.
     trainer.optimizer.build(trainer.trainable_variables)
-    masks = np.zeros((1, *settings.size, len(schema.LABELS)), "float32")
+    masks = np.zeros((1, *settings.size, len(settings.labels)), "float32")
     trainer.compute_metrics(None, masks, (masks, masks))
     trainer.reset_metrics()
     return trainer

@@ -11,6 +11,7 @@ from clouds.client.client import Answer
 from clouds.client.retry import Busy, Lost, Rejected
 from clouds.config.serving import Request
 from clouds.errors import InputError
+from clouds.schema import MaskSpec
 
 GOOD = tiny_export.encoded()
 GONE = "127.0.0.1:9"
@@ -122,7 +123,7 @@ def test_errors_are_split_into_those_that_may_succeed_later_and_others(connect):
             asked.ask([GOOD], 10)
         with pytest.raises(Rejected, match="answered 413"):
             asked.ask([GOOD], 10)
-        with pytest.raises(InputError, match="'rle' and 'score' of 4 labels"):
+        with pytest.raises(InputError, match="'rle', 'score' and 'label' of each"):
             asked.ask([GOOD], 10)
 
 
@@ -243,10 +244,16 @@ def answered(connect, **changes):
 
 def test_labels_in_another_order_are_put_in_place(connect):
     answer = answered(connect, label=["Sugar", "Fish", "Flower", "Gravel"])
-    assert answer == (["", "3 4", "", "1 2"], [0, 1, 0.25, 0.5])
-    for labels in (["Cat", "Fish", "Flower", "Gravel"], ["Fish"] * 4, "Fish", [1] * 4):
-        with pytest.raises(InputError, match="the labels"):
+    assert answer[:2] == (["", "3 4", "", "1 2"], [0, 1, 0.25, 0.5])
+    for labels in (["Fish"] * 4, "Fish", [1] * 4):
+        with pytest.raises(InputError, match="label"):
             answered(connect, label=labels)
+
+
+def test_labels_and_grid_are_those_of_the_model(connect):
+    labels = ["Cat", "Fish", "Flower", "Gravel"]
+    answer = answered(connect, label=labels, grid=[35, 52])
+    assert answer.spec == MaskSpec(tuple(labels), (35, 52))
 
 
 @pytest.mark.parametrize(

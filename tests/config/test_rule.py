@@ -13,7 +13,7 @@ def test_lists_of_json_become_tuples():
 @pytest.mark.parametrize(
     ("field", "values", "message"),
     [
-        ("thresholds", (0.5, 0.5), "Thresholds must be 4 numbers from 0 to 1"),
+        ("thresholds", (0.5, 0.5), "Minimum areas must be 2 numbers of 0 or more"),
         ("thresholds", (0.5, 0.5, 0.5, 1.1), "0 to 1. Received: .*1.1"),
         ("thresholds", (0.5, 0.5, 0.5, float("nan")), "0 to 1. Received: .*nan"),
         (

@@ -37,7 +37,7 @@ def test_settings_are_frozen_and_every_field_has_a_help_text(settings):
     }
     assert [name for name, text in helps.items() if not text] in (
         [],
-        ["decode", "records_size"],
+        ["decode", "records_size", "labels", "grid"],
     )
     assert "Example:\n      bin/" in settings.__doc__
 
@@ -66,7 +66,7 @@ def test_values_out_of_range_are_rejected(changes, message):
     ("settings", "given", "message"),
     [
         (Report, {"run": "r", "out": "folder"}, "--out must be a file.*folder"),
-        (Description, {"csv": "folder", "out": "x"}, "--csv must be a file"),
+        (SubmissionCheck, {"file": "folder"}, "FILE must be a file"),
         (
             Description,
             {"csv": "c", "out": "file"},
@@ -277,4 +277,4 @@ def test_defaults_of_flags_of_one_name_differ_only_where_the_work_does():
             if field.default not in (dataclasses.MISSING, None):
                 defaults.setdefault(field.name, set()).add(field.default)
     different = {name for name, some in defaults.items() if len(some) > 1}
-    assert different == {"size", "grid", "batch_size"}
+    assert different == {"size", "batch_size"}

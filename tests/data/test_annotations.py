@@ -1,3 +1,4 @@
+import json
 import zipfile
 
 import numpy as np
@@ -11,7 +12,7 @@ from clouds.errors import InputError
 from clouds.runtime import archives
 
 HEADER = "Image_Label,EncodedPixels\n"
-ROWS = [f"a.jpg_{label},1 2\n" for label in schema.LABELS]
+ROWS = [f"a.jpg_{label},1 2\n" for label in schema.CLOUDS.labels]
 
 
 def write(tmp_path, *rows, header=HEADER):
@@ -21,11 +22,33 @@ def write(tmp_path, *rows, header=HEADER):
 
 
 def test_texts_are_in_the_order_of_the_labels(tmp_path):
-    rows = [f"b_1.png_{label},{n} 1\n" for n, label in enumerate(schema.LABELS, 1)]
+    rows = [
+        f"b_1.png_{label},{n} 1\n" for n, label in enumerate(schema.CLOUDS.labels, 1)
+    ]
     read = annotations.read(write(tmp_path, *ROWS, *reversed(rows)))
     assert read.images == ["a.jpg", "b_1.png"]
     assert read.texts[1].tolist() == ["1 1", "2 1", "3 1", "4 1"]
     assert read.rows[1].tolist() == [9, 8, 7, 6]
+
+
+def test_labels_are_those_of_the_csv_in_the_order_in_which_they_appear(tmp_path):
+    rows = [f"{image}_{label},\n" for image in "ab" for label in ("ship", "buoy")]
+    read = annotations.read(write(tmp_path, *rows))
+    assert read.labels == ("ship", "buoy")
+    assert read.texts.shape == (2, 2)
+
+
+def test_labels_with_underscores_follow_the_suffix_of_the_image(tmp_path):
+    rows = [f"a_1.jpg_{label},1 2\n" for label in ("big_ship", "ship")]
+    for labels in (None, ("ship", "big_ship")):
+        read = annotations.read(write(tmp_path, *rows), labels)
+        assert read.images == ["a_1.jpg"]
+        assert read.labels == (labels or ("big_ship", "ship"))
+
+
+def test_the_competitions_labels_keep_their_order(tmp_path):
+    read = annotations.read(write(tmp_path, *reversed(ROWS)))
+    assert read.labels == schema.CLOUDS.labels
 
 
 def test_an_empty_field_is_an_absent_label(tmp_path):
@@ -34,7 +57,7 @@ def test_an_empty_field_is_an_absent_label(tmp_path):
 
 
 def test_an_image_may_be_called_nan(tmp_path):
-    rows = [f"nan_{label},\n" for label in schema.LABELS]
+    rows = [f"nan_{label},\n" for label in schema.CLOUDS.labels]
     assert annotations.read(write(tmp_path, *rows)).images == ["nan"]
 
 
@@ -118,7 +141,7 @@ def test_blank_lines_are_skipped(tmp_path, blank):
 def test_a_missing_csv_is_rejected(tmp_path):
     with pytest.raises(InputError, match="none.csv' does not exist"):
         annotations.read(str(tmp_path / "none.csv"))
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="must hold masks named"):
         annotations.read(str(tmp_path))
 
 
@@ -139,7 +162,7 @@ def masked(tmp_path, *masks):
     rows = [
         f"{image}.png_{label},{rle.encode(mask) if label == 'Fish' else ''}\n"
         for image, mask in enumerate(masks)
-        for label in schema.LABELS
+        for label in schema.CLOUDS.labels
     ]
     return annotations.read(write(tmp_path, *rows))
 
@@ -186,7 +209,7 @@ def test_the_real_csv_is_warned_of_on_a_wrong_grid_only(real_data):
 
 @pytest.mark.parametrize("text", ["1 1", "5 100 2000 7"])
 def test_a_sample_submission_in_place_of_masks_is_warned_of(text, tmp_path):
-    names = [f"{image}.jpg_{label}" for image in "ab" for label in schema.LABELS]
+    names = [f"{image}.jpg_{label}" for image in "ab" for label in schema.CLOUDS.labels]
     read = annotations.read(write(tmp_path, *(f"{name},{text}\n" for name in names)))
     assert "For images without masks use --unlabelled" in annotations.find_warning(
         read, schema.GRID
@@ -217,10 +240,65 @@ def test_blanks_around_the_names_of_columns_are_ignored(tmp_path):
     assert annotations.read(write(tmp_path, *rows, header=header)).images == ["a.jpg"]
 
 
-def test_an_image_and_a_label_in_two_columns_are_explained(tmp_path):
-    header = "ImageId,ClassId,EncodedPixels\n"
-    with pytest.raises(InputError, match="row 1.* become a.jpg_Fish"):
-        annotations.read(write(tmp_path, "a.jpg,1,\n", header=header))
+CLASSES = "ImageId,ClassId,EncodedPixels\n"
+
+
+def test_rows_of_one_image_and_class_are_united(tmp_path):
+    rows = ["a,10,1 2\n", "a,2,9 3\n", "a,10,2 4 9 1\n", "b,10,-1\n", "c,,\n"]
+    read = annotations.read(write(tmp_path, *rows, header=CLASSES))
+    # Numbers are in order.
+    assert read.labels == ("2", "10") and read.images == ["a", "b", "c"]
+    assert read.texts.tolist() == [["9 3", "1 5 9 1"], ["", ""], ["", ""]]
+
+
+def test_runs_along_the_rows_from_0_are_turned(tmp_path):
+    source = annotations.Source(order="row", base=0, grid=(3, 4))
+    header = "ImageId,EncodedPixels\n"
+    path = write(tmp_path, "a,1 2 4 1\n", "a,11 1\n", header=header)
+    read = annotations.read(path, ("ship",), source)
+    mask = rle.decode(read.texts[0, 0], (3, 4))
+    expected = np.zeros(12, bool)
+    expected[[1, 2, 4, 11]] = True
+    np.testing.assert_array_equal(mask, expected.reshape(3, 4))
+    late = write(tmp_path, "a,1 2\n", "a,11 2\n", header=header)
+    with pytest.raises(InputError, match="row 3, run 1: the run exceeds"):
+        annotations.read(late, ("ship",), source)
+    early = write(tmp_path, "a,-3 2\n", header=header)
+    with pytest.raises(InputError, match="a start must be 0 or more. Received: '-3 2'"):
+        annotations.read(early, ("ship",), source)
+
+
+def test_an_unknown_class_is_refused(tmp_path):
+    path = write(tmp_path, "a,1,1 2\n", "a,5,1 2\n", header=CLASSES)
+    with pytest.raises(InputError, match="row 3: unknown label '5'. Expected one of 1"):
+        annotations.read(path, ("1", "2"))
+
+
+def test_missing_rows_may_be_masks_without_pixels(tmp_path):
+    path = write(tmp_path, *ROWS[:2])
+    read = annotations.read(path, None, annotations.Source(complete=False))
+    assert read.texts.tolist() == [["1 2", "1 2", "", ""]]
+
+
+def test_annotations_of_coco_are_sampled_on_the_grid(tmp_path):
+    path = tmp_path / "annotations.json"
+    images = [{"id": 1, "file_name": "a.jpg", "height": 8, "width": 12}]
+    square = [[0, 0, 6, 0, 6, 4, 0, 4]]
+    masks = [{"image_id": 1, "category_id": 9, "segmentation": square}]
+    categories = [{"id": 9, "name": "ship"}, {"id": 2, "name": "buoy"}]
+    fields = {"images": images, "categories": categories, "annotations": masks}
+    path.write_text(json.dumps(fields))
+    source = annotations.Source(grid=(4, 6))
+    read = annotations.read(str(path), None, source)
+    assert read.labels == ("ship", "buoy") and read.grid == (4, 6)
+    assert read.texts.tolist() == [["1 2 5 2 9 2", ""]]
+
+
+def test_the_grid_of_other_labels_is_the_size_of_the_images(tmp_path):
+    source = annotations.Source(grid=None, image_size=lambda: (7, 9))
+    assert annotations.read(write(tmp_path, *ROWS), None, source).grid == schema.GRID
+    path = write(tmp_path, "a,1,1 2\n", header=CLASSES)
+    assert annotations.read(path, None, source).grid == (7, 9)
 
 
 def test_two_rows_of_a_label_are_to_be_joined(tmp_path):
@@ -229,8 +307,12 @@ def test_two_rows_of_a_label_are_to_be_joined(tmp_path):
 
 
 def test_all_missing_rows_are_counted(tmp_path):
-    rows = [f"{image}.jpg_Fish,1 2\n" for image in range(5)]
-    with pytest.raises(InputError, match="no row for 0.jpg_Flower.* 15 such errors"):
+    rows = [
+        f"{image}.jpg_{label},1 2\n"
+        for image in range(5)
+        for label in ("Fish", "Gravel")
+    ]
+    with pytest.raises(InputError, match="no row for 0.jpg_Flower.* 10 such errors"):
         annotations.read(write(tmp_path, *rows))
 
 

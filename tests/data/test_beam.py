@@ -1,11 +1,14 @@
 import sys
 
+import numpy as np
 import pytest
 from helpers.commands import make_tfrecords, refused
 
 from clouds.cli import main
 from clouds.data import beam, manifest
 from clouds.data import make_tfrecords as make_tfrecords_module
+from clouds.data.beam import Task
+from clouds.data.masks.table import Table
 from clouds.errors import InputError
 
 FIRST = "0000000.jpg"
@@ -139,3 +142,19 @@ def test_dataflow_with_local_paths_is_refused(sample, tmp_path, capsys):
 def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path):
     with pytest.raises(InputError, match="a worker does not see"):
         beam._write_shard("train-0", str(tmp_path / "elsewhere"), None)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_tasks_read_from_json_equal_those_that_were_written(labelled):
+    texts = np.array([["1 3", "", "5 2 9 1", ""]], object) if labelled else None
+    rows = np.array([[2, 3, 4, 5]]) if labelled else None
+    table = Table(["ä.jpg"], texts, rows, "train.csv")
+    task = Task("/images/\udce4.jpg", table, (64, 96), (350, 525), True, False)
+    (read,) = beam.from_json(beam.to_json([task]))
+    assert read._replace(table=None) == task._replace(table=None)
+    assert (read.table.images, read.table.path) == (table.images, table.path)
+    np.testing.assert_array_equal(read.table.texts, texts)
+    np.testing.assert_array_equal(read.table.rows, rows)
+    if labelled:
+        assert read.table.where(0, 2) == "train.csv, row 4"
+        np.testing.assert_array_equal(read.table.present, table.present)

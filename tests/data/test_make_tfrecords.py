@@ -20,6 +20,7 @@ from clouds.cli import main
 from clouds.config.data import Records
 from clouds.data import annotations, manifest, pipeline
 from clouds.data import make_tfrecords as make_tfrecords_module
+from clouds.data.masks.csv_rows import STANDARD
 from clouds.errors import InputError
 from clouds.runtime import files, pool
 
@@ -400,9 +401,9 @@ def test_a_grid_that_the_runs_speak_against_is_warned_of(
     small = [
         f"{name}_{label},{rle.encode(rle.decode(text, schema.GRID)[::2, ::2])}\n"
         for name, texts in zip(source.images, source.texts, strict=True)
-        for label, text in zip(schema.LABELS, texts, strict=True)
+        for label, text in zip(schema.CLOUDS.labels, texts, strict=True)
     ]
-    header = ",".join(annotations.COLUMNS) + "\n"
+    header = ",".join(STANDARD.columns) + "\n"
     (copy_of_sample / "train.csv").write_text(header + "".join(small))
     flags = make_tfrecords(copy_of_sample, tmp_path / "wrong")
     assert main.main(flags) == 0

@@ -9,8 +9,8 @@ from clouds.errors import InputError
 from clouds.runtime import files
 
 plan = manifest.Manifest(
-    size=(64, 96), grid=(1400, 2100), truth_size=(350, 525), labels=schema.LABELS,
-    decode="reduced", seed=0, val_fraction=0.2, folds=0,
+    size=(64, 96), grid=(1400, 2100), truth_size=(350, 525),
+    labels=schema.CLOUDS.labels, decode="reduced", seed=0, val_fraction=0.2, folds=0,
     source={"name": "train.csv", "sha256": "0"},
     shards=(
         manifest.Shard("train-00000-of-00001.tfrecord", "train", 8),
@@ -74,7 +74,7 @@ def of_shard(**change):
     ("change", "message"),
     [
         ({"format": 2}, "format 2"),
-        ({"labels": ["Cat"]}, "Received: Cat"),
+        ({"labels": ["Cat", "cat"]}, "the label 'cat' is repeated"),
         ({"shards": [{"size": 1}]}, "damaged"),
         ({"shards": []}, "damaged .*wrong: shards"),
         ({"surprise": 1}, "damaged"),

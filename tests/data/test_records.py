@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clouds import schema
+from clouds import rle, schema
 from clouds.data import manifest, records, scenes
 from clouds.errors import InputError
 
@@ -15,8 +15,9 @@ image, scene_masks = scenes.scene(1, (64, 96))
 masks = np.random.default_rng(0).random((4, *SIZE)) < 0.5
 truth = np.random.default_rng(1).random((4, *TRUTH)) < 0.5
 description = manifest.Manifest(
-    size=SIZE, grid=(64, 96), truth_size=TRUTH, labels=(), decode="reduced",
-    seed=0, val_fraction=0.2, folds=0, source={}, shards=(),
+    size=SIZE, grid=(64, 96), truth_size=TRUTH,
+    labels=schema.CLOUDS.labels, decode="reduced", seed=0,
+    val_fraction=0.2, folds=0, source={}, shards=(),
 )  # fmt: skip
 
 
@@ -43,6 +44,22 @@ def test_parsing_restores_what_was_packed():
     assert parsed["masks"].dtype == tf.uint8
     assert (np.moveaxis(parsed["masks"].numpy(), -1, 0) == masks).all()
     assert (np.moveaxis(parsed["truth"].numpy(), -1, 0) == truth).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 9, 16, 17, 32])
+def test_any_number_of_labels_survives_packing(count):
+    planes = np.random.default_rng(0).random((count, *SIZE)) < 0.5
+    runs = [rle.parse(rle.encode(plane), SIZE) for plane in planes]
+    packed = rle.resample(runs, SIZE, [SIZE, SIZE])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "a.jpg")
+        file.write_bytes(jpeg())
+        (record,) = records.examples([("a.jpg", str(file))], [packed], size=SIZE)
+    labels = tuple(map(str, range(count)))
+    described = description._replace(labels=labels, truth_size=SIZE)
+    parsed = records.parse(record, described)
+    for field in ("masks", "truth"):
+        assert (np.moveaxis(parsed[field].numpy(), -1, 0) == planes).all()
 
 
 def test_a_jpeg_of_the_records_size_is_kept_byte_for_byte():
@@ -97,7 +114,7 @@ def test_smaller_masks_have_no_constant_shift(size, tmp_path):
     black = tf.io.encode_jpeg(np.zeros((32, 48, 3), np.uint8)).numpy()
     (tmp_path / "a.jpg").write_bytes(black)
     made = manifest.Manifest(
-        (32, 48), (32, 48), (32, 48), schema.LABELS, "reduced", 0, 0, 0, {}, ()
+        (32, 48), (32, 48), (32, 48), schema.CLOUDS.labels, "reduced", 0, 0, 0, {}, ()
     )
     generator, shifts = np.random.default_rng(0), []
 

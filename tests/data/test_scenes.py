@@ -29,7 +29,7 @@ def windows(image, masks):
     """Lists (class, window) of places under one label only, or under none (4)."""
     grey = image.astype(np.float32).mean(axis=-1)
     classes = np.where(masks.sum(-1) == 1, masks.argmax(-1), 9)
-    classes[(masks.sum(-1) == 0) & image.any(-1)] = len(schema.LABELS)
+    classes[(masks.sum(-1) == 0) & image.any(-1)] = len(schema.CLOUDS.labels)
     for top in range(0, grey.shape[0] - WINDOW + 1, WINDOW // 2):
         for left in range(0, grey.shape[1] - WINDOW + 1, WINDOW // 2):
             place = slice(top, top + WINDOW), slice(left, left + WINDOW)
@@ -71,7 +71,7 @@ def test_a_scene_has_the_size_that_was_asked_for(size):
     image, masks = scenes.scene(1, size)
     assert image.shape == (*size, 3)
     assert image.dtype == np.uint8
-    assert masks.shape == (*size, len(schema.LABELS))
+    assert masks.shape == (*size, len(schema.CLOUDS.labels))
     assert masks.dtype == bool
 
 

@@ -125,7 +125,7 @@ def test_the_manifest_names_the_source_of_the_records(source):
     settings, table = source
     folds = dataclasses.replace(settings, folds=5, decode="exact", size=(32, 48))
     _, manifest = splits.plan_shards(folds, table)
-    assert manifest.labels == schema.LABELS
+    assert manifest.labels == schema.CLOUDS.labels
     assert (manifest.size, manifest.decode, manifest.folds) == ((32, 48), "exact", 5)
     assert manifest.val_fraction == 0
     assert manifest.source["name"] == "train.csv"

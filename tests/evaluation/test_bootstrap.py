@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.references import maps, presence
 
+from clouds import schema
 from clouds.evaluation import bootstrap, scores
 from clouds.evaluation.counts import Images, Tally
 
@@ -86,6 +87,6 @@ def test_what_is_not_defined_is_nan_and_left_out_of_the_mean(images):
 
 
 def test_metrics_are_named():
-    named = bootstrap.named({"iou": np.arange(15).reshape(5, 3)})
+    named = bootstrap.named({"iou": np.arange(15).reshape(5, 3)}, schema.CLOUDS.labels)
     assert list(named["iou"]) == ["Fish", "Flower", "Gravel", "Sugar", "mean"]
     assert named["iou"]["mean"] == {"value": 12, "low": 13, "high": 14}

@@ -44,7 +44,9 @@ def test_sets_count_the_pixels_that_have_them(drawn):
     for place in np.ndindex(truth.shape[:3]):
         codes = [sum(masks[place][k] << k for k in range(4)) for masks in (truth, post)]
         expected[tuple(codes)] += 1
-    np.testing.assert_array_equal(tallied(drawn, 7).sets, expected)
+    assert tallied(drawn, 7).sets == {
+        place: count for place, count in np.ndenumerate(expected) if count
+    }
     assert np.count_nonzero(expected) > 100
 
 

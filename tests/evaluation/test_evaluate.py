@@ -91,7 +91,7 @@ def test_the_baselines_are_those_of_constant_masks(table, truth, run):
 
 
 def test_the_last_row_is_the_mean_of_the_labels(table):
-    assert table.index.tolist() == [*schema.LABELS, "mean"]
+    assert table.index.tolist() == [*schema.CLOUDS.labels, "mean"]
     np.testing.assert_allclose(table.loc["mean"], table[:4].mean())
 
 

@@ -16,7 +16,7 @@ from clouds.evaluation import results, scores, summary
 from clouds.evaluation.counts import Tally
 from clouds.runtime import files
 
-ROWS = [*schema.LABELS, "mean"]
+ROWS = [*schema.CLOUDS.labels, "mean"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_the_json_holds_what_the_docstring_promises(written, found):
 def test_the_json_holds_the_curves(written, found):
     fields = json.loads((written / results.JSON).read_text())
     present = found.images.truth > 0
-    for k, label in enumerate(schema.LABELS):
+    for k, label in enumerate(schema.CLOUDS.labels):
         curve = fields["precision_recall"][label]
         parts = scores.precision_recall(present[:, k], found.images.score[:, k])
         for name, part in zip(("precision", "recall", "score"), parts, strict=True):
@@ -69,7 +69,7 @@ def test_the_json_holds_the_curves(written, found):
         calibration = fields["calibration"][name]
         assert calibration["edges"] == pytest.approx(np.linspace(0, 1, edges))
         probability, frequency, _ = scores.reliability(found.bins[name])
-        for k, label in enumerate(schema.LABELS):
+        for k, label in enumerate(schema.CLOUDS.labels):
             bins = calibration[label]
             assert bins["count"] == found.bins[name].count[k].tolist()
             for key, values in (("probability", probability), ("frequency", frequency)):
@@ -79,7 +79,7 @@ def test_the_json_holds_the_curves(written, found):
 
 def test_the_json_holds_the_confusion(written, found):
     confusion = json.loads((written / results.JSON).read_text())["confusion"]
-    assert confusion["labels"] == [*schema.LABELS, "none"]
+    assert confusion["labels"] == [*schema.CLOUDS.labels, "none"]
     np.testing.assert_allclose(confusion["pixels"], found.confusion)
     np.testing.assert_allclose(np.sum(confusion["shares"], axis=1), 1)
 
@@ -154,7 +154,7 @@ def test_what_was_written_is_read_again(evaluated):
     metrics = scores.compute(found.images, np.ones((1, 4)))
     for name, values in metrics.items():
         written = found.facts["figures"][name]
-        expected = [written[label]["value"] for label in schema.LABELS]
+        expected = [written[label]["value"] for label in schema.CLOUDS.labels]
         expected = [np.nan if value is None else value for value in expected]
         np.testing.assert_allclose(values[0], expected, err_msg=name)
 

@@ -4,7 +4,7 @@ from helpers.evaluations import summarised
 from clouds import schema
 from clouds.evaluation import summary
 
-ROWS = [*schema.LABELS, "mean"]
+ROWS = [*schema.CLOUDS.labels, "mean"]
 
 
 def test_the_table_holds_the_dice_of_masks_and_baselines():

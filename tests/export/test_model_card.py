@@ -6,9 +6,9 @@ import tensorflow as tf
 from clouds.config.rule import NOTHING, Rule
 from clouds.config.training import Training
 from clouds.export import model_card
-from clouds.schema import LABELS
+from clouds.schema import CLOUDS
 
-NAMES = (*LABELS, "mean")
+NAMES = (*CLOUDS.labels, "mean")
 RULE = Rule(thresholds=(0.4, 37 / 96, 0.6, 0.7), min_sizes=(1, 20, 300, NOTHING))
 SETTINGS = Training(records="/home/me/records", run="/home/me/run", size=(64, 96))
 FACTS = {

@@ -102,7 +102,7 @@ def test_an_answer_has_rle_score_area_and_label_of_each_image(answer):
         "area": ((2, 4), np.int32),
         "label": ((2, 4), np.dtype(object)),
     }
-    assert answer["label"].astype(str).tolist() == [list(schema.LABELS)] * 2
+    assert answer["label"].astype(str).tolist() == [list(schema.CLOUDS.labels)] * 2
     for text, area in zip(answer["rle"].flat, answer["area"].flat, strict=True):
         mask = rle.decode(text.decode(), schema.SUBMISSION_SIZE)
         assert mask.sum() == area > 0

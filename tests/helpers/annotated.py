@@ -15,7 +15,7 @@ def write_csv(folder, masks, *, texts=None) -> str:
     rows = [
         f"{image}.jpg_{label},{text}\n"
         for image, row in enumerate(texts)
-        for label, text in zip(schema.LABELS, row, strict=True)
+        for label, text in zip(schema.CLOUDS.labels, row, strict=True)
     ]
     path = folder / "train.csv"
     path.write_text("Image_Label,EncodedPixels\n" + "".join(rows))

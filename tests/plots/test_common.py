@@ -11,7 +11,7 @@ from clouds.plots import common
 
 def panel(ax, name="a line", y=(0, 2)):
     ax.plot(range(len(y)), y, label=name, color=common.INK)
-    ax.bar([0], [1], color=common.PAPER, edgecolor=schema.COLOURS[0])
+    ax.bar([0], [1], color=common.PAPER, edgecolor=schema.CLOUDS.colours[0])
     ax.set(title="A title", xlabel="x", ylabel="y")
     common.legend(ax)
 
@@ -25,7 +25,11 @@ def test_panels_are_arranged_row_by_row_and_saved(tmp_path):
 
 def test_an_svg_takes_the_colours_of_its_page():
     svg = common.svg(panel)
-    assert "currentColor" in svg and "var(--back)" in svg and schema.COLOURS[0] in svg
+    assert (
+        "currentColor" in svg
+        and "var(--back)" in svg
+        and schema.CLOUDS.colours[0] in svg
+    )
     for colour in (common.INK, common.PAPER, common.GREY, "#000000", "#ffffff"):
         assert colour not in svg
 
@@ -78,4 +82,4 @@ def test_lines_of_one_colour_differ_by_their_dashes():
     styles = [common.style(k)["linestyle"] for k in range(len(common.DASHES) + 1)]
     assert len(set(styles)) == len(common.DASHES)
     assert styles[-1] == styles[0]
-    assert common.style(0, 2)["color"] == schema.COLOURS[2]
+    assert common.style(0, 2)["color"] == schema.CLOUDS.colours[2]

@@ -19,12 +19,12 @@ def measured(value=0.6):
     interval = dict.fromkeys(("value", "low", "high"))
     if value is not None:
         interval = {"value": value, "low": value - 0.1, "high": value + 0.1}
-    rows = dict.fromkeys((*schema.LABELS, "mean"), interval)
+    rows = dict.fromkeys((*schema.CLOUDS.labels, "mean"), interval)
     figures = dict.fromkeys((*names, *_OTHERS), rows)
     # These are always defined.
     certain = {"value": 0.1, "low": None, "high": None}
     for name in ("present", "ece_pixels", "ece_presence"):
-        figures[name] = dict.fromkeys((*schema.LABELS, "mean"), certain)
+        figures[name] = dict.fromkeys((*schema.CLOUDS.labels, "mean"), certain)
     steps = np.linspace(0.1, 0.9, 9)
     curve = {"precision": (1 - steps).tolist(), "recall": steps.tolist()}
     bins = {"probability": steps.tolist(), "frequency": (steps**2).tolist()}
@@ -32,12 +32,12 @@ def measured(value=0.6):
     if value is None:
         curve, shares = None, [[None] * 5] * 5
         bins = {"probability": [None] * 9, "frequency": [None] * 9}
-    of_labels = dict.fromkeys(schema.LABELS, bins)
+    of_labels = dict.fromkeys(schema.CLOUDS.labels, bins)
     return {
         "figures": figures,
-        "precision_recall": dict.fromkeys(schema.LABELS, curve),
+        "precision_recall": dict.fromkeys(schema.CLOUDS.labels, curve),
         "calibration": {"pixels": of_labels, "presence": of_labels},
-        "confusion": {"labels": [*schema.LABELS, "none"], "shares": shares},
+        "confusion": {"labels": [*schema.CLOUDS.labels, "none"], "shares": shares},
     }
 
 
@@ -59,7 +59,7 @@ def test_an_evaluation_becomes_a_picture_in_the_colours_of_the_labels(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.png"]
     shape, colours = colours_of(tmp_path / "metrics.png")
     assert shape == (900, 1500, 3)
-    assert {rgb(colour) for colour in schema.COLOURS} <= colours
+    assert {rgb(colour) for colour in schema.CLOUDS.colours} <= colours
 
 
 def test_legends_do_not_cover_panels():
@@ -84,7 +84,7 @@ def test_bars_show_the_dice_and_marks_the_baselines():
     metrics = measured()
     metrics["figures"]["dice_post"] = {
         row: {"value": k / 10, "low": 0, "high": 1}
-        for k, row in enumerate((*schema.LABELS, "mean"))
+        for k, row in enumerate((*schema.CLOUDS.labels, "mean"))
     }
     (ax,) = axes_of([evaluation.panels(metrics)[0]])
     heights = [bar.get_height() for bar in ax.patches]
@@ -106,7 +106,7 @@ def test_precision_holds_until_the_next_image():
     assert curves[0].get_drawstyle() == "steps-pre"
     assert len(curves[1].get_xdata()) == 0
     colours = [line.get_color() for line in curves]
-    assert colours == [schema.COLOURS[0], schema.COLOURS[3]]
+    assert colours == [schema.CLOUDS.colours[0], schema.CLOUDS.colours[3]]
 
 
 def test_empty_bins_are_left_out_of_a_calibration():

@@ -14,7 +14,7 @@ def test_masks_are_outlined_in_the_colours_of_their_labels(tmp_path):
     draw_overlays(images, masks, tmp_path / "scenes.png")
     picture = cv2.imread(str(tmp_path / "scenes.png"))[..., ::-1]
     colours = set(map(tuple, picture.reshape(-1, 3).tolist()))
-    for label, colour in enumerate(schema.COLOURS):
+    for label, colour in enumerate(schema.CLOUDS.colours):
         wanted = tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
         assert any(mask[..., label].any() for mask in masks)
         assert wanted in colours

@@ -10,11 +10,13 @@ from clouds.plots.statistics import draw_statistics
 def described(images=3):
     """Statistics of a few images that each have a mask of Fish."""
     numbers = [images, 0, 0, 0]
-    both = pd.DataFrame(np.diag(numbers), index=schema.LABELS, columns=schema.LABELS)
+    both = pd.DataFrame(
+        np.diag(numbers), index=schema.CLOUDS.labels, columns=schema.CLOUDS.labels
+    )
     masks = pd.DataFrame({"label": ["Fish"] * images, "share": [0.3] * images})
     return {
         "tables": {
-            "labels": pd.DataFrame({"masks": numbers}, index=schema.LABELS),
+            "labels": pd.DataFrame({"masks": numbers}, index=schema.CLOUDS.labels),
             "labels_per_image": pd.DataFrame({"images": [0, images, 0, 0, 0]}),
             "sets": pd.DataFrame({"images": [images]}, index=["Fish"]),
             "both": both,
@@ -31,7 +33,7 @@ def test_statistics_become_a_picture_in_the_colours_of_the_labels(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["statistics.png"]
     picture = cv2.imread(str(tmp_path / "statistics.png"))[..., ::-1]
     assert picture.shape == (900, 1500, 3)
-    fish = [int(schema.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)]
+    fish = [int(schema.CLOUDS.colours[0][i : i + 2], 16) for i in (1, 3, 5)]
     assert (picture == fish).all(-1).sum() > 1000
 
 

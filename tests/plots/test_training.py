@@ -8,7 +8,7 @@ from clouds import schema
 from clouds.plots import common, training
 
 COLUMNS = [prefix + name for name in training.METRICS for prefix in ("", "val_")]
-PER_LABEL = [f"val_dice_{label.lower()}" for label in schema.LABELS]
+PER_LABEL = [f"val_dice_{label.lower()}" for label in schema.CLOUDS.labels]
 
 
 def history(epochs, columns=COLUMNS):

@@ -21,7 +21,7 @@ def tuned(rule, dice=None):
         "maps": {
             "thresholds": (np.arange(1, 32) / 32).tolist(),
             "min_sizes": list(range(0, 31000, 1000)),
-            "dice": dict.fromkeys(schema.LABELS, dice.tolist()),
+            "dice": dict.fromkeys(schema.CLOUDS.labels, dice.tolist()),
         },
     }
 
@@ -38,7 +38,7 @@ def test_a_tuning_becomes_a_map_per_label(tmp_path):
     assert picture.shape == (470, 1500, 3)
     assert len(set(map(tuple, picture.reshape(-1, 3).tolist()))) > 200
     titles = [ax.get_title() for ax in axes_of(tuning.maps(tuned(rule)))]
-    for k, (title, label) in enumerate(zip(titles, schema.LABELS, strict=True)):
+    for k, (title, label) in enumerate(zip(titles, schema.CLOUDS.labels, strict=True)):
         shown = f"{label} {rule.describe_label(k)}"
         assert title.replace("\n", " ") == shown
 

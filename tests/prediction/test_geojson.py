@@ -9,7 +9,7 @@ from clouds.prediction.journal import Entry
 
 def entry(**masks):
     texts = []
-    for name in schema.LABELS:
+    for name in schema.CLOUDS.labels:
         mask = np.zeros(schema.SUBMISSION_SIZE, bool)
         for rows, columns in masks.get(name, []):
             mask[rows, columns] = True

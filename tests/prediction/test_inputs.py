@@ -129,7 +129,7 @@ def test_damage_within_a_zip_is_reported(images, tmp_path):
     assert sum(len(batch.names) for batch in batches) == 6
 
 
-def write_sample(path, names, labels=schema.LABELS):
+def write_sample(path, names, labels=schema.CLOUDS.labels):
     rows = [f"{name}_{label},1 1\n" for name in names for label in labels]
     path.write_text("Image_Label,EncodedPixels\n" + "".join(rows))
     return str(path)
@@ -138,7 +138,7 @@ def write_sample(path, names, labels=schema.LABELS):
 def test_a_sample_submission_tells_images_and_orders(images, tmp_path):
     names = sorted(path.name for path in images.iterdir())
     asked = [names[5], names[2], names[3]]
-    sample = write_sample(tmp_path / "s.csv", asked, schema.LABELS[::-1])
+    sample = write_sample(tmp_path / "s.csv", asked, schema.CLOUDS.labels[::-1])
     source = of_files(images, sample_submission=sample)
     assert source.names == asked
     assert source.orders == dict.fromkeys(asked, [3, 2, 1, 0])
@@ -153,7 +153,7 @@ def test_an_image_that_only_the_sample_names_is_refused(images, tmp_path):
 
 def test_rows_of_one_image_apart_are_refused(images, tmp_path):
     names = sorted(path.name for path in images.iterdir())
-    rows = [f"{name}_{label},\n" for label in schema.LABELS for name in names]
+    rows = [f"{name}_{label},\n" for label in schema.CLOUDS.labels for name in names]
     (tmp_path / "s.csv").write_text("Image_Label,EncodedPixels\n" + "".join(rows))
     with pytest.raises(InputError, match="must be consecutive"):
         of_files(images, sample_submission=str(tmp_path / "s.csv"))
@@ -164,9 +164,9 @@ def test_the_checksum_tells_other_images_and_other_orders(images, tmp_path):
     csv = tmp_path / "s.csv"
     checksums = {of_files(images).checksum}
     for asked, labels in (
-        (names, schema.LABELS),
-        (names[::-1], schema.LABELS),
-        (names, schema.LABELS[::-1]),
+        (names, schema.CLOUDS.labels),
+        (names[::-1], schema.CLOUDS.labels),
+        (names, schema.CLOUDS.labels[::-1]),
     ):
         sample = write_sample(csv, asked, labels)
         checksums.add(of_files(images, sample_submission=sample).checksum)

@@ -104,7 +104,9 @@ def test_a_journal_begun_anew_forgets_its_entries(path):
 
 
 def test_masks_are_those_of_the_cleaned_texts():
-    assert B.masks.shape == (350, 525, 4)
+    assert B.masks((350, 525)).shape == (350, 525, 4)
     for label, text in enumerate(B.cleaned):
-        np.testing.assert_array_equal(B.masks[..., label], rle.decode(text, (350, 525)))
-    assert B.masks.sum() == 4
+        np.testing.assert_array_equal(
+            B.masks((350, 525))[..., label], rle.decode(text, (350, 525))
+        )
+    assert B.masks((350, 525)).sum() == 4

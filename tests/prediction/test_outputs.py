@@ -50,7 +50,9 @@ def test_rows_come_in_the_order_of_the_entries_and_of_their_labels(tmp_path):
         expected = ["Image_Label,EncodedPixels"]
         for one, order in ((ENTRIES[0], range(4)), (ENTRIES[2], (3, 1, 0, 2))):
             texts = getattr(one, field)
-            expected += [f"{one.image}_{schema.LABELS[k]},{texts[k]}" for k in order]
+            expected += [
+                f"{one.image}_{schema.CLOUDS.labels[k]},{texts[k]}" for k in order
+            ]
         assert (tmp_path / name).read_text().splitlines() == expected
 
 
@@ -63,10 +65,12 @@ def test_masks_are_pictures_of_black_and_white(tmp_path):
     write(tmp_path, masks=True)
     assert len(list((tmp_path / "masks").iterdir())) == 12
     for one in ENTRIES:
-        for k, label in enumerate(schema.LABELS):
+        for k, label in enumerate(schema.CLOUDS.labels):
             path = tmp_path / "masks" / f"{one.image}_{label}.png"
             read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            np.testing.assert_array_equal(read, one.masks[..., k] * np.uint8(255))
+            np.testing.assert_array_equal(
+                read, one.masks((350, 525))[..., k] * np.uint8(255)
+            )
 
 
 def features(out, **fields):
@@ -95,8 +99,8 @@ def test_polygons_in_pixels_paint_the_masks(tmp_path):
     kinds = {feature["geometry"]["type"] for feature in collection["features"]}
     assert "MultiPolygon" in kinds
     for one in ENTRIES:
-        for k, label in enumerate(schema.LABELS):
-            mask = one.masks[..., k]
+        for k, label in enumerate(schema.CLOUDS.labels):
+            mask = one.masks((350, 525))[..., k]
             if not mask.any():
                 continue
             feature = found[one.image, label]
@@ -134,11 +138,11 @@ def test_the_peers_reader_finds_the_masks_in_cocos_file(tmp_path, capsys):
     names = {
         category["id"]: category["name"] for category in read.dataset["categories"]
     }
-    assert tuple(names.values()) == schema.LABELS
+    assert tuple(names.values()) == schema.CLOUDS.labels
     seen = np.zeros((3, 4), bool)
     for annotation in read.dataset["annotations"]:
         image, label = annotation["image_id"] - 1, annotation["category_id"] - 1
-        mask = ENTRIES[image].masks[..., label]
+        mask = ENTRIES[image].masks((350, 525))[..., label]
         np.testing.assert_array_equal(read.annToMask(annotation), mask)
         rows, columns = np.nonzero(mask)
         x, y, width, height = annotation["bbox"]

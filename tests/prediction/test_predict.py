@@ -131,7 +131,7 @@ def test_images_of_any_size_and_kind_are_predicted(run, tmp_path):
     assert read.images == ["a.png", "b.jpeg", "c.jpg", "d.TIF", "e.bmp"]
 
 
-def write_sample(path, names, labels=schema.LABELS):
+def write_sample(path, names, labels=schema.CLOUDS.labels):
     rows = [f"{name}_{label},1 1\n" for name in names for label in labels]
     path.write_text("Image_Label,EncodedPixels\n" + "".join(rows))
     return path
@@ -140,7 +140,7 @@ def write_sample(path, names, labels=schema.LABELS):
 def test_a_sample_submission_gives_images_and_order(images, run, tmp_path):
     names = names_of(images)
     asked = [names[5], names[0], names[3]]
-    sample = write_sample(tmp_path / "s.csv", asked, schema.LABELS[::-1])
+    sample = write_sample(tmp_path / "s.csv", asked, schema.CLOUDS.labels[::-1])
     out = tmp_path / "out"
     assert predict(run, images, out, "--sample-submission", sample) == 0
     for name in SUBMISSIONS:
@@ -434,7 +434,7 @@ def test_all_forms_say_the_same(images, run, tmp_path):
             probabilities = read["probabilities"].astype(np.float32)
         probabilities = functional.resize(probabilities[None], SIZE).numpy()
         sure = presence(probabilities)[0]
-        for k, label in enumerate(schema.LABELS):
+        for k, label in enumerate(schema.CLOUDS.labels):
             mask = rle.decode(cleaned.texts[image, k], SIZE)
             path = tmp_path / "out" / "masks" / f"{name}_{label}.png"
             picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)

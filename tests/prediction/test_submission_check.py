@@ -11,7 +11,7 @@ from clouds.cli import main
 
 HEADER = "Image_Label,EncodedPixels"
 IMAGES = ("a.jpg", "b_1.jpg", "c.jpg")
-NAMES = [f"{image}_{label}" for image in IMAGES for label in schema.LABELS]
+NAMES = [f"{image}_{label}" for image in IMAGES for label in schema.CLOUDS.labels]
 ROWS = [f"{name},{'' if n % 3 else '1 350 700 2'}" for n, name in enumerate(NAMES)]
 """Rows 2 to 13 of a valid submission."""
 
@@ -132,7 +132,7 @@ def test_a_wrong_header_is_an_error_in_addition_to_those_of_the_rows(check):
     [
         (ROWS[4:], ["4 rows missing, first a.jpg_Fish, row 2 of the sample"]),
         (
-            [*ROWS, *(f"d.jpg_{label}," for label in schema.LABELS)],
+            [*ROWS, *(f"d.jpg_{label}," for label in schema.CLOUDS.labels)],
             ["4 additional rows, first 'd.jpg_Fish', row 14"],
         ),
         (
@@ -140,7 +140,11 @@ def test_a_wrong_header_is_an_error_in_addition_to_those_of_the_rows(check):
             ["2 rows in another order, .* with a.jpg_Flower instead of a.jpg_Fish"],
         ),
         (
-            [*ROWS[8:], *(f"d.jpg_{label}," for label in schema.LABELS), *ROWS[4:8]],
+            [
+                *ROWS[8:],
+                *(f"d.jpg_{label}," for label in schema.CLOUDS.labels),
+                *ROWS[4:8],
+            ],
             ["4 rows missing", "4 additional rows", "8 rows in another order"],
         ),
     ],
@@ -155,7 +159,7 @@ def test_rows_must_be_those_of_the_sample_in_its_order(check, tmp_path, rows, re
 
 
 def test_many_errors_are_counted_and_the_first_of_every_kind_listed(check):
-    rows = [f"{n}.jpg_{label},0 1" for n in range(9) for label in schema.LABELS]
+    rows = [f"{n}.jpg_{label},0 1" for n in range(9) for label in schema.CLOUDS.labels]
     code, _, err = check([*rows, "9.jpg_Fsh,"])
     assert (code, len(err)) == (2, 22)
     assert "'Fsh'" in err[19]
@@ -192,7 +196,7 @@ def test_runs_on_the_networks_grid_are_warned_of(check):
     mask = np.zeros(schema.NETWORK_SIZE, bool)
     mask[100:, 200:] = True
     texts = [rle.encode(mask), ""]
-    names = [f"{n}.jpg_{label}" for n in range(10) for label in schema.LABELS]
+    names = [f"{n}.jpg_{label}" for n in range(10) for label in schema.CLOUDS.labels]
     rows = [f"{name},{texts[n // 5 % 2]}" for n, name in enumerate(names)]
     code, _, err = check(rows)
     assert (code, len(err)) == (0, 1)
@@ -207,7 +211,7 @@ def test_another_grid_may_be_given(check):
 
 
 def test_a_name_with_a_comma_is_valid_if_quoted(check):
-    rows = [f'"a,b.jpg_{label}",' for label in schema.LABELS]
+    rows = [f'"a,b.jpg_{label}",' for label in schema.CLOUDS.labels]
     assert check(rows)[0] == 0
 
 
@@ -218,7 +222,7 @@ def test_a_missing_file_or_sample_is_named(check, tmp_path, capsys):
 
 
 def test_blanks_are_an_empty_field(tmp_path, capsys):
-    rows = [f"a.jpg_{label}, \n" for label in schema.LABELS[1:]]
+    rows = [f"a.jpg_{label}, \n" for label in schema.CLOUDS.labels[1:]]
     path = tmp_path / "submission.csv"
     path.write_text("Image_Label,EncodedPixels\na.jpg_Fish,1 5\n" + "".join(rows))
     assert main.main(["submit-check", str(path)]) == 0

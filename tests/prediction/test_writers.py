@@ -23,14 +23,14 @@ def test_counts_alternate_from_zeros_on(runs, expected):
 def test_probabilities_are_kept_to_half_precision(tmp_path):
     writers.probabilities(tmp_path, "a.jpg", PROBABILITIES, "npz")
     with np.load(tmp_path / "probabilities" / "a.jpg.npz") as read:
-        assert read["labels"].tolist() == list(schema.LABELS)
+        assert read["labels"].tolist() == list(schema.CLOUDS.labels)
         assert read["probabilities"].dtype == np.float16
         np.testing.assert_allclose(read["probabilities"], PROBABILITIES, atol=5e-4)
 
 
 def test_probabilities_are_pictures_in_grey(tmp_path):
     writers.probabilities(tmp_path, "a.jpg", PROBABILITIES, "png")
-    for k, label in enumerate(schema.LABELS):
+    for k, label in enumerate(schema.CLOUDS.labels):
         path = tmp_path / "probabilities" / f"a.jpg_{label}.png"
         read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         np.testing.assert_allclose(read / 255, PROBABILITIES[..., k], atol=0.5 / 255)

@@ -19,8 +19,8 @@ def test_areas_are_those_of_painted_masks(tmp_path, monkeypatch, size):
     for image, label in np.argwhere(masks.any((1, 2))):
         numbers = references.components(masks[image, ..., label])
         sizes = [(numbers == n).sum() for n in range(1, numbers.max() + 1)]
-        rows.append((schema.LABELS[label], sum(sizes), len(sizes)))
-        found += [(schema.LABELS[label], size) for size in sorted(sizes)]
+        rows.append((schema.CLOUDS.labels[label], sum(sizes), len(sizes)))
+        found += [(schema.CLOUDS.labels[label], size) for size in sorted(sizes)]
     columns = ["label", "area", "components"]
     assert list(measured.masks[columns].itertuples(index=False, name=None)) == rows
     assert sorted(measured.components.itertuples(index=False, name=None)) == sorted(

@@ -32,7 +32,7 @@ def test_differences_are_those_of_the_metrics(runs, capsys):
     folders = (str(runs / "a"), str(runs / "b"))
     settings = Comparison(run=folders, out=str(runs / "compare.html"))
     table = compare.compare(settings)
-    assert table.index.tolist() == [*schema.LABELS, "mean"]
+    assert table.index.tolist() == [*schema.CLOUDS.labels, "mean"]
     differences = table["difference"].str.split().str[0].astype(float)
     np.testing.assert_allclose(
         differences, table[folders[1]] - table[folders[0]], atol=1e-4
@@ -146,7 +146,7 @@ def test_a_metric_that_no_run_has_is_one_dash(runs):
     for name in "ab":
         path = runs / name / "metrics_images.csv"
         rows = pd.read_csv(path)
-        of_label = rows["label"] == schema.LABELS[0]
+        of_label = rows["label"] == schema.CLOUDS.labels[0]
         columns = ["true_area", "plain_shared", "post_shared"]
         rows.loc[of_label, columns] = 0
         rows.to_csv(path, index=False)

@@ -19,12 +19,12 @@ def test_counts_are_those_of_a_walk_over_the_images(tmp_path):
     labels, both = tables["labels"], tables["both"]
     sets = [[n for n, label in enumerate(m.T) if label.any()] for m in masks]
     assert sum(map(len, sets)) == labels["masks"].sum()
-    for row, label in enumerate(schema.LABELS):
+    for row, label in enumerate(schema.CLOUDS.labels):
         having = [each for each in sets if row in each]
         assert labels["masks"][label] == len(having)
         assert labels["of_images"][label] == len(having) / 40
         assert labels["of_masks"][label] == len(having) / labels["masks"].sum()
-        for column, other in enumerate(schema.LABELS):
+        for column, other in enumerate(schema.CLOUDS.labels):
             count = sum(column in each for each in having)
             assert both.loc[label, other] == count
             share = tables["both_share"].loc[label, other]
@@ -32,7 +32,9 @@ def test_counts_are_those_of_a_walk_over_the_images(tmp_path):
     for number in range(5):
         images = sum(len(each) == number for each in sets)
         assert tables["labels_per_image"]["images"][number] == images
-    names = [" + ".join(schema.LABELS[n] for n in each) or "none" for each in sets]
+    names = [
+        " + ".join(schema.CLOUDS.labels[n] for n in each) or "none" for each in sets
+    ]
     assert tables["sets"]["images"].to_dict() == {n: names.count(n) for n in names}
     assert tables["sets"]["images"].is_monotonic_decreasing
     assert tables["sets"]["share"].sum() == pytest.approx(1)
@@ -63,7 +65,7 @@ def test_text_json_and_picture_agree(tmp_path, capsys):
     written = json.loads((out / "statistics.json").read_text())
     assert (written["rows"], written["images"]) == (160, 40)
     areas = masks.sum((1, 2))
-    for label, name in enumerate(schema.LABELS):
+    for label, name in enumerate(schema.CLOUDS.labels):
         present = areas[:, label][areas[:, label] > 0]
         quantiles = np.quantile(present, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
         assert list(written["area"][name].values()) == np.round(quantiles).tolist()

@@ -15,7 +15,9 @@ def page(tmp_path, monkeypatch):
     def render(text, **fields):
         loader = jinja2.DictLoader({"page.html": text})
         monkeypatch.setattr(jinja2, "PackageLoader", lambda package: loader)
-        html.write("page.html", tmp_path / "out/page.html", **fields)
+        html.write(
+            "page.html", tmp_path / "out/page.html", schema.CLOUDS.labels, **fields
+        )
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["page.html"]
         return (tmp_path / "out/page.html").read_text()
 
@@ -28,7 +30,7 @@ def test_text_is_escaped(page):
 
 def test_labels_and_their_colours_are_the_schemas(page):
     text = page("{{ labels | join }} {{ colours | join }}")
-    assert text == f"{''.join(schema.LABELS)} {''.join(schema.COLOURS)}"
+    assert text == f"{''.join(schema.CLOUDS.labels)} {''.join(schema.CLOUDS.colours)}"
 
 
 def test_a_missing_variable_is_an_error(page):

@@ -38,7 +38,7 @@ def folder(evaluated, records, sample, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "<b>&first"
     shutil.copytree(evaluated / "a", folder)
     columns = ["epoch", *(p + name for name in training.METRICS for p in ("", "val_"))]
-    columns += [f"val_dice_{label.lower()}" for label in schema.LABELS]
+    columns += [f"val_dice_{label.lower()}" for label in schema.CLOUDS.labels]
     rows = [",".join(columns), *(f"{k}{',0.5' * (len(columns) - 1)}" for k in (0, 1))]
     (folder / "history.csv").write_text("\n".join(rows))
     with pytest.MonkeyPatch.context() as patch:
@@ -62,7 +62,7 @@ def test_the_page_holds_every_part(page, folder):
     assert wanted <= ids
     assert "bin/" not in page.text
     known = json.loads((folder / "metrics.json").read_text())
-    for label in (*schema.LABELS, "mean"):
+    for label in (*schema.CLOUDS.labels, "mean"):
         found = known["figures"]["dice_post"][label]
         shown = f"{found['value']:.3f}{found['low']:.3f} to {found['high']:.3f}"
         assert shown in page.text
@@ -70,12 +70,12 @@ def test_the_page_holds_every_part(page, folder):
     tuned = json.loads((folder / "tuning.json").read_text())
     expected = tuned["dice"]["cross_fitted"]["mean"]["value"]
     assert f"{expected:.3f} expected competition Dice on new images" in page.text
-    for label in schema.LABELS:
+    for label in schema.CLOUDS.labels:
         expected = tuned["dice"]["cross_fitted"][label]["value"]
         assert f"{label}{expected:.3f}" in page.text
     assert "20 images" in page.text
-    for label in range(len(schema.LABELS)):
-        shown = f"{schema.LABELS[label]} {Rule(**tuned['rule']).describe_label(label)}"
+    for label, name in enumerate(schema.CLOUDS.labels):
+        shown = f"{name} {Rule(**tuned['rule']).describe_label(label)}"
         assert any(shown in svg["aria-label"] for svg in page.of("svg") if len(svg) > 2)
 
 
@@ -118,7 +118,7 @@ def test_the_page_is_accessible_to_screen_readers(page):
 
 def test_colours_are_those_of_the_labels(folder):
     text = (folder / "report.html").read_text()
-    for k, colour in enumerate(schema.COLOURS):
+    for k, colour in enumerate(schema.CLOUDS.colours):
         assert f"--k{k}: {colour};" in text
 
 
@@ -208,7 +208,7 @@ def test_switches_hide_what_they_name(browser, folder):
     assert not any(mask.is_displayed() for mask in raw)
     browser.find_element("id", "show-raw").click()
     kinds = {kind: f".mask.{kind}" for kind in ("truth", "raw", "post")}
-    kinds |= {str(k): f".mask.k{k}" for k in range(len(schema.LABELS))}
+    kinds |= {str(k): f".mask.k{k}" for k in range(len(schema.CLOUDS.labels))}
     assert masks
     assert all(mask.is_displayed() for mask in masks)
     for key, selector in kinds.items():

@@ -73,7 +73,7 @@ def test_rows_and_columns_are_answered_alike(ask):
     images = [b64(GOOD), b64(tiny_export.encoded(".png"))]
     by_row = ask("POST", PREDICT, json={"instances": images}).json()["predictions"]
     by_column = ask("POST", PREDICT, json={"inputs": images}).json()["outputs"]
-    assert by_row[0]["label"] == list(schema.LABELS)
+    assert by_row[0]["label"] == list(schema.CLOUDS.labels)
     for name in ("rle", "score", "area", "label"):
         assert [row[name] for row in by_row] == by_column[name]
     masks = [rle.decode(text, schema.SUBMISSION_SIZE) for text in by_row[1]["rle"]]
@@ -180,7 +180,7 @@ def test_an_image_file_is_answered_with_what_the_page_needs(ask):
     plain = ask("POST", "/v1/images", content=GOOD).json()
     assert "probabilities" not in plain
     told = ask("POST", "/v1/images?probabilities", content=GOOD).json()
-    assert told["labels"] == list(schema.LABELS)
+    assert told["labels"] == list(schema.CLOUDS.labels)
     assert (told["version"], told["size"], told["rule"]) == (1, [350, 525], None)
     asked = {"instances": [b64(GOOD)], "signature_name": "probabilities"}
     (expected,) = ask("POST", PREDICT, json=asked).json()["predictions"]

@@ -33,7 +33,9 @@ def test_a_signature_answers_each_row_like_the_graph(model):
         [row(tiny_export.encoded(".png", dark)), row(tiny_export.encoded())]
     )
     assert answers[0]["rle"].tolist() == [b""] * 4
-    assert answers[1]["label"].tolist() == [name.encode() for name in schema.LABELS]
+    assert answers[1]["label"].tolist() == [
+        name.encode() for name in schema.CLOUDS.labels
+    ]
     image = tf.io.decode_jpeg(tiny_export.encoded(), dct_method="INTEGER_ACCURATE")
     images = cv2.resize(image.numpy(), (96, 64), interpolation=cv2.INTER_AREA)[None]
     found = tiny_export.Network()(images)

@@ -10,6 +10,7 @@ from helpers import tiny_export
 from selenium.webdriver import ActionChains, Keys
 
 from clouds import rle, schema
+from clouds.schema import CLOUDS
 from clouds.serving import web_page
 
 
@@ -25,7 +26,7 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-HTML, HEADERS = web_page.build()
+HTML, HEADERS = web_page.build(CLOUDS)
 ELEMENTS = Elements(HTML).found
 
 
@@ -50,8 +51,8 @@ def test_its_policy_allows_its_own_script_and_nothing_else():
 def test_labels_and_colours_are_the_schemas():
     (facts,) = re.findall(r'id="facts">(.*?)</script>', HTML)
     facts = json.loads(facts)
-    assert tuple(facts["labels"]) == schema.LABELS
-    assert tuple(facts["colours"]) == schema.COLOURS
+    assert tuple(facts["labels"]) == schema.CLOUDS.labels
+    assert tuple(facts["colours"]) == schema.CLOUDS.colours
 
 
 def test_every_input_has_a_name_for_screen_readers():

@@ -11,7 +11,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from clouds import schema
 from clouds.training import loggers
 
-LABELS = [f"dice_{label.lower()}" for label in schema.LABELS]
+LABELS = [f"dice_{label.lower()}" for label in schema.CLOUDS.labels]
 
 
 def events(folder):

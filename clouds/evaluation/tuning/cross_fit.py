@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clouds.config.rule import Scope
+from clouds.config.rule import Rule, Scope
 from clouds.data import splits
-from clouds.evaluation.tuning import families
+from clouds.evaluation.tuning import families, search
 from clouds.evaluation.tuning.level_sets import Components
-from clouds.evaluation.tuning.search import SIZES, Choice
+from clouds.evaluation.tuning.search import Choice
 
 
 class CrossFit(NamedTuple):
@@ -50,7 +50,8 @@ def cross_fit(
     seed: int = 0,
     scope: Scope = "component",
     step: int = 1,
-    sizes: Iterable[int] = SIZES,
+    sizes: Iterable[int] = tuple(search.sizes()),
+    default: Rule | None = None,
 ) -> CrossFit:
     """Chooses on all folds but one and scores on that one, for each fold.
 
@@ -69,6 +70,8 @@ def cross_fit(
       scope: where the peak threshold must be exceeded (see `Rule`).
       step: step between the levels that are tried first.
       sizes: A minimum areas of the returned grid.
+      default: rule whose numbers labels get that are never drawn; by default the
+        notebook's.
 
     Raises:
       InputError: there are fewer images than folds.
@@ -78,7 +81,7 @@ def cross_fit(
     pairs = itertools.combinations(numbers, 2) if folds > 2 else ()
     left_out = [*pairs, *((k,) for k in numbers), ()]
     weights = np.stack([~np.isin(fold, each) for each in left_out]).astype(float)
-    fitter = families.Fitter(table, levels, presence, scope, step)
+    fitter = families.Fitter(table, levels, presence, scope, step, default)
     fitted, grid = fitter.fit(weights, sizes)
     fits = dict(zip(map(frozenset, left_out), fitted, strict=True))
 

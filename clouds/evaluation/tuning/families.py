@@ -58,14 +58,18 @@ class Fitter:
       scope: where the peak threshold must be exceeded (see `Rule`).
       step: step between the levels that are tried first; then, per label, the levels
         less than a step from the choice.
+      default: rule without tuning; the notebook's if None.
     """
 
-    def __init__(self, table: Components, levels, presence, scope, step: int):
+    def __init__(
+        self, table: Components, levels, presence, scope, step: int, default=None
+    ):
         self.table = table
         self.levels = levels
         self.presence = presence
         self.scope = scope
         self.step = step
+        self.default = default or Rule()
         self.labels = table.truth.shape[1]
         self.absent = table.truth == 0
         self.places = np.arange(step - 1, len(levels), step)
@@ -85,7 +89,7 @@ class Fitter:
           The fits; float64[C, S, A], the mean Dice of the last weighting by the S
           thresholds that are tried first and the minimum areas, without a peak.
         """
-        default_size = Rule().min_sizes[0]
+        default_size = self.default.min_sizes[0]
         sizes = np.append(np.asarray(list(sizes)), default_size)
         best, grids = area_curves.curves(self.sorted, weights, sizes)
         fits = [self._fit_one(*each) for each in zip(best, grids, weights, strict=True)]
@@ -119,7 +123,7 @@ class Fitter:
         )
 
     def _default(self) -> Choice:
-        rule = Rule()
+        rule = self.default
         nearest = np.abs(self.levels - rule.thresholds[0]).argmin(axis=0)
         thresholds = self.levels[nearest, np.arange(self.labels)]
         return self._choice(thresholds, (rule.min_sizes[0],) * self.labels)

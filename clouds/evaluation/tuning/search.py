@@ -18,12 +18,20 @@ from clouds.evaluation import scores
 from clouds.evaluation.tuning import area_curves
 from clouds.evaluation.tuning.area_curves import Sorted
 from clouds.evaluation.tuning.level_sets import Components
+from clouds.schema import CLOUDS
 
-SIZES = tuple(range(0, 61500, 1500))
-"""Minimum areas of the returned grids, in pixels of the submission's grid."""
+_SIZES, _SIZE_STEP = 41, 1500
+
 
 _SAME = 1e-9
 """Difference up to which mean Dices are equal; one pixel in 643 images exceeds it."""
+
+
+def sizes(grid: tuple[int, int] = CLOUDS.grid) -> list[int]:
+    """Returns minimum areas from 0 to a third of a grid, in its pixels."""
+    share = grid[0] * grid[1] / (CLOUDS.grid[0] * CLOUDS.grid[1])
+    step = max(1, round(_SIZE_STEP * share))
+    return [k * step for k in range(_SIZES)]
 
 
 class Choice(NamedTuple):
@@ -76,7 +84,7 @@ def search(
     *,
     weights: np.ndarray | None = None,
     scope: Scope = "component",
-    sizes: Iterable[int] = SIZES,
+    sizes: Iterable[int] = tuple(sizes()),
     peaks: bool = True,
 ) -> Search:
     """Finds the threshold, peak threshold and minimum area of highest mean Dice.

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from clouds import metrics, schema
+from clouds import metrics
 from clouds.config.rule import Rule, Scope, area
 from clouds.errors import InputError
 from clouds.evaluation import bootstrap
@@ -36,14 +36,15 @@ from clouds.plots.tuning import draw_tuning
 from clouds.postprocess import apply, functional
 from clouds.runs import run_folder
 from clouds.runtime import checksums
+from clouds.schema import MaskSpec
 from clouds.text import counted, decimal
 
 FILE, PICTURE = "tuning.json", "tuning.png"
 FILES = (FILE, PICTURE)
 """Names of the files that `tune` writes, besides the rule of each run."""
 
-LEVELS = np.repeat(np.arange(1, 96)[:, None] / 96, len(schema.LABELS), axis=1)
-"""Candidates for thresholds and peak thresholds."""
+LEVELS = np.arange(1, 96)[:, None] / 96
+"""Candidates for thresholds and peak thresholds of each label."""
 
 STEP = 3
 """Step between the levels that are tried first, 31 in all."""
@@ -99,31 +100,35 @@ def tune(
             f"'{predictions.folder}' has {predictions.images}. Make records of more "
             "images."
         )
-    baselines, presence = [], []
+    baselines, presence, spec = [], [], predictions.spec
+    levels = np.repeat(LEVELS, len(spec.labels), axis=1)
 
     def measured():
         for batch in predictions.batches("tune"):
-            dice, scores = _baselines(batch, predictions.truth_size)
+            dice, scores = _baselines(batch, spec)
             baselines.append(dice)
             presence.append(scores)
-            yield _measure(batch, predictions.truth_size, gap)
+            yield _measure(batch, spec.grid, gap, levels)
 
     components = level_sets.join(measured())
     folds = min(FOLDS, predictions.images)
     fitted = cross_fit.cross_fit(
         components,
-        LEVELS,
+        levels,
         np.concatenate(presence),
         folds=folds,
         scope=scope,
         step=STEP,
+        sizes=search.sizes(spec.grid),
+        default=Rule.default(spec),
     )
     rule = fitted.choice.rule(gap=gap)
     dice = _dice(*np.concatenate(baselines, axis=1), fitted)
-    facts = {"tuned_on": predictions.facts, "dice": bootstrap.named(dice)}
+    named = bootstrap.named(dice, spec.labels)
+    facts = {"tuned_on": predictions.facts, "dice": named}
     for folder in predictions.runs:
         run_folder.save_rule(folder, rule, facts)
-    fields = _fields(rule, facts, fitted)
+    fields = _fields(rule, facts, fitted, spec)
     checksums.write_json(out / FILE, fields)
     draw_tuning(fields, out / PICTURE)
     tuned = [FAMILIES[k] for k in fitted.family]
@@ -132,14 +137,14 @@ def tune(
     return Tuned(rule, dice, text)
 
 
-def _measure(batch, size, gap):
+def _measure(batch, size, gap, levels):
     probabilities = functional.resize(batch.probabilities, size)
     if gap:
         probabilities = functional.without_gap(probabilities, batch.images)
-    return level_sets.measure(probabilities, batch.truth, tf.constant(LEVELS))
+    return level_sets.measure(probabilities, batch.truth, tf.constant(levels))
 
 
-def _baselines(batch, size) -> tuple[np.ndarray, np.ndarray]:
+def _baselines(batch, spec) -> tuple[np.ndarray, np.ndarray]:
     """Returns Dice above 0.5 alone and by the default rule, and presence scores.
 
     float64[2, B, C] and float32[B, C]. Dice is as bin/evaluate computes it: the first
@@ -148,7 +153,7 @@ def _baselines(batch, size) -> tuple[np.ndarray, np.ndarray]:
     options = {"class_scores": batch.class_scores}
     options["outputs"] = ("raw_masks", "masks", "scores")
     *masks, scores = apply(
-        batch.probabilities, Rule(), batch.images, size, **options
+        batch.probabilities, Rule.default(spec), batch.images, spec.grid, **options
     ).values()
     dice = [keras.ops.convert_to_numpy(metrics.dice(batch.truth, m)) for m in masks]
     return np.stack(dice).astype("f8"), scores.numpy()
@@ -173,7 +178,7 @@ def _dice(
     )
 
 
-def _fields(rule: Rule, facts: dict, fitted: CrossFit) -> dict:
+def _fields(rule: Rule, facts: dict, fitted: CrossFit, spec: MaskSpec) -> dict:
     return {
         "rule": dataclasses.asdict(rule),
         **facts,
@@ -182,22 +187,24 @@ def _fields(rule: Rule, facts: dict, fitted: CrossFit) -> dict:
             dataclasses.asdict(each.rule(gap=rule.gap)) for each in fitted.choices
         ],
         "fold": fitted.fold.tolist(),
+        "grid": spec.grid,
         "maps": {
             "thresholds": LEVELS[fitted.places, 0].tolist(),
-            "min_sizes": list(search.SIZES),
-            "dice": dict(zip(schema.LABELS, fitted.grid.tolist(), strict=True)),
+            "min_sizes": search.sizes(spec.grid),
+            "dice": dict(zip(spec.labels, fitted.grid.tolist(), strict=True)),
         },
     }
 
 
 def _text(predictions, rule, tuned, dice, truth, folds):
-    columns = [*schema.LABELS, "mean"]
+    labels = predictions.spec.labels
+    columns = [*labels, "mean"]
     table = pd.DataFrame({NAMES[n]: v[:, 0] for n, v in dice.items()}, columns).T
     table["95 % interval"] = [
         "[{}, {}]".format(*(decimal(end, 4) for end in values[-1, 1:]))
         for values in dice.values()
     ]
-    chosen = pd.DataFrame({"threshold": rule.thresholds}, list(schema.LABELS))
+    chosen = pd.DataFrame({"threshold": rule.thresholds}, list(labels))
     if rule.tops:
         chosen["peak above"] = [f"{top:.3f}" if top else "-" for top in rule.tops]
     chosen["area above"] = [area(size) for size in rule.min_sizes]
@@ -212,7 +219,7 @@ def _text(predictions, rule, tuned, dice, truth, folds):
         "Chosen rule:",
         chosen.to_string(float_format="{:.3f}".format),
     ]
-    absent = [schema.LABELS[k] for k in np.flatnonzero(~truth.any(axis=0))]
+    absent = [labels[k] for k in np.flatnonzero(~truth.any(axis=0))]
     if absent:
         lines.append(f"No image has {', '.join(absent)}, which keeps the default.")
     if round(dice["gain"][-1, 1], 6) <= 0:

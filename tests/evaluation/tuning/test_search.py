@@ -173,7 +173,7 @@ def test_a_choice_becomes_a_rule_and_scores_as_one():
     found = measured(probabilities, truth, levels)
     choice = search.search(found, levels).choice
     rule = choice.rule(gap=False)
-    assert isinstance(rule, Rule) and not rule.gap and len(schema.LABELS) == 4
+    assert isinstance(rule, Rule) and not rule.gap and len(schema.CLOUDS.labels) == 4
     assert (rule.tops is None) == (not any(choice.tops))
     ours = search.score(found, levels, choice)
     np.testing.assert_array_equal(search.score(found, levels, rule), ours)

@@ -15,7 +15,7 @@ from clouds.evaluation.tuning import tune
 from clouds.postprocess import apply
 from clouds.runs import run_folder
 
-ROWS = [*schema.LABELS, "mean"]
+ROWS = [*schema.CLOUDS.labels, "mean"]
 pytestmark = pytest.mark.usefixtures("smooth_network")
 
 
@@ -99,7 +99,7 @@ def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(tuned, predictions
             min_sizes=(maps["min_sizes"][size],) * 4,
         )
         dice = drawn_dice(predictions, rule).mean(axis=0)
-        for label, expected in zip(schema.LABELS, dice, strict=True):
+        for label, expected in zip(schema.CLOUDS.labels, dice, strict=True):
             grid = np.array(maps["dice"][label])
             assert grid.shape == shape
             assert grid[threshold, size] == pytest.approx(expected, abs=1e-5)

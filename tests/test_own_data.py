@@ -1,0 +1,156 @@
+"""Data of other labels and forms, from the csv to served masks, pixel by pixel."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import painters, small
+
+from clouds.cli import main
+from clouds.data import manifest, pipeline
+from clouds.evaluation import results
+from clouds.serving import model_store, protocol
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setattr("clouds.models.unet.build", small.build)
+
+
+def command(*words):
+    assert main.main(list(map(str, words))) == 0
+
+
+def write_images(folder, painted, suffix):
+    """Writes images: the names, and the masks by name."""
+    folder.mkdir()
+    masks = {}
+    for number, (image, planes) in enumerate(painted):
+        masks[f"{number:03d}{suffix}"] = planes
+        painters.write_png(folder / f"{number:03d}{suffix}", image)
+    return masks
+
+
+def check_records(folder, masks, labels):
+    """Compares the records' masks for evaluation with the painted ones."""
+    stored = manifest.read(str(folder))
+    assert stored.labels == labels
+    seen = 0
+    for split in ("train", "val"):
+        batches = pipeline.evaluation_batches(str(folder), stored, split, 4)
+        for batch in batches.as_numpy_iterator():
+            for name, truth in zip(batch["name"], batch["truth"], strict=True):
+                np.testing.assert_array_equal(truth, masks[name.decode()])
+                seen += 1
+    assert seen == len(masks)
+
+
+def train_to_export(tmp_path, records, images, size, *flags):
+    """Trains, tunes, predicts and exports: the folders of the prediction and model."""
+    run, found, model = (tmp_path / name for name in ("run", "found", "model"))
+    options = ["--epochs", 10, "--batch-size", 4, "--learning-rate", 0.05]
+    options += ["--batch-norm-momentum", 0.5, "--precision", "float32", "--tune"]
+    options += ["--grid-distortion", 0, "--elastic", 0, "--stop-patience", 20]
+    command("train", "--records", records, "--run", run, *options)
+    command("evaluate", "--records", records, "--run", run)
+    source = ["--run", run, "--images", images, "--out", found]
+    command("predict", *source, "--masks", "--coco", "--geojson", *flags)
+    command("export", "--run", run, "--out", model)
+    command("report", "--run", run)
+    return run, found, model
+
+
+def check_masks(found, model, images, labels, grid, rows_of):
+    """Compares the csv, the PNGs, COCO and the served masks of each image."""
+    with (found / "submission_post.csv").open() as file:
+        texts = rows_of(csv.DictReader(file))
+    version = model_store.Model(str(model), "clouds").version
+    assert (version.spec.labels, version.spec.grid) == (labels, grid)
+    serve = version.signatures[protocol.DEFAULT]
+    coco = json.loads((found / "coco.json").read_text())
+    assert [each["name"] for each in coco["categories"]] == list(labels)
+    drawn = 0
+    for path in sorted(images.iterdir()):
+        contents = np.array(path.read_bytes(), object)
+        (row,) = serve([{model_store.FILES: contents}])
+        assert row["label"].astype(str).tolist() == list(labels)
+        assert row["grid"].tolist() == list(grid)
+        for label, text in zip(labels, row["rle"].astype(str), strict=True):
+            assert texts[path.name, label] == text
+            mask = painters.decode(text, grid)
+            png = tf.io.decode_png(
+                tf.io.read_file(str(found / "masks" / f"{path.name}_{label}.png"))
+            )
+            np.testing.assert_array_equal(png[..., 0].numpy() > 0, mask)
+            drawn += mask.any()
+    assert drawn > 3
+    return texts
+
+
+def mean_dice(run):
+    return results.read(str(run)).facts["mean_dice"]["post-processed"]["mean"]
+
+
+def test_steel_sheets_with_classes_in_a_column_become_served_masks(tmp_path):
+    size = (256, 1600)
+    images = tmp_path / "images"
+    masks = write_images(images, painters.paint(12, size, 4), ".jpg")
+    with (tmp_path / "train.csv").open("w") as file:
+        rows = csv.writer(file)
+        rows.writerow(["", "ImageId", "ClassId", "EncodedPixels"])
+        for name, planes in masks.items():
+            for k in np.flatnonzero(planes.any((0, 1))).tolist():
+                # The upper and the lower half, as of two objects.
+                for half in (slice(0, 128), slice(128, 256)):
+                    part = np.zeros_like(planes[..., k])
+                    part[half] = planes[half, :, k]
+                    if part.any():
+                        rows.writerow([0, name, k + 1, painters.runs(part)])
+    labels = ("1", "2", "3", "4")
+    records = tmp_path / "records"
+    source = ["--csv", tmp_path / "train.csv", "--images", images, "--out", records]
+    command("make_tfrecords", *source, "--size", "64x400", "--unlisted", "empty")
+    check_records(records, masks, labels)
+    sample = tmp_path / "sample_submission.csv"
+    lines = [f"{name},1 1,{k}" for name in sorted(masks) for k in (1, 2, 3, 4)]
+    sample.write_text("\n".join(["ImageId,EncodedPixels,ClassId", *lines]) + "\n")
+    flags = ["--sample-submission", sample]
+    run, found, model = train_to_export(tmp_path, records, images, size, *flags)
+    header = (found / "submission_post.csv").read_text().partition("\n")[0]
+    assert header == "ImageId,EncodedPixels,ClassId"
+    command("submit-check", found / "submission_post.csv", *flags, "--grid", "256x1600")
+
+    def rows_of(table):
+        return {(row["ImageId"], row["ClassId"]): row["EncodedPixels"] for row in table}
+
+    check_masks(found, model, images, labels, size, rows_of)
+    assert mean_dice(run) > 0.5
+
+
+def test_ships_of_one_label_and_several_rows_become_served_masks(tmp_path):
+    size = (96, 96)
+    images = tmp_path / "images"
+    masks = write_images(images, painters.paint(16, size, 1), ".png")
+    lines = []
+    for name, planes in masks.items():
+        mask = planes[..., 0]
+        halves = [mask.copy(), mask.copy()]
+        halves[0][:, 40:], halves[1][:, :40] = False, False
+        texts = [painters.runs(half, order="C", base=0) for half in halves]
+        lines += [f"{name},{text}" for text in texts if text] or [f"{name},-1"]
+    (tmp_path / "train.csv").write_text("\n".join(["ImageId,EncodedPixels", *lines]))
+    records = tmp_path / "records"
+    source = ["--csv", tmp_path / "train.csv", "--images", images, "--out", records]
+    options = ["--size", "96x96", "--labels", "ship", "--rle-order", "row"]
+    command("make_tfrecords", *source, *options, "--rle-base", 0)
+    check_records(records, masks, ("ship",))
+    flags = ["--submission-format", "image"]
+    run, found, model = train_to_export(tmp_path, records, images, size, *flags)
+
+    def rows_of(table):
+        return {(row["ImageId"], "ship"): row["EncodedPixels"] for row in table}
+
+    check_masks(found, model, images, ("ship",), size, rows_of)
+    assert mean_dice(run) > 0.5
