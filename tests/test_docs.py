@@ -74,7 +74,8 @@ def test_the_commands_of_a_page_take_their_flags(page, tmp_path, monkeypatch, ca
     own = {"records": "tfrecords/clouds", "run": "runs/first", "size": [320, 480]}
     (tmp_path / "runs/first/config.json").write_text(json.dumps(own))
     for language, text in blocks(page):
-        for name, arguments in commands(text) if language == "sh" else ():
+        # Pages show commands on files of others as bash.
+        for name, arguments in commands(text) if language in ("sh", "bash") else ():
             words, _, target = _split(arguments, ">")
             code = main.main([name, *words, "--print-config"])
             printed = capsys.readouterr()
