@@ -23,6 +23,7 @@ if __name__ == "__main__":
 
 from clouds import schema
 from clouds.data import annotations
+from clouds.data.masks import csv_rows
 from clouds.errors import InputError
 
 GRID = 14, 21
@@ -75,7 +76,7 @@ def table() -> bytes:
     rows = [
         f"{image}.jpg_{label},{texts[(image + k) % 4]}\n"
         for image in range(3)
-        for k, label in enumerate(schema.LABELS)
+        for k, label in enumerate(schema.CLOUDS.labels)
     ]
     return ("Image_Label,EncodedPixels\n" + "".join(rows)).encode()
 
@@ -107,7 +108,7 @@ def outcome(path: Path) -> str:
         annotations.find_warning(rows, GRID)
         for image in range(len(rows.images)):
             rows.runs(image, GRID)
-        annotations.read_rows(str(path), strict=True)
+        csv_rows.read_rows(str(path), strict=csv_rows.STANDARD)
     except InputError:
         return "refused"
     except Exception as error:
