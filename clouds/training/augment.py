@@ -14,13 +14,14 @@ import numpy as np
 from keras import ops
 
 from clouds.errors import InputError
-from clouds.training import distribution, warp
+from clouds.training import augment_layers, distribution, warp
 
 PHOTOMETRIC = (
     "AutoContrast",
     "ContrastLimitedAdaptiveHistogramEqualization",
     "Equalization",
     "RandomBrightness",
+    "RandomChannelShuffle",
     "RandomColorDegeneration",
     "RandomColorJitter",
     "RandomContrast",
@@ -34,7 +35,7 @@ PHOTOMETRIC = (
     "RandomSharpness",
     "Solarization",
 )
-"""Keras layers that change images only."""
+"""Layers that change images only."""
 
 GEOMETRIC = (
     "RandAugment",
@@ -42,10 +43,11 @@ GEOMETRIC = (
     "RandomPerspective",
     "RandomRotation",
     "RandomShear",
+    "RandomShiftScaleRotate",
     "RandomTranslation",
     "RandomZoom",
 )
-"""Keras layers that move masks with their images."""
+"""Layers that move masks with their images."""
 
 MIXING = ("CutMix",)
 """Keras layers that copy pixels between images."""
@@ -297,7 +299,8 @@ def _make(spec, seed):
         name = spec.get("name")
         arguments = {key: value for key, value in spec.items() if key != "name"}
     known = PHOTOMETRIC + GEOMETRIC + MIXING
-    kind = getattr(keras.layers, name, None) if name in known else None
+    own = getattr(augment_layers, str(name), None)
+    kind = (own or getattr(keras.layers, name, None)) if name in known else None
     if kind is None:
         raise InputError(
             'An augmentation layer must be a mapping {"name": ..., arguments} of a '
@@ -312,7 +315,7 @@ def _make(spec, seed):
     except (TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"keras.layers.{name} rejects its arguments: {reason} "
+            f"{name} rejects its arguments: {reason} "
             f"Received: {spec}. See keras.io/api/layers/preprocessing_layers."
         ) from error
 

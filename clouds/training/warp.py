@@ -164,6 +164,33 @@ def _undo_affine(jitters, x, y, size):
     return rows, columns
 
 
+def shift_scale_rotate(angles, scales, shifts, size: tuple[int, int]):
+    """Returns the source positions for ShiftScaleRotate (albumentations 1.3.1).
+
+    Images are rotated and scaled about their centre, then shifted.
+
+    Args:
+      angles: float32[B], degrees, counter-clockwise.
+      scales: float32[B], factors of the size.
+      shifts: float32[B, 2], in x and y, as fractions of the width and the height.
+      size: (H, W) in pixels.
+
+    Returns:
+      Two float32[B, H, W], rows and columns of the source.
+    """
+    height, width = size
+    radians = angles * (np.pi / 180)
+    cosine = (ops.cos(radians) / scales)[:, None, None]
+    sine = (ops.sin(radians) / scales)[:, None, None]
+    shifts = ops.cast(shifts, "float32")[:, :, None, None]
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
+    x = np.arange(width, dtype="float32") - center_x - width * shifts[:, 0]
+    y = np.arange(height, dtype="float32")[:, None] - center_y
+    y = y - height * shifts[:, 1]
+    return center_y + sine * x + cosine * y, center_x + cosine * x - sine * y
+
+
+
 def follow(lines, positions):
     """Interpolates a separable map.
 
@@ -193,7 +220,8 @@ def sample(
         broadcast to [B, h, w].
       interpolation: "bilinear", or "nearest" (halves are rounded to even, as in
         OpenCV's `remap`).
-      border: "reflect" (reflect-101), or "edge" (the border pixel is repeated).
+      border: "reflect" (reflect-101), "edge" (the border pixel is repeated), or
+        "black" (0).
 
     Returns:
       [B, h, w, C] of the images' dtype, computed in float32; integers rounded.
@@ -202,6 +230,9 @@ def sample(
       InputError: an unknown option, or images of less than 2 by 2 pixels.
     """
     _check(images, interpolation, border)
+    if border == "black":
+        images = ops.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        coordinates = [ops.cast(values, "float32") + 1 for values in coordinates]
     height, width, channels = images.shape[1:]
     bound = _reflect if border == "reflect" else _clip
     rows, columns = (
@@ -270,7 +301,7 @@ def _split(positions, count):
 def _check(images, interpolation, border):
     for value, choices in (
         (interpolation, ("bilinear", "nearest")),
-        (border, ("reflect", "edge")),
+        (border, ("reflect", "edge", "black")),
     ):
         if value not in choices:
             raise InputError(

@@ -92,6 +92,25 @@ def elastic_case(generator, image, masks):
     }
 
 
+def affine_case(generator, image, masks):
+    """Runs shift_scale_rotate with a black border on an image and on masks."""
+    angle, scale = generator.uniform(-30, 30), generator.uniform(0.8, 1.2)
+    shifts = generator.uniform(-0.1, 0.1, 2)
+
+    def move(values, interpolation):
+        return functional.shift_scale_rotate(
+            values, angle, scale, *shifts, interpolation, cv2.BORDER_CONSTANT, 0
+        )
+
+    return {
+        "angle": angle,
+        "scale": scale,
+        "shifts": shifts,
+        "image": move(image, cv2.INTER_LINEAR),
+        "masks": move(masks, cv2.INTER_NEAREST),
+    }
+
+
 def addons(generator):
     """Runs the addons' dense warp and connected components."""
     images = generator.uniform(0, 255, (3, 40, 56, 3)).astype(np.float32)
@@ -116,7 +135,8 @@ def main(out):
     for name, size in SIZES.items():
         image, masks = scene(generator, size)
         arrays |= {f"{name}_image": image, f"{name}_masks": masks}
-        for kind, case in (("grid", grid_case), ("elastic", elastic_case)):
+        kinds = {"grid": grid_case, "elastic": elastic_case, "affine": affine_case}
+        for kind, case in kinds.items():
             cases = [case(generator, image, masks) for _ in range(CASES)]
             for key in cases[0]:
                 arrays[f"{name}_{kind}_{key}"] = np.stack([one[key] for one in cases])

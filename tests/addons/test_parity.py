@@ -144,3 +144,17 @@ def test_four_connected_components_are_those_of_tensorflow_addons(peers):
         pairs = np.unique(np.stack([ours.ravel(), theirs.ravel()]), axis=1)
         assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
         assert ((ours == 0) == ~plane).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_shift_scale_rotate_is_that_of_albumentations(peers, size):
+    images, masks, case = pick(peers, size, "affine")
+    numbers = (case[name].astype("float32") for name in ("angle", "scale", "shifts"))
+    coordinates = warp.shift_scale_rotate(*numbers, images.shape[1:3])
+    ours = np.array(warp.sample(images, coordinates, border="black"))
+    off = np.abs(ours.astype(int) - case["image"])
+    # OpenCV rounds coordinates to 1/32 pixel.
+    print(f"{size}: mean {off.mean():.3f}, {np.mean(off <= 4):.4%} within 4")
+    assert off.mean() < 1 and np.mean(off <= 4) > 0.99
+    moved = np.array(warp.sample(masks, coordinates, "nearest", "black"))
+    assert np.mean(moved == case["masks"]) > 0.995
