@@ -213,7 +213,7 @@ class Prediction(_BatchedMasks):
     The same command resumes an interrupted prediction. An image that cannot be read
     gets no rows: unreadable.txt gives the reason, and the exit code is 3. The same
     command then tries only these images again; it does not change a finished folder.
-    GeoJSON in pixels, PNG masks and COCO annotations are on the grid of 350x525.
+    GeoJSON in pixels, PNG masks and COCO annotations are on the submission's grid.
 
     Example:
       bin/predict --run runs/first --images test_images --out runs/first/test

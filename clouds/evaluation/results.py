@@ -4,8 +4,8 @@
 `clouds.plots.evaluation`, `metrics.csv` the metrics with a row per label and one for
 their mean. `metrics_images.csv` has a row per image and label: Dice, the areas of the
 true, the thresholded (plain) and the post-processed mask and what the latter two share
-with the first, in pixels of 350x525, and the score of the label's presence
-(`postprocess.presence`). `metrics.json` has:
+with the first, in pixels of the submission's grid, and the score of the label's
+presence (`postprocess.presence`). `metrics.json` has:
 
     split, images, records, sha256, folds, runs, weights, flips   what was evaluated:
                        sha256 is the records', weights are the runs' own
