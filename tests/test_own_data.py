@@ -128,7 +128,7 @@ def test_steel_sheets_with_classes_in_a_column_become_served_masks(tmp_path):
     assert tuned_dice(run) > 0.5
 
 
-def test_ships_of_one_label_and_several_rows_become_served_masks(tmp_path):
+def test_ships_of_one_label_and_several_rows_become_served_masks(tmp_path, capsys):
     size = (96, 96)
     images = tmp_path / "images"
     masks = write_images(images, painters.paint(16, size, 1), ".png")
@@ -153,6 +153,12 @@ def test_ships_of_one_label_and_several_rows_become_served_masks(tmp_path):
 
     check_masks(found, model, images, ("ship",), size, rows_of)
     assert tuned_dice(run) > 0.5
+    again = ["predict", "--run", run, "--images", images, "--out", found, *flags]
+    again = [*map(str, again), "--masks", "--coco", "--geojson"]
+    assert main.main(again) == 0
+    assert "already predicted, 16 images" in capsys.readouterr().out
+    assert main.main([*again, "--clean-on", "network"]) == 2
+    assert 'grid "submission", not "network"' in capsys.readouterr().err
     command("evaluate", "--records", records, "--run", run)
     assert results.read(str(run)).labels == ["ship"]
     command("report", "--run", run)

@@ -66,7 +66,7 @@ def clear(out: Path, settings: dict) -> None:
       out: folder of the prediction.
       settings: its stored settings; if empty, the files of single images are kept.
     """
-    labels = settings.get("labels", CLOUDS.labels)
+    labels = settings.get("spec", CLOUDS._asdict())["labels"]
     for name in (*SUBMISSIONS, GEOJSON, COCO, UNREADABLE):
         (out / name).unlink(missing_ok=True)
     for path in out.glob("overlays*.png"):

@@ -96,7 +96,7 @@ def _identity(settings: Prediction, rule: Rule, source: Source, spec: MaskSpec) 
         "order": source.checksum,
         **{name: getattr(settings, name) for name in outputs.CHOICES},
         # Predictions of earlier versions are the competition's.
-        **({} if spec == CLOUDS else spec._asdict()),
+        **({} if spec == CLOUDS else {"spec": spec._asdict()}),
         **({} if source.header == STANDARD else {"header": source.header}),
     }
 

@@ -101,7 +101,9 @@ def test_an_answer_has_rle_score_area_and_label_of_each_image(answer):
         "score": ((2, 4), np.float32),
         "area": ((2, 4), np.int32),
         "label": ((2, 4), np.dtype(object)),
+        "grid": ((2, 2), np.int32),
     }
+    assert answer["grid"].tolist() == [list(schema.SUBMISSION_SIZE)] * 2
     assert answer["label"].astype(str).tolist() == [list(schema.CLOUDS.labels)] * 2
     for text, area in zip(answer["rle"].flat, answer["area"].flat, strict=True):
         mask = rle.decode(text.decode(), schema.SUBMISSION_SIZE)

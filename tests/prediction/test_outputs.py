@@ -219,3 +219,12 @@ def test_faults_are_listed_as_long_as_there_are_any(tmp_path):
     assert listed == "a.jpg: broken\nb.jpg: empty\n"
     outputs.write_unreadable(tmp_path, {})
     assert not list(tmp_path.iterdir())
+
+
+def test_masks_of_other_labels_are_removed(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for name in ("a.jpg_ship.png", "mine_Fish.png"):
+        (tmp_path / "masks" / name).touch()
+    spec = {"labels": ["ship"], "grid": [8, 9]}
+    outputs.clear(tmp_path, {"masks": True, "spec": spec})
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["mine_Fish.png"]

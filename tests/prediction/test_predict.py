@@ -461,7 +461,7 @@ def test_images_are_drawn_from_their_files_not_from_the_networks_pixels(
     drawn = []
     monkeypatch.setattr(outputs, "draw_overlays", lambda *args, **_: drawn.append(args))
     assert predict(run, images, tmp_path / "out", "--overlays", 1) == 0
-    ((shown,), _, _) = drawn[0]
+    (shown,), *_ = drawn[0]
     assert abs(shown.astype(int) - fine).max() < 30
 
 

@@ -110,6 +110,8 @@ def test_the_data_uri_is_the_image():
 
 def test_a_picture_is_described():
     outlines = {"truth": ["M0 0", "", "", ""], "raw": [""] * 4, "post": [""] * 4}
-    picture = SimpleNamespace(name="a.jpg", outlines=outlines)
+    picture = SimpleNamespace(
+        name="a.jpg", outlines=outlines, labels=["Fish", "Flower", "Gravel", "Sugar"]
+    )
     shown = gallery.Picture.described.fget(picture)
     assert shown == "a.jpg: true Fish; predicted nothing."
