@@ -264,8 +264,7 @@ def rule_warning(folders: Sequence[str]) -> str | None:
     Raises:
       InputError: rule or weights are damaged, or there are no weights.
     """
-    tuned_on = (rule_facts(folders[0]) or {}).get("tuned_on", {})
-    weights = tuned_on.get("weights")
+    weights = (rule_facts(folders[0]) or {}).get("tuned_on", {}).get("weights")
     if weights is None:
         return None
     others = [folder for folder in folders if weights_checksum(folder) not in weights]

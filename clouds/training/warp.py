@@ -190,7 +190,6 @@ def shift_scale_rotate(angles, scales, shifts, size: tuple[int, int]):
     return center_y + sine * x + cosine * y, center_x + cosine * x - sine * y
 
 
-
 def follow(lines, positions):
     """Interpolates a separable map.
 

@@ -89,7 +89,7 @@ def outcome(signature, contents):
     """Returns how a server answers a file."""
     refusal = limits.check_image(contents, 4_000_000)
     try:
-        if refusal is None:
+        if not isinstance(refusal, Refusal):
             signature([{FILES: np.array(contents, object)}])
             return "answered"
     except Refusal as error:
