@@ -40,8 +40,8 @@ def gather(settings: type, flags: Mapping, file: str | None = None) -> dict:
       file: YAML or JSON with other values, by the same names.
 
     Returns:
-      The known values in the order of the fields: given values, else those of the run
-      that a training resumes, else defaults.
+      The known values in the order of the fields: given values, else those of the given
+      recipe, else those of the run that a training resumes, else defaults.
 
     Raises:
       InputError: the file or the run's settings cannot be read, a name is unknown, or
@@ -58,7 +58,7 @@ def gather(settings: type, flags: Mapping, file: str | None = None) -> dict:
         for field in dataclasses.fields(settings)
         if field.default is not dataclasses.MISSING or field.name in given
     }
-    return {**values, **_stored(settings, given), **given}
+    return {**values, **_stored(settings, given), **_recipe(settings, given), **given}
 
 
 def make(settings: type, values: Mapping, file: str | None = None):
@@ -128,6 +128,12 @@ def of_run(folder: str) -> Training | None:
             f"The settings of the run, {path}, are damaged or of another version "
             f"({error}). Train again with --overwrite."
         ) from error
+
+
+def _recipe(settings: type, given: Mapping) -> dict:
+    """Returns the settings of the recipe given; the notebook's are the defaults."""
+    path = Path(__file__).parent / "recipes" / f"{given.get('recipe')}.yaml"
+    return _read_file(settings, str(path)) if path.is_file() else {}
 
 
 def _stored(settings: type, given: Mapping) -> dict:

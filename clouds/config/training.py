@@ -38,6 +38,12 @@ class Training:
         "its own settings where flags are left out",
         resumes=True,
     )
+    recipe: Literal["notebook", "winner", "hour"] = flag(
+        "settings to start from, which other flags override: the notebook's; winner, "
+        "the competition's first place, for a GPU and records of 384x576; or hour, "
+        "for an hour on two CPU cores",
+        "notebook",
+    )
     fold: int | None = flag("validation fold, for records made with --folds", None)
     epochs: int = flag("maximum number of epochs", 15)
     batch_size: int = flag("number of images per step, over all devices", 32)

@@ -11,6 +11,7 @@ from clouds.config.prediction import Evaluation, SubmissionCheck
 from clouds.config.presentation import Comparison, Report
 from clouds.config.training import Training
 from clouds.errors import InputError
+from clouds.training import augment
 
 ALL = [settings for settings, _, _ in main.COMMANDS.values()]
 
@@ -278,3 +279,27 @@ def test_defaults_of_flags_of_one_name_differ_only_where_the_work_does():
                 defaults.setdefault(field.name, set()).add(field.default)
     different = {name for name, some in defaults.items() if len(some) > 1}
     assert different == {"size", "batch_size"}
+
+
+@pytest.mark.parametrize("name", ["winner", "hour"])
+def test_a_recipe_gives_settings_that_flags_override(name):
+    flags = {"recipe": name, "records": "r", "run": "x", "epochs": "2"}
+    made = resolve.from_flags(Training, flags)
+    assert made.recipe == name and made.epochs == 2
+    plain = Training(records="r", run="x")
+    assert made.size != plain.size and made.learning_rate != plain.learning_rate
+    shown = yaml.safe_load(resolve.as_yaml(Training, resolve.gather(Training, flags)))
+    assert shown["size"] == list(made.size) and shown["schedule"] == made.schedule
+
+
+def test_the_layers_of_the_winners_recipe_exist():
+    made = resolve.from_flags(
+        Training, {"recipe": "winner", "records": "r", "run": "x"}
+    )
+    built = augment.build(extra=json.loads(made.augmentation))
+    assert len(built.layers) == 4
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(InputError, match=r"--recipe must be notebook, winner or hour"):
+        resolve.from_flags(Training, {"recipe": "winer", "records": "r", "run": "x"})
