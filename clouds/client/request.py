@@ -266,7 +266,7 @@ def _finish(
     first = itertools.islice(journal.entries(sources), settings.overlays)
     pictures = ((_decode(sources[entry.image], spec.grid), entry) for entry in first)
     outputs.draw(out, pictures, spec)
-    outputs.write_unreadable(out, faults)
+    outputs.write_faults(out, faults)
     results.end(faults)
     written = ", ".join(str(out / name) for name in _names(settings))
     print(f"{counted(len(journal), 'image')}: {written}")

@@ -100,16 +100,21 @@ def check_box(box: Box) -> None:
     Raises:
       InputError: degrees out of range, or no area.
     """
-    west, south, east, north = box
-    # A box across the antimeridian has its east below its west; its two longitudes,
-    # -180 and 180, are one meridian.
-    longitudes = -180 <= west <= 180 and -180 <= east <= 180 and west != east
-    if not (longitudes and -90 <= south < north <= 90):
+    if not is_box(box):
         raise InputError(
             "--bbox must be west,south,east,north: longitudes from -180 to 180, "
             "latitudes from -90 to 90, south below north. Received: "
             f"{shown(box, Box)}."
         )
+
+
+def is_box(box: Box) -> bool:
+    """Returns whether a bounding box is possible, in degrees, and has an area."""
+    west, south, east, north = box
+    # A box across the antimeridian has its east below its west; its two longitudes,
+    # -180 and 180, are one meridian.
+    longitudes = -180 <= west <= 180 and -180 <= east <= 180 and west != east
+    return longitudes and -90 <= south < north <= 90
 
 
 def transposed(size: tuple[int, int], other: tuple[int, int], what: str) -> str | None:

@@ -213,6 +213,7 @@ class Prediction(_BatchedMasks):
     The same command resumes an interrupted prediction. An image that cannot be read
     gets no rows: unreadable.txt gives the reason, and the exit code is 3. The same
     command then tries only these images again; it does not change a finished folder.
+    An image without a place on the Earth, where others have one, is in unplaced.txt.
     GeoJSON in pixels, PNG masks and COCO annotations are on the submission's grid.
 
     Example:
@@ -252,8 +253,15 @@ class Prediction(_BatchedMasks):
     masks: bool = flag("write post-processed masks as black-and-white PNGs", False)
     geojson: bool = flag("write post-processed masks as polygons, masks.geojson", False)
     bbox: Box | None = flag(
-        "bounding box of each image for --geojson: west, south, east, north in "
-        "degrees, such as --bbox=-61,5,-40,19 (default: polygons in pixels)",
+        "bounding box of the images that have no other place, for --geojson: west, "
+        "south, east, north in degrees, such as --bbox=-61,5,-40,19 (default: polygons "
+        "in pixels if no image has a place)",
+        None,
+    )
+    places: File | None = flag(
+        "csv of places for --geojson: image,time,west,south,east,north, in degrees, "
+        "and satellite if known (default: GeoTIFF tags, world files, names such as "
+        "Aqua_CorrectedReflectance20150205_-61--40_10-24.jpeg, then --bbox)",
         None,
     )
     coco: bool = flag(
@@ -274,8 +282,9 @@ class Prediction(_BatchedMasks):
             )
         if self.bbox:
             check_box(self.bbox)
-            if not self.geojson:
-                raise InputError("--bbox must be used with --geojson. Add it.")
+        for name in ("bbox", "places"):
+            if getattr(self, name) and not self.geojson:
+                raise InputError(f"--{name} must be used with --geojson. Add it.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ Coordinates are pixels of the submission's grid, or degrees (see `polygons`).
 
 from clouds.config.fields import Box, shown
 from clouds.errors import InputError
+from clouds.geo.places import Place
 from clouds.prediction import polygons
 from clouds.prediction.journal import Entry
 from clouds.schema import CLOUDS, MaskSpec
@@ -17,19 +18,22 @@ _DEGREES = "longitude, latitude in degrees (WGS 84); the image is in plate carrÃ
 
 
 def in_pixels(spec: MaskSpec) -> str:
-    """Returns the message if no box is given."""
+    """Returns the message if no image has a place."""
     height, width = spec.grid
     return (
         f"Polygons are in pixels of the {height}x{width} grid. For degrees give --bbox."
     )
 
 
-def collection(box: Box | None = None, spec: MaskSpec = CLOUDS) -> dict:
+def collection(
+    box: Box | None = None, spec: MaskSpec = CLOUDS, *, in_degrees: bool = False
+) -> dict:
     """Returns a feature collection without its `features`.
 
     Args:
-      box: bounding box of each image; None for pixels.
+      box: bounding box of all images; None for pixels, or if each has its own.
       spec: labels and grid of the masks.
+      in_degrees: whether each image has its own box.
     """
     fields = {"type": "FeatureCollection"}
     height, width = spec.grid
@@ -37,8 +41,23 @@ def collection(box: Box | None = None, spec: MaskSpec = CLOUDS) -> dict:
         f"pixels of the {height}x{width} grid: x to the right, y down, from the top "
         "left corner of the image; a pixel covers x to x+1 and y to y+1"
     )
-    fields["coordinate_system"] = _DEGREES if box else pixels
+    fields["coordinate_system"] = _DEGREES if box or in_degrees else pixels
     return {**fields, "bbox": list(box)} if box else fields
+
+
+def placed(feature: dict, place: Place | None) -> dict:
+    """Adds time and satellite of the image to a feature.
+
+    Args:
+      feature: from `features`, with the box of the place.
+      place: place of the image; without one the feature is unlocated: its geometry is
+        null, as RFC 7946 has it.
+    """
+    if place is None:
+        return {**feature, "geometry": None}
+    known = {"time": place.time, "satellite": place.satellite}
+    known = {name: value for name, value in known.items() if value is not None}
+    return {**feature, "properties": {**feature["properties"], **known}}
 
 
 def features(
@@ -91,20 +110,30 @@ def check_proportions(box: Box, shape: tuple[int, int] | None) -> str | None:
         return None
     first, second, third, fourth = box
     of_box, of_image = _proportions(box), shape[1] / shape[0]
-    if _similar(of_box, of_image):
+    if fits(box, shape):
         return None
     swapped = second, first, fourth, third
     is_valid = -90 <= first < third <= 90
-    fits = is_valid and _similar(_proportions(swapped), of_image)
+    is_swapped = is_valid and fits(swapped, shape)
     message = (
-        f"--bbox {'must' if fits else 'should'} have the proportions of the images, as "
-        f"west,south,east,north. Received: {shown(box, Box)}, {of_box:.2f} times as "
-        f"wide as high in degrees; the first image is {of_image:.2f} times as wide. "
-        "Worldview's BBOX is south,west,north,east: "
+        f"--bbox {'must' if is_swapped else 'should'} have the proportions of the "
+        f"images, as west,south,east,north. Received: {shown(box, Box)}, {of_box:.2f} "
+        f"times as wide as high in degrees; the first image is {of_image:.2f} times as "
+        "wide. Worldview's BBOX is south,west,north,east: "
     )
-    if fits:
+    if is_swapped:
         raise InputError(f"{message}did you mean --bbox={shown(swapped, Box)}?")
     return f"{message}check the order."
+
+
+def fits(box: Box, shape: tuple[int, int]) -> bool:
+    """Returns whether a box has about the proportions of an image.
+
+    Args:
+      box: bounding box in degrees.
+      shape: height and width of the image.
+    """
+    return _similar(_proportions(box), shape[1] / shape[0])
 
 
 def _proportions(box: Box) -> float:

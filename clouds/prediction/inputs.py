@@ -46,6 +46,7 @@ class Source(Protocol):
       place: path of the images.
       total: number of images.
       names: names of all images, in order; None if they are not known in advance.
+      paths: paths of the images by their names; None if there are no files.
       orders: order of the labels of each image; without an entry that of the run.
       header: form and columns of the submissions.
       checksum: SHA-256 of names and orders, or of the records.
@@ -54,6 +55,7 @@ class Source(Protocol):
     place: str
     total: int
     names: list[str] | None
+    paths: dict[str, str] | None
     orders: dict[str, list[int]]
     header: Header
     checksum: str
@@ -91,7 +93,7 @@ class RecordImages:
         self._size = trained.size
         self.place = _absolute(self._folder)
         self.total = self._manifest.examples("test")
-        self.names, self.orders = None, {}
+        self.names, self.paths, self.orders = None, None, {}
         self.header = _header(settings, STANDARD, trained.labels)
         self.checksum = files.checksum(f"{self._folder}/{manifest.FILE}")
 
@@ -133,7 +135,7 @@ class FileImages:
         self.header = _header(settings, header, trained.labels)
         self.names = list(self.orders or available)
         paths = image_files.pick(available, self.names, sample, settings.images)
-        self._paths = dict(zip(self.names, paths, strict=True))
+        self.paths = dict(zip(self.names, paths, strict=True))
         self._batch_size, self._trained = settings.batch_size, trained
         self.place, self.total = _absolute(settings.images), len(self.names)
         identity = json.dumps([self.names, self.orders])
@@ -147,9 +149,9 @@ class FileImages:
 
         def load(name: str) -> np.ndarray | str:
             try:
-                return decode(tf.constant(self._paths[name])).numpy()
+                return decode(tf.constant(self.paths[name])).numpy()
             except tf.errors.OpError:
-                return str(image_files.undecodable(self._paths[name]))
+                return str(image_files.undecodable(self.paths[name]))
 
         all_batches = (
             self.names[first : first + self._batch_size]
@@ -167,7 +169,7 @@ class FileImages:
     def shape(self) -> tuple[int, int] | None:
         """Returns height and width of the first image; None if it is unreadable."""
         try:
-            path = tf.constant(self._paths[self.names[0]])
+            path = tf.constant(self.paths[self.names[0]])
             height, width = self._decode(path)[1].numpy().tolist()
         except tf.errors.OpError:
             return None

@@ -72,6 +72,9 @@ class Journal:
     def __contains__(self, image: str) -> bool:
         return image in self._offsets
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._offsets)
+
     def __len__(self) -> int:
         return len(self._offsets)
 

@@ -7,13 +7,14 @@ probabilities are written at the end, from the journal, image by image.
 
 import contextlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from clouds.config.prediction import Prediction
 from clouds.data.masks.csv_rows import STANDARD, Header
+from clouds.geo.places import Place
 from clouds.plots.overlays import draw_overlays
 from clouds.prediction import writers
 from clouds.prediction.journal import Entry
@@ -24,9 +25,9 @@ from clouds.schema import CLOUDS, MaskSpec
 SUBMISSIONS = PLAIN, CLEANED = "submission.csv", "submission_post.csv"
 OVERLAYS = "overlays.png"
 GEOJSON, COCO = "masks.geojson", "coco.json"
-UNREADABLE = "unreadable.txt"
-FILES = (*SUBMISSIONS, OVERLAYS, GEOJSON, COCO, UNREADABLE)
-CHOICES = ("overlays", "probabilities", "masks", "geojson", "bbox", "coco")
+UNREADABLE, UNPLACED = "unreadable.txt", "unplaced.txt"
+FILES = (*SUBMISSIONS, OVERLAYS, GEOJSON, COCO, UNREADABLE, UNPLACED)
+CHOICES = ("overlays", "probabilities", "masks", "geojson", "bbox", "places", "coco")
 """Settings that select what is written."""
 
 _IMAGES_PER_PICTURE = 24
@@ -67,7 +68,7 @@ def clear(out: Path, settings: dict) -> None:
       settings: its stored settings; if empty, the files of single images are kept.
     """
     labels = settings.get("spec", CLOUDS._asdict())["labels"]
-    for name in (*SUBMISSIONS, GEOJSON, COCO, UNREADABLE):
+    for name in (*SUBMISSIONS, GEOJSON, COCO, UNREADABLE, UNPLACED):
         (out / name).unlink(missing_ok=True)
     for path in out.glob("overlays*.png"):
         path.unlink()
@@ -88,6 +89,7 @@ def write(
     orders: dict,
     spec: MaskSpec = CLOUDS,
     header: Header = STANDARD,
+    places: Mapping[str, Place] | None = None,
 ) -> None:
     """Writes everything made of masks except the overlays.
 
@@ -98,6 +100,7 @@ def write(
       orders: order of the rows of each image, as for `writers.submission`.
       spec: labels and grid of the masks.
       header: form and columns of the submissions.
+      places: places of the images, as for `writers.collection`.
     """
     with contextlib.ExitStack() as stack:
         contexts = [
@@ -105,7 +108,8 @@ def write(
             for name, field in ((PLAIN, "plain"), (CLEANED, "cleaned"))
         ]
         if settings.geojson:
-            contexts.append(writers.collection(out / GEOJSON, settings.bbox, spec))
+            path = out / GEOJSON
+            contexts.append(writers.collection(path, settings.bbox, spec, places))
         if settings.coco:
             contexts.append(writers.coco(out / COCO, spec))
         adders = [stack.enter_context(context) for context in contexts]
@@ -116,14 +120,15 @@ def write(
                 add(entry)
 
 
-def write_unreadable(out: Path, faults: dict[str, str]) -> None:
-    """Writes the errors of unreadable images, one per line; no file without errors.
+def write_faults(out: Path, faults: dict[str, str], name: str = UNREADABLE) -> None:
+    """Writes the errors of images, one per line; no file without errors.
 
     Args:
       out: folder of the prediction.
       faults: errors by the names of the images.
+      name: name of the file, `unreadable.txt` or `unplaced.txt`.
     """
-    path = out / UNREADABLE
+    path = out / name
     if faults:
         lines = (f"{name}: {fault}\n" for name, fault in faults.items())
         files.write(path, "".join(lines))

@@ -16,8 +16,9 @@ from clouds.config.prediction import Prediction
 from clouds.config.rule import Rule, describe_source
 from clouds.data.masks.csv_rows import STANDARD
 from clouds.errors import InputError
+from clouds.geo.places import Places
 from clouds.postprocess import apply
-from clouds.prediction import geojson, inputs, outputs, writers
+from clouds.prediction import geojson, inputs, outputs, placing, writers
 from clouds.prediction.inputs import Batch, Source
 from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results
@@ -27,7 +28,7 @@ from clouds.schema import CLOUDS, MaskSpec
 from clouds.text import counted
 
 UNREADABLE = 3
-"""Exit code if some images could not be read."""
+"""Exit code if some images, or their places, could not be read."""
 
 _REPORTED = 20
 
@@ -42,7 +43,8 @@ def predict(settings: Prediction) -> int:
       settings: run, images, post-processing and files to write.
 
     Returns:
-      The exit code: 0, or 3 if some images could not be read. Those have no rows.
+      The exit code: 0, or 3 if some images could not be read, which have no rows, or
+      have no place, where others have one.
 
     Raises:
       InputError: the run or the images cannot be read, not even one image, the network
@@ -54,6 +56,7 @@ def predict(settings: Prediction) -> int:
     tuned = run_folder.rule(settings.run[0])
     rule = settings.rule(tuned, trained.spec)
     rule_source = settings.rule_source(tuned is not None)
+    places = placing.find(settings, source.paths)
     warnings = (
         settings.bbox and geojson.check_proportions(settings.bbox, source.shape()),
         "tuned" in rule_source and run_folder.rule_warning(settings.run),
@@ -67,7 +70,8 @@ def predict(settings: Prediction) -> int:
         # Records are checked batch by batch.
         writers.check_names(out, source.names or (), trained.labels)
     with files.sole_writer(settings.out, "--out"):
-        results = Results(out, "predict", identity)
+        facts = {"places": places.checksum} if places else {}
+        results = Results(out, "predict", identity, facts)
         if not settings.overwrite:
             if results.finished(outputs.names(settings)):
                 images = counted(results.stored["images"], "image")
@@ -77,13 +81,13 @@ def predict(settings: Prediction) -> int:
                 return 0
             results.check()
         print(describe_source(rule_source, settings.run[0]))
-        if settings.geojson and not settings.bbox:
+        if settings.geojson and not (places or settings.bbox or settings.records):
             print(geojson.in_pixels(trained.spec))
         predict_batch = _load(settings, rule, trained.spec)
         network.check_unchanged(settings.run, identity["weights"])
         results.start(overwrite=settings.overwrite)
         faults = _predict_missing(source, results.journal, predict_batch)
-        return _finish(settings, source, results, faults, trained.spec)
+        return _finish(settings, source, results, faults, trained.spec, places)
 
 
 def _identity(settings: Prediction, rule: Rule, source: Source, spec: MaskSpec) -> dict:
@@ -182,6 +186,7 @@ def _finish(
     results: Results,
     faults: dict[str, str],
     spec: MaskSpec,
+    places: Places | None,
 ) -> int:
     out, journal = Path(settings.out), results.journal
     if not len(journal):
@@ -190,20 +195,28 @@ def _finish(
             f"None of {counted(len(faults), 'image')} could be read, first: "
             f"{next(iter(faults.values()))}"
         )
+    if source.paths is None:
+        # Records tell the names of their images only now.
+        places = placing.find(settings, dict.fromkeys(journal))
+    located, unplaced = (places.located, places.faults) if places else (None, {})
+    unplaced = {name: fault for name, fault in unplaced.items() if name in journal}
     entries = journal.entries(source.names)
-    outputs.write(out, settings, entries, source.orders, spec, source.header)
-    outputs.write_unreadable(out, faults)
+    outputs.write(out, settings, entries, source.orders, spec, source.header, located)
+    outputs.write_faults(out, faults)
+    outputs.write_faults(out, unplaced, outputs.UNPLACED)
     first = itertools.islice(journal.entries(source.names), settings.overlays)
     selected = {entry.image for entry in first}
     drawn = outputs.draw(
         out, _selected_images(source, journal, selected, spec.grid), spec
     )
-    results.end(faults, run=settings.run)
+    results.end(faults, unplaced, run=settings.run)
     print(f"{counted(len(journal), 'image')}: {outputs.summary(out, settings, drawn)}")
-    if not faults:
-        return 0
-    _report_unreadable(settings, source, faults)
-    return UNREADABLE
+    if unplaced:
+        path = out / outputs.UNPLACED
+        print(placing.advice(unplaced, source.total, str(path)), file=sys.stderr)
+    if faults:
+        _report_unreadable(settings, source, faults)
+    return UNREADABLE if faults or unplaced else 0
 
 
 def _selected_images(

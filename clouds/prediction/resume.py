@@ -31,13 +31,17 @@ class Results:
       out: the folder.
       command: name of the command.
       identity: what all predictions in one folder must have in common, as JSON.
+      facts: what the files were made of besides, such as places: they are made again
+        from the journal if it differs.
 
     Attributes:
       journal: images finished so far.
       stored: result of an earlier finished call; empty without one.
     """
 
-    def __init__(self, out: Path, command: str, identity: dict):
+    def __init__(
+        self, out: Path, command: str, identity: dict, facts: dict | None = None
+    ):
         """Reads the folder.
 
         Raises:
@@ -45,6 +49,7 @@ class Results:
         """
         self._out, self._command = out, command
         self._identity = json.loads(json.dumps(identity))
+        self._facts = facts or {}
         self._path, journal = (out / name for name in _FILES[command])
         self.journal = Journal(journal)
         self.stored = self._read()
@@ -57,8 +62,10 @@ class Results:
           names: names of the files that must exist.
         """
         return (
-            self.stored.get("settings") == self._identity
+            _given(self.stored.get("settings", {})) == _given(self._identity)
             and not self.stored["unreadable"]
+            and not self.stored.get("unplaced")
+            and not self._changed()
             and all((self._out / name).is_file() for name in names)
         )
 
@@ -80,6 +87,8 @@ class Results:
                 for name, value in requested.items()
                 if stored.get(name) != value
             ]
+            if self.journal.settings is None:
+                differences += self._changed()
         if differences:
             raise InputError(
                 f"--out: '{self._out}' holds other predictions: "
@@ -99,17 +108,30 @@ class Results:
         outputs.clear(self._out, self._stored_identity or {})
         self.journal.start(self._identity)
 
-    def end(self, faults: dict[str, str], **facts) -> None:
+    def end(
+        self, faults: dict[str, str], unplaced: Iterable[str] = (), **facts
+    ) -> None:
         """Stores the result, and removes the journal if no image is missing.
 
         Args:
           faults: errors of unreadable images, by their names.
+          unplaced: names of images without a place.
           **facts: facts to store.
         """
+        unplaced = list(unplaced)
+        facts |= {**self._facts, **({"unplaced": unplaced} if unplaced else {})}
         facts |= {"settings": self._identity, "images": len(self.journal)}
         checksums.write_json(self._path, {**facts, "unreadable": list(faults)})
-        if not faults:
+        if not faults and not unplaced:
             self.journal.path.unlink()
+
+    def _changed(self) -> list[str]:
+        """Returns which facts differ from those of a finished prediction."""
+        return [
+            f"other {name}"
+            for name, value in self._facts.items()
+            if self.stored.get(name, value) != value
+        ]
 
     def _read(self) -> dict:
         try:
@@ -121,6 +143,11 @@ class Results:
                 f"{self._path} is damaged ({error}). Remove it, and make the "
                 "predictions again with --overwrite."
             ) from error
+
+
+def _given(settings: dict) -> dict:
+    """Returns the settings that are given; earlier versions did not store all."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _difference(name: str, stored, requested) -> str:

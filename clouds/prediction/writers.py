@@ -9,7 +9,7 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,7 @@ from clouds import rle
 from clouds.config.fields import Box
 from clouds.data.masks.csv_rows import STANDARD, Header
 from clouds.errors import InputError
+from clouds.geo.places import Place
 from clouds.prediction import geojson
 from clouds.prediction.journal import Entry
 from clouds.runtime import files
@@ -61,22 +62,38 @@ def submission(
 
 
 @contextlib.contextmanager
-def collection(path: Path, box: Box | None, spec: MaskSpec = CLOUDS) -> Iterator[Add]:
+def collection(
+    path: Path,
+    box: Box | None,
+    spec: MaskSpec = CLOUDS,
+    places: Mapping[str, Place] | None = None,
+) -> Iterator[Add]:
     """Writes masks as a GeoJSON feature collection.
 
     Args:
       path: the file.
       box: bounding box of each image; None for polygons in pixels.
       spec: labels and grid of the masks.
+      places: places by the names of the images, instead of the box; an image without
+        one gets features without geometry.
 
     Yields:
       A function that adds an entry.
     """
-    fields = geojson.collection(box, spec)
+    if places:
+        boxes = {place.box for place in places.values()}
+        box = boxes.pop() if len(boxes) == 1 else None
+    fields = geojson.collection(box, spec, in_degrees=bool(places))
     with files.writing(path) as file, _long_list(file, fields, "features") as add_one:
 
         def add(entry: Entry) -> None:
-            for feature in geojson.features(entry, box, spec):
+            if places is None:
+                found = geojson.features(entry, box, spec)
+            else:
+                place = places.get(entry.image)
+                found = geojson.features(entry, place and place.box, spec)
+                found = [geojson.placed(feature, place) for feature in found]
+            for feature in found:
                 add_one(feature)
 
         yield add

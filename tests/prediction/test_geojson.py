@@ -3,6 +3,7 @@ import pytest
 
 from clouds import rle, schema
 from clouds.errors import InputError
+from clouds.geo.places import Place
 from clouds.prediction import geojson
 from clouds.prediction.journal import Entry
 
@@ -73,6 +74,17 @@ def test_a_doubt_names_the_order_and_both_proportions():
 def test_a_box_in_the_order_of_worldview_is_refused(box, meant):
     with pytest.raises(InputError, match=f"must have .* did you mean --bbox={meant}"):
         geojson.check_proportions(box, (1400, 2100))
+
+
+def test_a_place_adds_time_and_satellite_and_none_the_geometry_null():
+    (feature,) = geojson.features(entry(Fish=[(slice(None), slice(None))]))
+    place = Place((-61, 10, -40, 24), "2015-02-05", "Aqua")
+    properties = geojson.placed(feature, place)["properties"]
+    added = {"time": "2015-02-05", "satellite": "Aqua"}
+    assert properties == {**feature["properties"], **added}
+    undated = geojson.placed(feature, place._replace(time=None, satellite=None))
+    assert undated == feature
+    assert geojson.placed(feature, None) == {**feature, "geometry": None}
 
 
 def test_a_box_puts_them_on_the_earth():

@@ -176,7 +176,7 @@ def test_clearing_removes_what_was_written_and_nothing_else(tmp_path):
     chosen = {"masks": True, "geojson": True, "coco": True, "probabilities": "npz"}
     write(tmp_path, **chosen)
     writers.probabilities(tmp_path, "a.jpg", PROBABILITIES, "npz")
-    outputs.write_unreadable(tmp_path, {"e.jpg": "broken"})
+    outputs.write_faults(tmp_path, {"e.jpg": "broken"})
     for name in ("overlays.png", "overlays_2.png"):
         (tmp_path / name).write_bytes(b"")
     for other in ("config.json", "masks/notes.txt"):
@@ -214,10 +214,10 @@ def test_no_images_are_drawn_in_no_picture(tmp_path):
 
 
 def test_faults_are_listed_as_long_as_there_are_any(tmp_path):
-    outputs.write_unreadable(tmp_path, {"a.jpg": "broken", "b.jpg": "empty"})
+    outputs.write_faults(tmp_path, {"a.jpg": "broken", "b.jpg": "empty"})
     listed = (tmp_path / "unreadable.txt").read_text()
     assert listed == "a.jpg: broken\nb.jpg: empty\n"
-    outputs.write_unreadable(tmp_path, {})
+    outputs.write_faults(tmp_path, {})
     assert not list(tmp_path.iterdir())
 
 

@@ -68,3 +68,24 @@ def test_damaged_results_are_told(tmp_path):
     (tmp_path / "request.json").write_text("{")
     with pytest.raises(InputError, match="request.json is damaged"):
         Results(tmp_path, "request", KNOWN)
+
+
+def test_a_finished_folder_of_a_version_without_a_setting_is_still_finished(tmp_path):
+    results = started(tmp_path)
+    results.end({})
+    later = Results(tmp_path, "request", {**KNOWN, "places": None})
+    assert later.finished([])
+    assert not Results(tmp_path, "request", {**KNOWN, "places": "p"}).finished([])
+
+
+def test_other_places_are_refused_once_the_journal_is_gone(tmp_path):
+    results = Results(tmp_path, "request", KNOWN, {"places": "one"})
+    results.start(overwrite=False)
+    results.end({}, ["b.jpg"])
+    mended = Results(tmp_path, "request", KNOWN, {"places": "two"})
+    assert not mended.finished([])
+    mended.check()
+    mended.end({})
+    assert Results(tmp_path, "request", KNOWN, {"places": "two"}).finished([])
+    with pytest.raises(InputError, match="holds other predictions: other places"):
+        Results(tmp_path, "request", KNOWN, {"places": "one"}).check()
