@@ -19,6 +19,7 @@ from clouds.config.fields import (
     CsvFormat,
     File,
     Folder,
+    LocalFile,
     LocalFolder,
     LocalFolders,
     Numbers,
@@ -253,15 +254,21 @@ class Prediction(_BatchedMasks):
     masks: bool = flag("write post-processed masks as black-and-white PNGs", False)
     geojson: bool = flag("write post-processed masks as polygons, masks.geojson", False)
     bbox: Box | None = flag(
-        "bounding box of the images that have no other place, for --geojson: west, "
-        "south, east, north in degrees, such as --bbox=-61,5,-40,19 (default: polygons "
-        "in pixels if no image has a place)",
+        "bounding box of the images that have no other place, for --geojson and "
+        "--netcdf: west, south, east, north in degrees, such as --bbox=-61,5,-40,19 "
+        "(default: polygons in pixels if no image has a place)",
         None,
     )
     places: File | None = flag(
-        "csv of places for --geojson: image,time,west,south,east,north, in degrees, "
-        "and satellite if known (default: GeoTIFF tags, world files, names such as "
-        "Aqua_CorrectedReflectance20150205_-61--40_10-24.jpeg, then --bbox)",
+        "csv of places for --geojson and --netcdf: image,time,west,south,east,north, "
+        "in degrees, and satellite if known (default: GeoTIFF tags, world files, names "
+        "such as Aqua_CorrectedReflectance20150205_-61--40_10-24.jpeg, then --bbox)",
+        None,
+    )
+    netcdf: LocalFile | None = flag(
+        "NetCDF file (CF-1.11) to write or replace: probabilities, masks and the "
+        "observed area by time, latitude, longitude and pattern; all images must have "
+        "one box and size, and times; needs bin/setup geo",
         None,
     )
     coco: bool = flag(
@@ -283,8 +290,15 @@ class Prediction(_BatchedMasks):
         if self.bbox:
             check_box(self.bbox)
         for name in ("bbox", "places"):
-            if getattr(self, name) and not self.geojson:
-                raise InputError(f"--{name} must be used with --geojson. Add it.")
+            if getattr(self, name) and not (self.geojson or self.netcdf):
+                raise InputError(
+                    f"--{name} must be used with --geojson or --netcdf. Add one."
+                )
+        if self.netcdf and self.records:
+            raise InputError(
+                "--netcdf must be used with --images, whose files and names tell where "
+                "they lie. Received: --records."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from clouds.config.prediction import Prediction
 from clouds.data.masks.csv_rows import STANDARD, Header
 from clouds.geo.places import Place
 from clouds.plots.overlays import draw_overlays
-from clouds.prediction import writers
+from clouds.prediction import maps, writers
 from clouds.prediction.journal import Entry
 from clouds.prediction.writers import MASKS, PROBABILITIES
 from clouds.runtime import files
@@ -28,6 +28,7 @@ GEOJSON, COCO = "masks.geojson", "coco.json"
 UNREADABLE, UNPLACED = "unreadable.txt", "unplaced.txt"
 FILES = (*SUBMISSIONS, OVERLAYS, GEOJSON, COCO, UNREADABLE, UNPLACED)
 CHOICES = ("overlays", "probabilities", "masks", "geojson", "bbox", "places", "coco")
+CHOICES += ("netcdf",)
 """Settings that select what is written."""
 
 _IMAGES_PER_PICTURE = 24
@@ -37,7 +38,12 @@ def names(settings: Prediction) -> list[str]:
     """Returns the names of the files that a prediction writes in any case."""
     optional = {GEOJSON: settings.geojson, COCO: settings.coco}
     optional[OVERLAYS] = settings.overlays > 0
-    return [*SUBMISSIONS, *(name for name, chosen in optional.items() if chosen)]
+    files = [str(Path(settings.netcdf).absolute())] if settings.netcdf else []
+    return [
+        *SUBMISSIONS,
+        *files,
+        *(name for name, chosen in optional.items() if chosen),
+    ]
 
 
 def summary(out: Path, settings: Prediction, drawn: int) -> str:
@@ -70,6 +76,7 @@ def clear(out: Path, settings: dict) -> None:
     labels = settings.get("spec", CLOUDS._asdict())["labels"]
     for name in (*SUBMISSIONS, GEOJSON, COCO, UNREADABLE, UNPLACED):
         (out / name).unlink(missing_ok=True)
+    maps.clear(out)
     for path in out.glob("overlays*.png"):
         path.unlink()
     for folder in (MASKS, PROBABILITIES):

@@ -27,7 +27,7 @@ def find(settings: Prediction, paths: Mapping[str, str | None] | None) -> Places
     Raises:
       InputError: the csv of places cannot be read.
     """
-    if not settings.geojson or paths is None:
+    if not (settings.geojson or settings.netcdf) or paths is None:
         return None
     found = places.find(paths, table=settings.places, fallback=settings.bbox)
     if found:
@@ -45,9 +45,9 @@ def advice(faults: Mapping[str, str], total: int, path: str) -> str:
       path: file with the reasons.
     """
     return (
-        f"predict: {len(faults)} of {counted(total, 'image')} have no place: their "
-        f"features have no geometry. See {path}. Correct the places and run the same "
-        "command again, which predicts no image twice."
+        f"predict: {len(faults)} of {counted(total, 'image')} have no place: they "
+        f"have no geometry in GeoJSON, and are not in NetCDF. See {path}. Correct the "
+        "places and run the same command again, which predicts no image twice."
     )
 
 

@@ -18,7 +18,7 @@ from clouds.data.masks.csv_rows import STANDARD
 from clouds.errors import InputError
 from clouds.geo.places import Places
 from clouds.postprocess import apply
-from clouds.prediction import geojson, inputs, outputs, placing, writers
+from clouds.prediction import geojson, inputs, maps, outputs, placing, writers
 from clouds.prediction.inputs import Batch, Source
 from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results
@@ -57,6 +57,8 @@ def predict(settings: Prediction) -> int:
     rule = settings.rule(tuned, trained.spec)
     rule_source = settings.rule_source(tuned is not None)
     places = placing.find(settings, source.paths)
+    if settings.netcdf:
+        maps.check(settings, places, source.paths)
     warnings = (
         settings.bbox and geojson.check_proportions(settings.bbox, source.shape()),
         "tuned" in rule_source and run_folder.rule_warning(settings.run),
@@ -80,13 +82,22 @@ def predict(settings: Prediction) -> int:
                 )
                 return 0
             results.check()
+            maps.check_new(settings, results.stored)
         print(describe_source(rule_source, settings.run[0]))
         if settings.geojson and not (places or settings.bbox or settings.records):
             print(geojson.in_pixels(trained.spec))
         predict_batch = _load(settings, rule, trained.spec)
         network.check_unchanged(settings.run, identity["weights"])
         results.start(overwrite=settings.overwrite)
-        faults = _predict_missing(source, results.journal, predict_batch)
+        journal = results.journal
+
+        def is_missing(name: str) -> bool:
+            is_kept = not settings.netcdf or maps.is_kept(out, name)
+            return name not in journal or not is_kept
+
+        faults = _predict_missing(source, journal, predict_batch, is_missing)
+        if settings.netcdf:
+            maps.write(settings, places, journal, rule, trained.spec)
         return _finish(settings, source, results, faults, trained.spec, places)
 
 
@@ -125,6 +136,9 @@ def _load(
         _check_finite(batch.names, probabilities, settings.run)
         if settings.masks or settings.probabilities:
             writers.check_names(Path(settings.out), batch.names, spec.labels)
+        if settings.netcdf:
+            out = Path(settings.out)
+            maps.keep(out, batch.names, probabilities, batch.images, spec.grid)
         if settings.probabilities:
             for name, image in zip(batch.names, probabilities, strict=True):
                 writers.probabilities(
@@ -159,15 +173,18 @@ def _check_finite(names: list[str], probabilities: np.ndarray, runs) -> None:
 
 
 def _predict_missing(
-    source: Source, journal: Journal, predict_batch: Callable[[Batch], list[Entry]]
+    source: Source,
+    journal: Journal,
+    predict_batch: Callable[[Batch], list[Entry]],
+    is_missing: Callable[[str], bool],
 ) -> dict[str, str]:
-    """Predicts images that are not in the journal; returns the unreadable ones."""
+    """Predicts images that are missing; returns the unreadable ones."""
     faults = {}
     existing = len(journal)
     with progress.bar(
         desc="predict", unit="image", total=source.total, initial=existing
     ) as bar:
-        for batch in source.batches(lambda name: name not in journal):
+        for batch in source.batches(is_missing):
             for name, fault in batch.faults.items():
                 if len(faults) < _REPORTED:
                     progress.write(f"predict: unreadable: {fault}")
@@ -211,6 +228,8 @@ def _finish(
     )
     results.end(faults, unplaced, run=settings.run)
     print(f"{counted(len(journal), 'image')}: {outputs.summary(out, settings, drawn)}")
+    if not journal.path.exists():
+        maps.clear(out)
     if unplaced:
         path = out / outputs.UNPLACED
         print(placing.advice(unplaced, source.total, str(path)), file=sys.stderr)
