@@ -1,6 +1,6 @@
 """Where and when an image was taken.
 
 Modules, in reading order: `places` (the place of each image), `names` (what a file's
-name says), `rasters` (GeoTIFF tags and world files), `tables` (a csv of places), `netcdf`
-(maps, after the CF conventions).
+name says), `rasters` (GeoTIFF tags and world files), `tables` (a csv of places),
+`netcdf` (maps, after the CF conventions).
 """

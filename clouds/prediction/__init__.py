@@ -2,6 +2,7 @@
 
 Modules, in reading order: `predict` (the command), `inputs` (images or records),
 `outputs` (the files of a prediction), `writers` (submission, GeoJSON, COCO, PNG),
-`geojson` and `polygons`, `placing` (where images lie) and `maps` (NetCDF), `journal` and `resume` (finished images),
+`geojson` and `polygons`, `placing` (where images lie) and `maps` (NetCDF),
+`journal` and `resume` (finished images),
 `submission_check` (the command that validates a submission).
 """
