@@ -47,6 +47,7 @@ Box = Annotated[
     ),
 ]
 LocalFolders = tuple[LocalFolder, ...]
+Files = tuple[File, ...]
 Places = tuple[Place, ...]
 Numbers = tuple[float, ...]
 Labels = tuple[Annotated[str, Form("A,B,C", "names separated by commas")], ...]

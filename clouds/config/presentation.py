@@ -4,14 +4,18 @@ from dataclasses import dataclass
 
 from clouds.config.checks import positive
 from clouds.config.fields import (
+    File,
+    Files,
     Folder,
     LocalFile,
     LocalFolder,
     LocalFolders,
+    Size,
     flag,
     positional,
 )
 from clouds.errors import InputError
+from clouds.schema import GRID
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +77,32 @@ class Comparison:
             raise InputError(
                 f"Each run must be given once. Received: {', '.join(duplicates)} twice."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Measures how far people agree on the patterns, and a network with them.
+
+    For each image and pattern, the intersection over union (IoU) of two annotators is
+    undefined if neither has the pattern, and 0 if one has it. Means have 95 % intervals
+    by the bootstrap over images.
+
+    Example:
+      bin/agreement --boxes ann.csv bob.csv --out runs/agreement
+      bin/agreement --boxes users.csv --masks found/submission_post.csv --out compared
+    """
+
+    boxes: Files = flag(
+        "csv of boxes, plain or compressed: index,path,x1,y1,x2,y2,label without a "
+        "header, one file per annotator; or a table with the columns user_id, fn, x, "
+        "y, width, height, tool_label, as of Zooniverse"
+    )
+    masks: File | None = flag(
+        "csv of the network's masks on these images, from bin/predict", None
+    )
+    size: Size = flag("height x width of the images that the boxes refer to", GRID)
+    out: LocalFolder = flag("output folder for agreement.json")
+
+    def __post_init__(self):
+        """Rejects values out of range."""
+        positive(self, "size")

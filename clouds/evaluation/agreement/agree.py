@@ -1,0 +1,144 @@
+"""Measures how far annotators, and a network, agree (the command `bin/agreement`)."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from clouds import rle
+from clouds.config.presentation import Agreement
+from clouds.data import annotations
+from clouds.errors import InputError
+from clouds.evaluation import bootstrap
+from clouds.evaluation.agreement import boxes
+from clouds.evaluation.agreement.boxes import Boxes
+from clouds.evaluation.agreement.overlap import Sums, iou
+from clouds.runtime import checksums
+from clouds.schema import CLOUDS
+from clouds.text import counted
+
+FILE = "agreement.json"
+_LABELS = CLOUDS.labels
+
+
+def measure(settings: Agreement) -> None:
+    """Writes and prints the agreement of annotators, and of a network with them.
+
+    Args:
+      settings: tables of boxes, the network's masks, and the output folder.
+
+    Raises:
+      InputError: a table cannot be read, or no image was seen by two annotators.
+    """
+    annotators = _read(settings)
+    network = annotations.read(settings.masks, _LABELS) if settings.masks else None
+    images = sorted({name for one in annotators.values() for name in one.images})
+    pairs = list(itertools.combinations(annotators, 2))
+    people, machine = (Sums(len(images), len(_LABELS)) for _ in range(2))
+    each = {pair: Sums(1, len(_LABELS)) for pair in pairs}
+    each |= {("network", name): Sums(1, len(_LABELS)) for name in annotators if network}
+    rows = {name: k for k, name in enumerate(network.images)} if network else {}
+    for number, image in enumerate(images):
+        masks = {
+            name: boxes.draw(
+                one.images[image], len(_LABELS), settings.size, CLOUDS.grid
+            )
+            for name, one in annotators.items()
+            if image in one.images
+        }
+        for pair in itertools.combinations(masks, 2):
+            values = iou(masks[pair[0]], masks[pair[1]])
+            people.add(number, values)
+            each[pair].add(0, values)
+        if image in rows:
+            texts = network.texts[rows[image]]
+            predicted = np.stack([rle.decode(text, CLOUDS.grid) for text in texts], -1)
+            for name, mask in masks.items():
+                values = iou(predicted, mask)
+                machine.add(number, values)
+                each["network", name].add(0, values)
+    _check(people, machine, settings)
+    _write(settings, images, annotators, (people, machine), each)
+
+
+def _read(settings: Agreement) -> dict[str, Boxes]:
+    annotators = {}
+    for path in settings.boxes:
+        stem = Path(path).name.partition(".")[0]
+        read = boxes.read(path, _LABELS, settings.size)
+        named = {stem: read["1"]} if len(read) == 1 and len(settings.boxes) > 1 else {}
+        for name, one in (named or read).items():
+            if name in annotators:
+                raise InputError(
+                    f"--boxes: two annotators are named {name}. Rename {path}, or give "
+                    "one table."
+                )
+            annotators[name] = one
+    return annotators
+
+
+def _check(people: Sums, machine: Sums, settings: Agreement) -> None:
+    if not people.defined.any() and not machine.defined.any():
+        other = " nor in --masks" if settings.masks else ""
+        raise InputError(
+            "--boxes: no image with a pattern was seen by two annotators"
+            f"{other}. Give tables of several annotators, or --masks."
+        )
+
+
+def _write(settings: Agreement, images, annotators, sums, each) -> None:
+    results = {"images": len(images), "annotators": list(annotators)}
+    results["boxes"] = {
+        "clipped": sum(one.clipped for one in annotators.values()),
+        "dropped": sum(one.dropped for one in annotators.values()),
+    }
+    for name, one in zip(("people", "network"), sums, strict=True):
+        if one.defined.any():
+            found = bootstrap.intervals(one.means, len(images))
+            results[name] = bootstrap.named(found, _LABELS)
+    if len(sums) == 2 and all(one.defined.any() for one in sums):
+
+        def difference(weights: np.ndarray) -> dict[str, np.ndarray]:
+            people, machine = (one.means(weights)["iou"] for one in sums)
+            return {"iou": machine - people}
+
+        found = bootstrap.intervals(difference, len(images))
+        results["network_minus_people"] = bootstrap.named(found, _LABELS)
+    results["pairs"] = [
+        {"between": list(pair), "iou": one.means(np.ones((1, 1)))["iou"][0].tolist()}
+        for pair, one in each.items()
+        if one.defined.any()
+    ]
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    checksums.write_json(out / FILE, _without_nan(results))
+    print(_table(results, len(annotators)), f"\n{out / FILE}", sep="")
+
+
+def _table(results: dict, annotators: int) -> str:
+    lost = results["boxes"]
+    lines = [
+        f"{counted(results['images'], 'image')}, {counted(annotators, 'annotator')}, "
+        f"boxes clipped: {lost['clipped']:,}, dropped for lack of area: "
+        f"{lost['dropped']:,}"
+    ]
+    names = {"iou": "mean IoU", "agree": "share of IoU above 0.1"}
+    titles = {"people": "between people", "network": "network with people"}
+    titles["network_minus_people"] = "network less people"
+    for part, title in titles.items():
+        for metric, rows in results.get(part, {}).items():
+            lines.append(f"{title}, {names[metric]}:")
+            lines += [
+                f"  {label:8}{row['value']:7.3f}  [{row['low']:.3f}, {row['high']:.3f}]"
+                for label, row in rows.items()
+            ]
+    return "\n".join(lines)
+
+
+def _without_nan(value):
+    """Returns results with null in place of NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
