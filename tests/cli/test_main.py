@@ -217,7 +217,7 @@ def complete(words, folder, before):
         (["clouds", "make_"], {"make_scenes", "make_tfrecords"}),
         (["clouds", "train", "--host"], {"--host-index", "--hosts"}),
         ([str(ROOT / "bin/train"), "--host"], {"--host-index", "--hosts"}),
-        (["train", "--loss", "bce"], {"bce", "bce_dice"}),
+        (["train", "--loss", "bce"], {"bce", "bce_dice", "bce_dice_present"}),
         (["train", "--records", "rec"], {"records/"}),
     ],
 )
