@@ -1,4 +1,7 @@
+import lzma
+
 import pytest
+from helpers.commands import ROOT
 
 from clouds.errors import InputError
 from clouds.geo import names
@@ -33,3 +36,16 @@ def test_a_name_gives_satellite_date_and_box(name, expected):
 def test_an_impossible_date_is_refused():
     with pytest.raises(InputError, match="impossible date, 20151305. Expected"):
         names.parse("Aqua_CorrectedReflectance20151305_-61--40_10-24.jpeg")
+
+
+def test_every_name_of_the_published_boxes_is_understood():
+    path = ROOT.parent / "shared/data/science/boxes_irchecked.csv.xz"
+    if not path.exists():
+        pytest.skip(f"no published boxes at {path}")
+    with lzma.open(path, "rt") as file:
+        images = {line.split(",")[1].rpartition("/")[2] for line in file}
+    parsed = [names.parse(name) for name in images]
+    boxes = {(-61, 10, -40, 24), (159, 8, 180, 22), (-135, -15, -114, -1)}
+    assert {name.box for name in parsed} == boxes
+    assert {name.satellite for name in parsed} == {"Aqua", "Terra"}
+    assert all(name.time for name in parsed)
