@@ -16,12 +16,12 @@ def build(size, classes=4, *, class_head=False, dtype=None):
 
     images = keras.Input((*size, 3), name="images")
     x = layers.Conv2D(4, 3, padding="same", name="first", dtype=dtype)(images)
-    x = layers.BatchNormalization(name="bn", dtype=dtype)(x)
+    features = x = layers.BatchNormalization(name="bn", dtype=dtype)(x)
     x = layers.Conv2D(classes, 3, padding="same", name="final_conv", dtype=dtype)(x)
     logits = layers.Activation("linear", dtype="float32")(x)
     if class_head:
-        features = layers.AveragePooling2D(8)(images)
-        logits = [logits, heads.presence(features, logits, dtype=dtype)]
+        pooled = layers.AveragePooling2D(8)(features)
+        logits = [logits, heads.presence(pooled, logits, dtype=dtype)]
     return keras.Model(images, logits, name="unet_resnet34")
 
 

@@ -3,9 +3,16 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from helpers import small
 from helpers.edits import edit
 
+from clouds.cli import main
+from clouds.config.rule import Rule
 from clouds.errors import InputError
+from clouds.evaluation import held_out
+from clouds.export import signatures
+from clouds.models import unet
+from clouds.postprocess import functional
 from clouds.runs import network
 from clouds.runs import run_folder as run_folder
 
@@ -67,3 +74,32 @@ def test_an_hdf5_file_of_something_else_is_refused(run, tmp_path):
         file["something"] = [1]
     with pytest.raises(InputError, match=r"best.weights.h5 are damaged"):
         network.load([str(other)])
+
+
+def test_a_class_head_is_averaged_evaluated_and_exported(
+    records, run, tmp_path, monkeypatch
+):
+    folder = str(tmp_path / "headed")
+    with monkeypatch.context() as patch:
+        patch.setattr(unet, "build", small.build)
+        flags = ["--epochs", "1", "--batch-size", "4", "--precision", "float32"]
+        source = ["--records", str(records), "--run", folder]
+        assert main.main(["train", *source, *flags, "--class-head"]) == 0
+        model = network.load([folder])
+        flipped = network.load([folder], flips=True)
+        predictions = held_out.load([folder], str(records))
+        batch = next(iter(predictions.batches("x")))
+        mixed = network.load_one(folder)
+    probabilities, presence = network.predict(model, batch.images)
+    assert presence.shape == (len(batch.names), 4)
+    np.testing.assert_array_equal(batch.class_scores, presence)
+    assert predictions.facts["class_head"]
+    views = [(), (1,), (2,), (1, 2)]
+    each = [mixed.predict_on_batch(np.flip(batch.images, v).copy())[1] for v in views]
+    _, averaged = network.predict(flipped, batch.images)
+    np.testing.assert_allclose(averaged, np.mean(each, axis=0), atol=1e-5)
+    rule = Rule(presence=(0.5,) * 4)
+    function, _ = signatures.build(model, rule)["images_uint8"]
+    top = functional.presence(functional.resize(probabilities, (350, 525)))
+    answer = function(batch.images)
+    np.testing.assert_allclose(answer["score"], (top + presence) / 2, atol=1e-4)

@@ -13,7 +13,6 @@ from clouds.evaluation.tuning import area_curves, level_sets, search
 from clouds.evaluation.tuning.level_sets import Components
 from clouds.evaluation.tuning.search import Choice
 
-_BASES = ("default", "threshold", "area", "peak")
 FAMILIES = (
     "default",
     "threshold",

@@ -23,7 +23,7 @@ def fine_levels():
 def fit(table, levels, presence, weight=None, *, scope="component", step=1):
     weight = np.ones(len(table.truth)) if weight is None else weight
     fitter = Fitter(table, levels, presence, scope, step)
-    (fits,), grid = fitter.fit(weight[None].astype(float), search.SIZES)
+    (fits,), grid = fitter.fit(weight[None].astype(float), search.sizes())
     return dict(zip(FAMILIES, zip(*fits, strict=True), strict=True)), grid
 
 
