@@ -182,24 +182,25 @@ def _add_general(parser: Parser) -> None:
         group,
         "--config",
         metavar="FILE",
-        help="YAML or JSON file with settings, by the names of the flags; flags take "
-        "precedence; the config.json of a run is such a file",
+        help="YAML or JSON file of settings, with the names of the flags as keys, such "
+        "as the config.json of a run; flags take precedence",
     )
     parser.add_flag(
         group,
         "--print-config",
         action="store_true",
-        help="print the settings from --config, flags and defaults as YAML for "
-        "--config, and exit",
+        help="print all settings, from --config, flags and defaults, as YAML that "
+        "--config can read, and exit",
     )
     parser.add_flag(
         group,
         "--log-level",
         choices=_LEVELS,
         metavar=f"{{{','.join(_LEVELS)}}}",
-        help="lowest level of the messages on stderr, including those of libraries and "
-        "of TensorFlow's C++ code; at info, long work without a terminal logs its "
-        "progress every minute (default: progress and warnings, nothing of C++)",
+        help="lowest level of messages on stderr, including those of libraries and of "
+        "TensorFlow's C++ code; warning and error turn off the progress that is logged "
+        "every minute where there is no terminal (default: progress and warnings, but "
+        "no messages of C++ code)",
     )
     parser.add_flag(
         group, "--debug", action="store_true", help="show tracebacks of errors"

@@ -22,8 +22,8 @@ RleOrder = Literal["column", "row"]
 Runner = Literal["DirectRunner", "FlinkRunner", "DataflowRunner"]
 
 _CSV = (
-    "csv of run-length codes, or COCO annotations, plain or compressed (.gz, .bz2, "
-    ".xz, .zip), or folder of PNG masks"
+    "masks: csv of run-length codes or JSON of COCO annotations, optionally compressed "
+    "(.gz, .bz2, .xz, .zip), or folder of PNG masks"
 )
 _GRID = (
     "height x width of the grid on which runs count pixels (default: 1400x2100 with "
@@ -31,13 +31,14 @@ _GRID = (
 )
 _LABELS = (
     "names of the labels, separated by commas, in the order of the masks' channels "
-    "(default: those of the csv, numbers in order, names as they appear; the "
-    "competition's four if it has two of them)"
+    "(default: the labels in --csv, numbers in ascending order, names in order of "
+    "appearance; all four of the competition if it has at least two of them)"
 )
 _FORMAT = (
-    "form of the masks: image_label for the columns Image_Label,EncodedPixels; "
+    "format of --csv: image_label for the columns Image_Label,EncodedPixels; "
     "image_class for ImageId,ClassId,EncodedPixels; image for ImageId,EncodedPixels; "
-    "coco; png for <image>_<label>.png (default: by the path and the columns)"
+    "coco; png for a folder of <image>_<label>.png (default: inferred from the path "
+    "and the columns)"
 )
 _ORDER = "direction in which runs count pixels: down the columns, or along the rows"
 _BASE = "number of the first pixel in the runs"
@@ -45,19 +46,19 @@ _BASE = "number of the first pixel in the runs"
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
-    """Converts a csv of run-length codes and a folder of images to TFRecords.
+    """Converts images and their masks, such as a csv of run-length codes, to TFRecords.
 
     Example:
       bin/make_tfrecords --csv train.csv --images train_images --out tfrecords/clouds
     """
 
     csv: Place | None = flag(_CSV, None)
-    images: Place | None = flag("folder or zip of the images named in the csv", None)
+    images: Place | None = flag("folder or zip of the images", None)
     out: Folder | None = flag("output folder for the records", None)
     overwrite: bool = flag("replace the records in the folder", False)
     unlabelled: bool = flag(
-        "make records of test images, without masks and in one split; --csv then only "
-        "selects the images, if it is given",
+        "make records of test images, without masks and in one split; --csv is then "
+        "optional and only selects the images",
         False,
     )
     verify: Folder | None = flag(
@@ -80,13 +81,14 @@ class Records:
     rle_order: RleOrder = flag(_ORDER, "column")
     rle_base: int = flag(_BASE, 1)
     unlisted: Literal["skip", "empty", "error"] = flag(
-        "images without rows: skip them; empty: they, and labels without a row, have "
-        "no mask; error: refuse them",
+        "images that --csv does not list: skip leaves them out; empty takes them, and "
+        "labels without a row, as without a mask; error stops",
         "skip",
     )
     decode: Decode = flag(
-        "reduced: JPEG decoder at 1/2 to 1/8 of the size, then area averages; "
-        "exact: full size, then bilinear, as in the notebook",
+        "downscaling of images: reduced decodes JPEGs at 1/2 to 1/8 scale, then "
+        "averages areas; exact decodes at full size, then interpolates bilinearly, as "
+        "in the notebook",
         "reduced",
     )
 
@@ -107,8 +109,8 @@ class Records:
 
     workers: int = flag("number of worker processes", CORES, section="machine")
     runner: Runner | None = flag(
-        "convert on Apache Beam with this runner; --images and --out must be visible "
-        "to its workers",
+        "Apache Beam runner to convert with; its workers must be able to access "
+        "--images and --out",
         None,
     )
     runner_options: str | None = flag(
