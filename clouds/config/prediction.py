@@ -51,50 +51,52 @@ class _Masks:
         "average the predictions of four views (test-time augmentation by flips)", False
     )
     threshold: Numbers | None = flag(
-        "probability that a pixel of the mask exceeds, one number or one per label "
-        f"({_TUNED} 0.5)",
+        "probability above which a pixel belongs to the mask, one number or one per "
+        f"label ({_TUNED} 0.5)",
         None,
         section="masks",
     )
     min_area: Numbers | None = flag(
-        "minimum area: components of more pixels are kept, one number or one per label "
-        f"({_TUNED} 10000)",
+        "minimum area in pixels: only larger components are kept, one number or one "
+        f"per label ({_TUNED} 10000 with the competition's labels, else 0)",
         None,
         renamed_from="min_size",
     )
     peak_threshold: Numbers | None = flag(
-        "probability that a component must exceed somewhere to be kept, one number or "
-        f"one per label ({_TUNED} none)",
+        "probability that at least one pixel of a component must exceed for it to be "
+        f"kept, one number or one per label ({_TUNED} none)",
         None,
         renamed_from="top",
     )
     peak_scope: rule.Scope | None = flag(
-        "where the peak threshold must be exceeded: in the component itself, or by the "
-        f"label anywhere in the image ({_TUNED} component)",
+        "where the peak threshold must be exceeded: in the component itself, or "
+        f"anywhere in the image by the same label ({_TUNED} component)",
         None,
         renamed_from="top_scope",
     )
     presence: Numbers | None = flag(
-        "score that a label's presence must exceed for its mask to be drawn: the mean "
-        "of its highest probabilities, averaged with that of a class head; one number "
-        f"or one per label ({_TUNED} none)",
+        "presence threshold: a label's mask is left empty unless the label's presence "
+        "score is higher; the score is the mean of the highest 9.5 % of its "
+        "probabilities, averaged with the class head's score if the run has one; one "
+        f"number or one per label ({_TUNED} none)",
         None,
     )
     force_best: bool | None = flag(
-        "draw the label of highest score where no label passes the presence threshold "
-        f"({_TUNED} no)",
+        "keep the mask of the label with the highest presence score in images where no "
+        f"label passes its presence threshold ({_TUNED} no)",
         None,
     )
     orbit_gap: Literal["cut", "keep"] | None = flag(
-        "cut: remove the mask where the image is black, between two orbits; keep: do "
-        f"not ({_TUNED} cut)",
+        "masks in the gap between two orbits, where the image is black: cut removes "
+        f"them, keep leaves them ({_TUNED} cut with the competition's labels, else "
+        "keep)",
         None,
         renamed_from="gap",
     )
     clean_on: rule.Grid | None = flag(
-        "grid on which components are cleaned and measured: submission, 350x525, or "
-        "network, before masks are resized, as in the notebook "
-        f"({_TUNED} submission)",
+        "grid on which small components are removed and --min-area is counted: that "
+        "of the submission, 350x525 with the competition's labels, or that of the "
+        f"network, before masks are resized, as in the notebook ({_TUNED} submission)",
         None,
     )
 
@@ -172,15 +174,15 @@ class Evaluation(_BatchedMasks):
     """
 
     run: LocalFolders = flag(
-        "folder of a run, or of several: runs of one fold are averaged, runs of "
-        "different folds each predict the images of their own fold",
+        "folder of a run, or of several: runs of the same fold are averaged; of runs "
+        "of different folds, each predicts the images of its own fold",
         section="network",
     )
     records: Folder = flag("folder of the records")
     split: Split = flag("split to evaluate on", "val")
     tune: bool = flag(
-        "first choose thresholds, peak thresholds and minimum areas on these images, "
-        "and store them in the run as its rule",
+        "first tune the post-processing rule on these images (threshold, minimum area, "
+        "peak threshold and presence threshold of each label), and store it in the run",
         False,
     )
     out: LocalFolder | None = flag(
@@ -213,8 +215,8 @@ class Prediction(_BatchedMasks):
 
     The same command resumes an interrupted prediction. An image that cannot be read
     gets no rows: unreadable.txt gives the reason, and the exit code is 3. The same
-    command then tries only these images again; it does not change a finished folder.
-    An image without a place on the Earth, where others have one, is in unplaced.txt.
+    command then retries only these images; a complete folder is left unchanged.
+    If some images have a location and others do not, unplaced.txt lists the others.
     GeoJSON in pixels, PNG masks and COCO annotations are on the submission's grid.
 
     Example:
@@ -254,21 +256,22 @@ class Prediction(_BatchedMasks):
     masks: bool = flag("write post-processed masks as black-and-white PNGs", False)
     geojson: bool = flag("write post-processed masks as polygons, masks.geojson", False)
     bbox: Box | None = flag(
-        "bounding box of the images that have no other place, for --geojson and "
-        "--netcdf: west, south, east, north in degrees, such as --bbox=-61,5,-40,19 "
-        "(default: polygons in pixels if no image has a place)",
+        "bounding box of images whose location is not known otherwise, for --geojson "
+        "and --netcdf: west, south, east, north in degrees, such as "
+        "--bbox=-61,5,-40,19 (default: polygons in pixels if no image has a location)",
         None,
     )
     places: File | None = flag(
-        "csv of places for --geojson and --netcdf: image,time,west,south,east,north, "
-        "in degrees, and satellite if known (default: GeoTIFF tags, world files, names "
-        "such as Aqua_CorrectedReflectance20150205_-61--40_10-24.jpeg, then --bbox)",
+        "csv of the images' locations in degrees, for --geojson and --netcdf: "
+        "image,time,west,south,east,north, and optionally satellite (default: GeoTIFF "
+        "tags, world files, names such as "
+        "Aqua_CorrectedReflectance20150205_-61--40_10-24.jpeg, then --bbox)",
         None,
     )
     netcdf: LocalFile | None = flag(
         "NetCDF file (CF-1.11) to write or replace: probabilities, masks and the "
         "observed area by time, latitude, longitude and pattern; all images must have "
-        "one box and size, and times; needs bin/setup geo",
+        "the same bounding box and size, and different times; needs bin/setup geo",
         None,
     )
     coco: bool = flag(
@@ -296,8 +299,8 @@ class Prediction(_BatchedMasks):
                 )
         if self.netcdf and self.records:
             raise InputError(
-                "--netcdf must be used with --images, whose files and names tell where "
-                "they lie. Received: --records."
+                "--netcdf must be used with --images, whose locations come from the "
+                "files or their names. Received: --records."
             )
 
 
@@ -333,7 +336,8 @@ class SubmissionCheck:
         "csv with the rows that it must have, in the same order", None
     )
     submission_format: CsvFormat | None = flag(
-        "form of the csv (default: that of the sample submission, or image_label)", None
+        "format of the csv (default: that of the sample submission, or image_label)",
+        None,
     )
     grid: Size = flag("height x width of the masks", schema.SUBMISSION_SIZE)
 
