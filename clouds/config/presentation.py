@@ -81,11 +81,11 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Measures how far people agree on the patterns, and a network with them.
+    """Measures how well people agree on the patterns, and a network with them.
 
     For each image and pattern, the intersection over union (IoU) of two annotators is
-    undefined if neither has the pattern, and 0 if one has it. Means have 95 % intervals
-    by the bootstrap over images.
+    undefined if neither has the pattern, and 0 if only one has it. Means have 95 %
+    bootstrap intervals over images.
 
     Example:
       bin/agreement --boxes ann.csv bob.csv --out runs/agreement
@@ -93,9 +93,10 @@ class Agreement:
     """
 
     boxes: Files = flag(
-        "csv of boxes, plain or compressed: index,path,x1,y1,x2,y2,label without a "
-        "header, one file per annotator; or a table with the columns user_id, fn, x, "
-        "y, width, height, tool_label, as of Zooniverse"
+        "csv of boxes, optionally compressed: index,path,x1,y1,x2,y2,label without a "
+        "header, one file per annotator; or one file of all annotators with the "
+        "columns user_id or user_name, fn, x, y, width, height and tool_label, as in "
+        "tables from Zooniverse"
     )
     masks: File | None = flag(
         "csv of the network's masks on these images, from bin/predict", None
