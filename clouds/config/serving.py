@@ -16,7 +16,7 @@ _PORTS = 65536
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """Serves an exported model over HTTP, as TensorFlow Serving does, with a web page.
+    """Serves an exported model over TensorFlow Serving's REST API, with a web page.
 
     Example:
       bin/serve --model models/clouds
@@ -25,7 +25,7 @@ class Serving:
 
     model: LocalFolder = flag(
         "folder with the versions of a model, from bin/export; the highest version is "
-        "served, newer ones as they appear",
+        "served, and replaced when a higher one appears",
         section="model",
     )
     name: Name = flag("name of the model in URLs: /v1/models/NAME", "clouds")
@@ -41,27 +41,32 @@ class Serving:
         "maximum number of open connections; further ones get HTTP 503", 256
     )
     request_timeout: float = flag(
-        "seconds for the body of a request to arrive; slower ones get HTTP 408",
+        "maximum seconds to receive the body of a request; slower ones get HTTP 408",
         60,
         renamed_from="patience",
     )
     shutdown_timeout: float = flag(
-        "seconds for open requests to finish after SIGTERM", 30, renamed_from="grace"
+        "maximum seconds for open requests to finish after SIGTERM",
+        30,
+        renamed_from="grace",
     )
 
     max_batch: int = flag(
         "maximum images per batch; 1 disables batching", 16, section="work"
     )
-    max_wait: float = flag("milliseconds to wait for a batch to fill", 5)
+    max_wait: float = flag("maximum milliseconds to wait for a batch to fill", 5)
     max_queue: int = flag("maximum images in the queue; further ones get HTTP 429", 128)
 
     max_body: float = flag(
         "maximum megabytes per request; larger ones get HTTP 413", 32, section="limits"
     )
     max_memory: float = flag(
-        "maximum megabytes of all open requests; further ones get HTTP 503", 512
+        "maximum megabytes of all open requests together; further ones get HTTP 503",
+        512,
     )
-    max_images: int = flag("maximum images per request; more get HTTP 413", 64)
+    max_images: int = flag(
+        "maximum images per request; larger requests get HTTP 413", 64
+    )
     max_pixels: float = flag(
         "maximum megapixels per image; larger ones are refused", 50
     )
