@@ -39,9 +39,9 @@ class Training:
         resumes=True,
     )
     recipe: Literal["notebook", "winner", "hour"] = flag(
-        "settings to start from, which other flags override: the notebook's; winner, "
-        "the competition's first place, for a GPU and records of 384x576; or hour, "
-        "for an hour on two CPU cores",
+        "set of settings, which other flags override: notebook; winner, the "
+        "competition's first place, for a GPU and records of 384x576; or hour, for an "
+        "hour of training on two CPU cores",
         "notebook",
     )
     fold: int | None = flag("validation fold, for records made with --folds", None)
@@ -69,8 +69,8 @@ class Training:
         "number of epochs with a frozen encoder; not supported on JAX", 0
     )
     class_head: bool = flag(
-        "train a head on the encoder that scores each label's presence, with a tenth "
-        "of the weight of the masks' loss",
+        "add an output to the encoder that predicts the presence of each label; its "
+        "loss has a tenth of the weight of the masks' loss",
         False,
     )
     preprocess: Literal["unit", "raw"] = flag(
@@ -86,18 +86,21 @@ class Training:
     )
 
     loss: Literal["bce_dice", "bce", "dice", "bce_dice_present"] = flag(
-        "loss: binary cross-entropy, 1 - Dice, or their sum; bce_dice_present: 0.75 "
-        "and 0.25 of them, of the labels that an image has",
+        "loss: bce, binary cross-entropy; dice, 1 - Dice; bce_dice, their sum; or "
+        "bce_dice_present, 0.75 bce + 0.25 dice of the labels that an image has",
         "bce_dice",
         section="optimisation",
     )
     learning_rate: float = flag("Adam's peak learning rate", 3e-4)
     encoder_learning_rate_factor: float = flag(
-        "factor of the learning rate for the encoder; 0.1 suits pretrained weights", 1.0
+        "factor by which the encoder's learning rate differs; 0.1 suits pretrained "
+        "weights",
+        1.0,
     )
     schedule: Literal["plateau", "cosine", "onecycle"] = flag(
-        "learning-rate schedule: reduced when val_loss stops improving, cosine decay "
-        "over all epochs, or cosine rise over 3.3 % of the steps, then decay",
+        "learning-rate schedule: plateau, reduced when val_loss stops improving; "
+        "cosine, cosine decay over all epochs; or onecycle, cosine rise over the first "
+        "3.3 % of the steps, then cosine decay",
         "plateau",
     )
     plateau_patience: int = flag(
