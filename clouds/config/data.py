@@ -32,7 +32,7 @@ _GRID = (
 _LABELS = (
     "names of the labels, separated by commas, in the order of the masks' channels "
     "(default: the labels in --csv, numbers in ascending order, names in order of "
-    "appearance; all four of the competition if it has at least two of them)"
+    "appearance; all four of the competition if --csv has at least two)"
 )
 _FORMAT = (
     "format of --csv: image_label for the columns Image_Label,EncodedPixels; "
@@ -81,8 +81,8 @@ class Records:
     rle_order: RleOrder = flag(_ORDER, "column")
     rle_base: int = flag(_BASE, 1)
     unlisted: Literal["skip", "empty", "error"] = flag(
-        "images that --csv does not list: skip leaves them out; empty takes them, and "
-        "labels without a row, as without a mask; error stops",
+        "images that --csv does not list: skip leaves them out; empty treats them, and "
+        "labels without a row, as having no mask; error rejects them",
         "skip",
     )
     decode: Decode = flag(

@@ -81,7 +81,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Measures how well people agree on the patterns, and a network with them.
+    """Measures agreement on the patterns among people, and of a network with people.
 
     For each image and pattern, the intersection over union (IoU) of two annotators is
     undefined if neither has the pattern, and 0 if only one has it. Means have 95 %
