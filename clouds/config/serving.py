@@ -97,11 +97,11 @@ class Serving:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Asks a server for the masks of images and writes them; resumes if interrupted.
+    """Requests masks of images from a server; resumes if interrupted.
 
-    Images without an answer have no rows; unreadable.txt gives the reasons, and the
-    exit code is 3. The same command then asks for these only, provided that the server
-    still has the same version of the model. A finished folder is left unchanged.
+    Images without a response have no rows; unreadable.txt gives the reasons, and the
+    exit code is 3. The same command then retries only these, provided that the server
+    still has the same version of the model. A complete folder is left unchanged.
 
     Example:
       bin/request --images test_images --out masks

@@ -93,8 +93,8 @@ class Training:
     )
     learning_rate: float = flag("Adam's peak learning rate", 3e-4)
     encoder_learning_rate_factor: float = flag(
-        "factor by which the encoder's learning rate differs; 0.1 suits pretrained "
-        "weights",
+        "ratio of the encoder's learning rate to that of the other layers; 0.1 suits "
+        "pretrained weights",
         1.0,
     )
     schedule: Literal["plateau", "cosine", "onecycle"] = flag(
@@ -141,7 +141,8 @@ class Training:
     grid_distortion: float = flag("probability of a grid distortion", 0.2)
     elastic: float = flag("probability of an elastic transform", 0.2)
     augmentation: Json = flag(
-        "additional Keras layers, as JSON, such as "
+        "additional layers, Keras's or RandomShiftScaleRotate and "
+        "RandomChannelShuffle, as JSON, such as "
         '[{"name": "RandomContrast", "factor": 0.2}]',
         "[]",
     )
