@@ -47,7 +47,7 @@ def advice(faults: Mapping[str, str], total: int, path: str) -> str:
     return (
         f"predict: {len(faults)} of {counted(total, 'image')} have no place: they "
         f"have no geometry in GeoJSON, and are not in NetCDF. See {path}. Correct the "
-        "places and run the same command again, which predicts no image twice."
+        "places and run the same command again; images are not predicted twice."
     )
 
 
@@ -62,8 +62,8 @@ def _doubts(found: Places, paths: Mapping, settings: Prediction) -> list[str]:
         if shape and not geojson.fits(place.box, shape):
             box = ",".join(f"{number:g}" for number in place.box)
             doubts.append(
-                f"warning: the box of {name}, {box}, has other proportions than its "
-                f"{shape[1]}x{shape[0]} pixels: check the place."
+                f"warning: the box of {name}, {box}, has another aspect ratio than its "
+                f"{shape[0]}x{shape[1]} pixels (height x width): check its place."
             )
     return doubts
 

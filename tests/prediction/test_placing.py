@@ -112,8 +112,8 @@ def test_a_box_of_other_proportions_is_doubted_by_name(tmp_path, capsys):
         {WEST: Place((-61.0, 10.0, -40.0, 24.0), "2015-02-05", "Aqua")}, {}
     )
     error = capsys.readouterr().err
-    assert f"the box of {WEST}, -61,10,-40,24, has other" in error
-    assert "40x40 pixels: check the place" in error
+    assert f"the box of {WEST}, -61,10,-40,24, has another aspect ratio" in error
+    assert "40x40 pixels (height x width): check its place" in error
 
 
 def test_of_many_faults_the_first_are_said_and_the_others_counted(capsys):
