@@ -119,12 +119,12 @@ def _table(results: dict, annotators: int) -> str:
     lost = results["boxes"]
     lines = [
         f"{counted(results['images'], 'image')}, {counted(annotators, 'annotator')}, "
-        f"boxes clipped: {lost['clipped']:,}, dropped for lack of area: "
+        f"boxes clipped: {lost['clipped']:,}, dropped because without area: "
         f"{lost['dropped']:,}"
     ]
-    names = {"iou": "mean IoU", "agree": "share of IoU above 0.1"}
+    names = {"iou": "mean IoU", "agree": "fraction of IoUs above 0.1"}
     titles = {"people": "between people", "network": "network with people"}
-    titles["network_minus_people"] = "network less people"
+    titles["network_minus_people"] = "network minus people"
     for part, title in titles.items():
         for metric, rows in results.get(part, {}).items():
             lines.append(f"{title}, {names[metric]}:")
