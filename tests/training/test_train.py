@@ -383,4 +383,4 @@ def test_a_run_is_tuned_at_its_end_if_asked_for_once_for_its_weights(
     assert "Already finished" in shown and "Tuned on" not in shown
     run_folder.save_rule(str(tmp_path), Rule(), {})
     assert main.main([*of_run, *options[:2], "--overwrite", *options[2:]]) == 0
-    assert run_folder.rule(str(tmp_path)) != Rule()
+    assert run_folder.rule_facts(str(tmp_path))["tuned_on"]["images"] == 4
