@@ -89,7 +89,7 @@ class Agreement:
 
     Example:
       bin/agreement --boxes ann.csv bob.csv --out runs/agreement
-      bin/agreement --boxes users.csv --masks found/submission_post.csv --out compared
+      bin/agreement --boxes all.csv --submission found/submission_post.csv --out both
     """
 
     boxes: Files = flag(
@@ -98,7 +98,7 @@ class Agreement:
         "columns user_id or user_name, fn, x, y, width, height and tool_label, as in "
         "tables from Zooniverse"
     )
-    masks: File | None = flag(
+    submission: File | None = flag(
         "csv of the network's masks on these images, from bin/predict", None
     )
     size: Size = flag("height x width of the images that the boxes refer to", GRID)

@@ -31,7 +31,9 @@ def measure(settings: Agreement) -> None:
       InputError: a table cannot be read, or no image was seen by two annotators.
     """
     annotators = _read(settings)
-    network = annotations.read(settings.masks, _LABELS) if settings.masks else None
+    network = (
+        annotations.read(settings.submission, _LABELS) if settings.submission else None
+    )
     images = sorted({name for one in annotators.values() for name in one.images})
     pairs = list(itertools.combinations(annotators, 2))
     people, machine = (Sums(len(images), len(_LABELS)) for _ in range(2))
@@ -79,10 +81,10 @@ def _read(settings: Agreement) -> dict[str, Boxes]:
 
 def _check(people: Sums, machine: Sums, settings: Agreement) -> None:
     if not people.defined.any() and not machine.defined.any():
-        other = " nor in --masks" if settings.masks else ""
+        other = " nor in --submission" if settings.submission else ""
         raise InputError(
             "--boxes: no image with a pattern was seen by two annotators"
-            f"{other}. Give tables of several annotators, or --masks."
+            f"{other}. Give tables of several annotators, or --submission."
         )
 
 

@@ -24,7 +24,7 @@ def test_people_and_a_network_are_compared_per_label(tmp_path, capsys):
     names += [f"{i}_{k}" for i in ("a.jpg", "b.jpg") for k in ["Gravel", "Sugar"]]
     lines = [f"{name},{rows.get(name, '')}\n" for name in sorted(names)]
     masks = write(tmp_path / "m.csv", "Image_Label,EncodedPixels\n" + "".join(lines))
-    assert agreement(tmp_path / "out", "--boxes", ann, bob, "--masks", masks) == 0
+    assert agreement(tmp_path / "out", "--boxes", ann, bob, "--submission", masks) == 0
     shown = capsys.readouterr().out
     assert "3 images, 2 annotators" in shown and "between people, mean IoU" in shown
     results = json.loads((tmp_path / "out/agreement.json").read_text())
