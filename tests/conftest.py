@@ -17,7 +17,7 @@ startup.load("tensorflow")
 
 LONG = ("distribution", "notebook", "train", "end_to_end", "network_parity", "augment")
 LONG += ("predict", "make_tfrecords", "export", "pretrained", "serve", "parity")
-LONG += ("report", "docs", "evaluate", "trackers")
+LONG += ("docs", "report", "own_data", "evaluate", "main", "bit_flips", "trackers")
 
 
 def pytest_collection_modifyitems(items: list) -> None:
