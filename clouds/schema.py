@@ -26,7 +26,7 @@ _PALETTE = (
 
 
 class MaskSpec(NamedTuple):
-    """What the masks of records, a run or an export are.
+    """Labels and grid of the masks of records, a run or an export.
 
     Attributes:
       labels: names of the labels, in the order of the channels.

@@ -200,12 +200,12 @@ class Evaluation(_BatchedMasks):
                 f"trained on. Received: --split {self.split}. Leave it out."
             )
         names = ("threshold", "min_area", "peak_threshold", "presence", "clean_on")
-        for name in names:
+        for name in (*names, "force_best"):
             if getattr(self, name) is not None:
                 raise InputError(
                     f"--{name.replace('_', '-')} cannot be combined with --tune, which "
-                    "chooses thresholds, peak thresholds, minimum areas and presence "
-                    "at 350x525."
+                    "chooses the numbers of the rule on the submission's grid. Leave "
+                    "it out."
                 )
 
 

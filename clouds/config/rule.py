@@ -27,7 +27,7 @@ class Rule:
         somewhere for a component to be kept. With threshold and area this is the
         triplet rule of the competition's 69th place. None: no such condition.
       presence: per label, the score that the label's presence must exceed for its mask
-        to be drawn (see `postprocess.presence_scores`). None: no such gate.
+        to be drawn (see `apply.presence_scores`). None: no such gate.
       force_best: whether the label of highest score is drawn where no label passes the
         gate.
       scope: where the peak threshold must be exceeded: in the component itself, or

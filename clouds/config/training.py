@@ -181,7 +181,7 @@ class Training:
 
     @property
     def spec(self) -> MaskSpec:
-        """What the masks of the run are."""
+        """Labels and grid of the masks."""
         return MaskSpec(self.labels, self.grid)
 
     def __post_init__(self):

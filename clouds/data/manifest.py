@@ -94,7 +94,7 @@ class Manifest(NamedTuple):
 
     @property
     def spec(self) -> MaskSpec:
-        """What the masks for evaluation are."""
+        """Labels and grid of the masks for evaluation."""
         return MaskSpec(self.labels, self.truth_size)
 
     @property

@@ -86,7 +86,7 @@ class Predictions:
 
     @property
     def spec(self) -> MaskSpec:
-        """What the masks are."""
+        """Labels and grid of the masks."""
         return self.parts[0].records.spec
 
     @property

@@ -22,7 +22,7 @@ _DATE = re.compile(r"(?<!\d)(\d{4}-\d\d-\d\d)(?!\d)")
 
 
 class Name(NamedTuple):
-    """What a name says.
+    """Satellite, time and box that a name gives.
 
     Attributes:
       box: west, south, east, north in degrees, not checked; None if not in the name.

@@ -43,7 +43,7 @@ class Map(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What all maps of a file have in common.
+    """Properties that all maps of a file share.
 
     Attributes:
       box: west, south, east, north in degrees.

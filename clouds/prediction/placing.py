@@ -32,7 +32,7 @@ def find(settings: Prediction, paths: Mapping[str, str | None] | None) -> Places
     found = places.find(paths, table=settings.places, fallback=settings.bbox)
     if found:
         _report([f"no place: {fault}" for fault in found.faults.values()])
-        _report(_doubts(found, paths, settings))
+        _report(_warnings(found, paths, settings))
     return found
 
 
@@ -51,9 +51,9 @@ def advice(faults: Mapping[str, str], total: int, path: str) -> str:
     )
 
 
-def _doubts(found: Places, paths: Mapping, settings: Prediction) -> list[str]:
+def _warnings(found: Places, paths: Mapping, settings: Prediction) -> list[str]:
     """Returns warnings about boxes whose proportions are not those of their images."""
-    doubts = []
+    warnings = []
     for name, place in found.located.items():
         path = paths[name]
         if place.box == settings.bbox or not path or "://" in path:
@@ -61,11 +61,11 @@ def _doubts(found: Places, paths: Mapping, settings: Prediction) -> list[str]:
         shape = rasters.size(path)
         if shape and not geojson.fits(place.box, shape):
             box = ",".join(f"{number:g}" for number in place.box)
-            doubts.append(
+            warnings.append(
                 f"warning: the box of {name}, {box}, has another aspect ratio than its "
                 f"{shape[0]}x{shape[1]} pixels (height x width): check its place."
             )
-    return doubts
+    return warnings
 
 
 def _report(lines: list[str]) -> None:

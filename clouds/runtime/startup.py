@@ -71,8 +71,7 @@ def kernels() -> dict[str, str]:
 def _choose_kernels() -> None:
     """Turns oneDNN on for CPUs with AVX2.
 
-    TensorFlow does so itself from AVX512-VNNI on only. On two AVX2 cores a training
-    step takes 0.82 of the time with it, and inference 0.66. A user's own value of the
+    TensorFlow does so itself from AVX512-VNNI on only. A user's own value of the
     environment variable takes precedence.
     """
     if cpu_instructions() != "other":
