@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from clouds.errors import InputError
 from clouds.runs import checkpoints, run_facts, run_folder
 from clouds.runtime import files
 from clouds.training import optimizers
@@ -61,8 +62,11 @@ class AverageEpochs(keras.callbacks.Callback):
         files.check_free_space(path.parent, size, "Weights of an epoch")
         with files.replacing(path) as part:
             np.savez(part, *arrays)
-        for old in self._paths()[: -self.count]:
-            old.unlink()
+        paths = self._paths()
+        newest = paths.index(path) + 1
+        # Later ones are of a training that did not resume from there.
+        for other in paths[newest:] + paths[:newest][: -self.count]:
+            other.unlink()
 
     def _paths(self) -> list[Path]:
         return sorted((self.folder / checkpoints.FOLDER).glob("weights-epoch*.npz"))
@@ -71,9 +75,8 @@ class AverageEpochs(keras.callbacks.Callback):
         paths, current = self._paths(), network.get_weights()
         sums = [np.zeros(array.shape) for array in current]
         for path in paths:
-            with np.load(path) as stored:
-                for total, name in zip(sums, stored.files, strict=True):
-                    total += stored[name]
+            for total, array in zip(sums, _load(path), strict=True):
+                total += array
         network.set_weights([total / len(paths) for total in sums])
         loss = self.model.evaluate(self.batches, verbose=0, return_dict=True)["loss"]
         best = self.save_best.best
@@ -90,3 +93,16 @@ class AverageEpochs(keras.callbacks.Callback):
             f"{'lowest, saved' if kept else f'not below {best:.4f}, not saved'}.",
             flush=True,
         )
+
+
+def _load(path: Path) -> list[np.ndarray]:
+    try:
+        with np.load(path) as stored:
+            return [stored[name] for name in stored.files]
+    except MemoryError:
+        raise
+    except Exception as error:  # zipfile raises many kinds.
+        raise InputError(
+            f"{path} is damaged ({error}). Remove it and run the same command again, "
+            "which averages the other epochs."
+        ) from error
