@@ -98,7 +98,8 @@ def parts_of(tasks):
     import tensorflow as tf
 
     from clouds import rle
-    from clouds.data import image_files, preprocessing, records
+    from clouds.data import records
+    from clouds.data.images import image_files, preprocessing
 
     def decode(contents):
         return tf.io.decode_jpeg(

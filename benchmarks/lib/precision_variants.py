@@ -18,7 +18,8 @@ import tensorflow as tf  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from clouds.config.rule import Rule  # noqa: E402
-from clouds.data import manifest, pipeline, preprocessing
+from clouds.data import manifest, pipeline
+from clouds.data.images import preprocessing
 from clouds.evaluation import scores
 from clouds.export.signatures import cast_kernels_once
 from clouds.models import layers, unet

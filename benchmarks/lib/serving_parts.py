@@ -24,7 +24,7 @@ import tensorflow as tf  # noqa: E402
 from clouds import schema
 from clouds.config.rule import Rule  # noqa: E402
 from clouds.config.training import Training
-from clouds.data import preprocessing
+from clouds.data.images import preprocessing
 from clouds.export import signatures
 from clouds.models import pretrained, unet
 from clouds.postprocess import apply, functional

@@ -21,7 +21,7 @@ from clouds.client.client import Answer, Client
 from clouds.client.retry import Busy, Rejected, Retry
 from clouds.config.fields import IMAGES_ASKED
 from clouds.config.serving import Request
-from clouds.data import formats, image_files, preprocessing
+from clouds.data.images import formats, image_files, preprocessing
 from clouds.errors import InputError
 from clouds.prediction import geojson, outputs, writers
 from clouds.prediction.journal import Entry, Journal

@@ -15,7 +15,7 @@ import tensorflow as tf
 from clouds import rle, schema
 from clouds.config.checks import check_labels
 from clouds.config.fields import MaskFormat
-from clouds.data import image_files
+from clouds.data.images import image_files
 from clouds.data.masks import coco, csv_rows, png_masks
 from clouds.data.masks.csv_rows import Fault, Header, Row
 from clouds.data.masks.table import Table

@@ -12,8 +12,9 @@ import tensorflow as tf
 from clouds import rle
 from clouds.config.checks import transposed
 from clouds.config.data import Records
-from clouds.data import annotations, beam, image_files, manifest, records, splits
+from clouds.data import annotations, beam, manifest, records, splits
 from clouds.data.beam import Task
+from clouds.data.images import image_files
 from clouds.data.manifest import Manifest
 from clouds.data.masks.csv_rows import STANDARD
 from clouds.data.masks.table import Table

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from clouds import rle
-from clouds.data import image_files, preprocessing
+from clouds.data.images import image_files, preprocessing
 from clouds.data.manifest import Manifest, Shard
 from clouds.errors import InputError
 from clouds.runtime import files

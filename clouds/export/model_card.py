@@ -11,7 +11,7 @@ import tensorflow as tf
 from clouds import __version__
 from clouds.config.rule import Rule, area
 from clouds.config.training import Training
-from clouds.data import preprocessing
+from clouds.data.images import preprocessing
 from clouds.schema import CLOUDS, MaskSpec
 from clouds.text import counted
 

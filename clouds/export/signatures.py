@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 
 from clouds.config.rule import Rule
-from clouds.data import preprocessing
+from clouds.data.images import preprocessing
 from clouds.models.layers import UpsampledConv2D
 from clouds.postprocess import apply
 from clouds.runs.network import split

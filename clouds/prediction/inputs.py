@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from clouds.config.prediction import Prediction
 from clouds.config.training import Training
-from clouds.data import annotations, image_files, manifest, pipeline, preprocessing
+from clouds.data import annotations, manifest, pipeline
+from clouds.data.images import image_files, preprocessing
 from clouds.data.masks.csv_rows import HEADERS, STANDARD, Header
 from clouds.errors import InputError
 from clouds.runtime import files

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from clouds.config.data import Description
-from clouds.data import annotations, image_files
+from clouds.data import annotations
+from clouds.data.images import image_files
 from clouds.data.masks.table import Table
 from clouds.errors import InputError
 from clouds.plots.statistics import draw_statistics

@@ -9,7 +9,7 @@ from keras import ops
 
 from clouds.config import fields
 from clouds.config.training import Training
-from clouds.data import preprocessing
+from clouds.data.images import preprocessing
 from clouds.errors import InputError
 from clouds.models import unet
 from clouds.runs import run_folder

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import tensorflow as tf
 from starlette.requests import ClientDisconnect, Request
 
-from clouds.data import graph_formats, preprocessing
+from clouds.data.images import graph_formats, preprocessing
 from clouds.serving import protocol
 from clouds.serving.protocol import Refusal
 

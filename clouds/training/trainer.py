@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from clouds import losses, metrics, schema
 from clouds.config.training import Training
-from clouds.data import pipeline, preprocessing
+from clouds.data import pipeline
+from clouds.data.images import preprocessing
 from clouds.data.manifest import Manifest
 from clouds.models import pretrained, resnet, unet
 from clouds.runs import run_facts, run_folder

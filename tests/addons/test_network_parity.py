@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from clouds import losses
 from clouds.config.training import Training
-from clouds.data import preprocessing
+from clouds.data.images import preprocessing
 from clouds.models import pretrained, unet
 from clouds.training import trainer as trainer_module
 

@@ -14,7 +14,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from clouds.cli import main
 from clouds.config.rule import Rule
-from clouds.data import annotations, preprocessing
+from clouds.data import annotations
+from clouds.data.images import preprocessing
 from clouds.data.scenes import scene
 from clouds.export import export, model_card, warmup
 from clouds.runs import network, run_folder

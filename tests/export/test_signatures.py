@@ -9,7 +9,7 @@ from PIL import Image
 
 from clouds import rle, schema
 from clouds.config.rule import Rule
-from clouds.data import preprocessing
+from clouds.data.images import preprocessing
 from clouds.data.scenes import scene
 from clouds.export import signatures
 from clouds.postprocess import apply

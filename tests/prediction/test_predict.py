@@ -14,7 +14,8 @@ from clouds.cli import main
 from clouds.config import rule
 from clouds.config.rule import Rule
 from clouds.config.training import Training
-from clouds.data import annotations, preprocessing
+from clouds.data import annotations
+from clouds.data.images import preprocessing
 from clouds.models import unet
 from clouds.postprocess import functional
 from clouds.prediction import journal, outputs

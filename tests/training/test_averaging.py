@@ -6,7 +6,8 @@ from helpers import small
 
 from clouds import losses
 from clouds.cli import main
-from clouds.data import manifest, pipeline, preprocessing
+from clouds.data import manifest, pipeline
+from clouds.data.images import preprocessing
 from clouds.models import unet
 from clouds.runs import checkpoints, network, run_folder
 from clouds.training import averaging, callbacks

@@ -9,7 +9,8 @@ from helpers import small
 from clouds import losses
 from clouds.cli import main
 from clouds.config.training import Training
-from clouds.data import manifest, pipeline, preprocessing
+from clouds.data import manifest, pipeline
+from clouds.data.images import preprocessing
 from clouds.errors import InputError
 from clouds.models import unet
 from clouds.runs import checkpoints, network, run_folder

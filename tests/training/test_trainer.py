@@ -7,7 +7,7 @@ from helpers import small
 
 from clouds import losses, metrics
 from clouds.config.training import Training
-from clouds.data import preprocessing
+from clouds.data.images import preprocessing
 from clouds.runs.checkpoints import Progress
 from clouds.training import augment, optimizers
 from clouds.training import trainer as trainer_module

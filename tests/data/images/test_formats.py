@@ -10,7 +10,7 @@ import tensorflow as tf
 import tifffile
 from PIL import Image, ImageOps
 
-from clouds.data import formats, image_files, preprocessing
+from clouds.data.images import formats, image_files, preprocessing
 
 SIZE = 9, 14
 random = np.random.default_rng(0)

@@ -8,7 +8,7 @@ uint8[H, W, 3] in RGB until `prepare` makes them float32.
 import keras
 import tensorflow as tf
 
-from clouds.data import graph_formats
+from clouds.data.images import graph_formats
 
 PREPROCESSING = {"unit": 1 / 255, "raw": 1.0}
 """Factor on the pixels: the notebook's 0..1, or the ImageNet weights' 0..255."""

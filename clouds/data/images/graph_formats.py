@@ -1,7 +1,6 @@
 """Decodes image files other than JPEG, and finds what a graph cannot decode rightly.
 
-Elsewhere, `clouds.data.formats` converts such files before; an exported model refuses
-them.
+Elsewhere, `formats` converts such files before; an exported model refuses them.
 """
 
 import tensorflow as tf

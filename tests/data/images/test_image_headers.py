@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clouds.data import formats, image_headers
+from clouds.data.images import formats, image_headers
 from clouds.errors import InputError
 
 picture = np.random.default_rng(0).integers(0, 256, (9, 14, 3), np.uint8)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from clouds.data import graph_formats
+from clouds.data.images import graph_formats
 
 picture = np.random.default_rng(0).integers(0, 256, (9, 14, 4), np.uint8)
 

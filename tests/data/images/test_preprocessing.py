@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clouds.data import preprocessing, scenes
+from clouds.data import scenes
+from clouds.data.images import preprocessing
 
 image, _ = scenes.scene(0, (96, 144))
 

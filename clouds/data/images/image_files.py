@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from clouds.config.fields import IMAGES
-from clouds.data import formats
+from clouds.data.images import formats
 from clouds.errors import InputError
 from clouds.runtime import archives
 

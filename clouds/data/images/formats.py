@@ -1,8 +1,8 @@
 """Converts image files that TensorFlow decodes wrongly, or not at all, to PNG.
 
 `docs/reference/image-files.md` lists what each kind of file becomes. OpenCV decodes
-here, and Pillow what OpenCV cannot. `clouds.data.graph_formats.decode` composites alpha
-on black for all formats; `clouds.data.image_headers` reads sizes and tags.
+here, and Pillow what OpenCV cannot. `graph_formats.decode` composites alpha on black
+for all formats; `image_headers` reads sizes and tags.
 """
 
 import io
@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from clouds.data import image_headers
-from clouds.data.graph_formats import DARKEST_16_BIT
-from clouds.data.image_headers import Header
-from clouds.data.preprocessing import MOST_PIXELS
+from clouds.data.images import image_headers
+from clouds.data.images.graph_formats import DARKEST_16_BIT
+from clouds.data.images.image_headers import Header
+from clouds.data.images.preprocessing import MOST_PIXELS
 from clouds.errors import InputError
 
 MOST_BYTES = 1 << 29

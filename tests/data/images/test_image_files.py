@@ -4,7 +4,7 @@ import zipfile
 import pytest
 import tensorflow as tf
 
-from clouds.data import formats, image_files
+from clouds.data.images import formats, image_files
 from clouds.errors import InputError
 
 

@@ -1,0 +1,7 @@
+"""From image files to pixels.
+
+Modules, in reading order: `image_files` (finding and reading), `image_headers` (size,
+alpha, orientation), `formats` (conversion to what TensorFlow decodes rightly),
+`graph_formats` (decoding in a graph), `preprocessing` (bytes to pixels to the network's
+input).
+"""
