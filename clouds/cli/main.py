@@ -16,7 +16,7 @@ from clouds.cli import parser
 from clouds.config import resolve
 from clouds.config.data import Description, Records, Sample
 from clouds.config.prediction import Evaluation, Export, Prediction, SubmissionCheck
-from clouds.config.presentation import Agreement, Comparison, Report
+from clouds.config.presentation import Agreement, Climatology, Comparison, Report
 from clouds.config.serving import Request, Serving
 from clouds.config.training import Training
 from clouds.errors import InputError, MissingError, did_you_mean
@@ -29,6 +29,7 @@ COMMANDS = {
     "train": (Training, "clouds.training.train", "train"),
     "evaluate": (Evaluation, "clouds.evaluation.evaluate", "evaluate"),
     "agreement": (Agreement, "clouds.evaluation.agreement.agree", "measure"),
+    "climatology": (Climatology, "clouds.climatology.climatology", "compute"),
     "report": (Report, "clouds.report.report", "report"),
     "compare": (Comparison, "clouds.report.compare", "compare"),
     "predict": (Prediction, "clouds.prediction.predict", "predict"),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from clouds.config.checks import positive
+from clouds.config.checks import positive, within_one
 from clouds.config.fields import (
     File,
     Files,
@@ -10,12 +10,13 @@ from clouds.config.fields import (
     LocalFile,
     LocalFolder,
     LocalFolders,
+    Places,
     Size,
     flag,
     positional,
 )
 from clouds.errors import InputError
-from clouds.schema import GRID
+from clouds.schema import GRID, SUBMISSION_SIZE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,3 +108,55 @@ class Agreement:
     def __post_init__(self):
         """Rejects values out of range."""
         positive(self, "size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climatology:
+    """Computes how often each pattern covers each cell of a grid in degrees.
+
+    The frequency of a pattern is the area that it covers divided by the area that was
+    observed, by day, by month and over all days. Means have 95 % bootstrap intervals
+    over days. Results go to climatology.nc (CF conventions), climatology.png, daily.csv
+    and monthly.csv.
+
+    Example:
+      bin/climatology --maps runs/maps/barbados.nc --out runs/climatology
+      bin/climatology --submission masks.csv --places places.csv --out runs/all
+    """
+
+    maps: Places | None = flag("NetCDF files or Zarr stores of bin/predict", None)
+    submission: File | None = flag(
+        "csv of masks, instead of --maps; images need a place and a time", None
+    )
+    places: File | None = flag(
+        "csv of the places of --submission's images: image,time,west,south,east,north "
+        "(default: those in their names)",
+        None,
+    )
+    grid: Size = flag("height x width of the grid of --submission", SUBMISSION_SIZE)
+    cells: float = flag("size of a cell in degrees; must divide 180", 2.5)
+    threshold: float | None = flag(
+        "count a pattern where its probability exceeds this (default: use the masks)",
+        None,
+    )
+    track: File | None = flag(
+        "csv of points, time,lat,lon; the values of the maps at each go to track.csv",
+        None,
+    )
+    resamples: int = flag("number of bootstrap resamples", 1000)
+    out: LocalFolder = flag("output folder")
+
+    def __post_init__(self):
+        """Rejects values out of range, and settings that exclude each other."""
+        positive(self, "grid", "cells", "resamples")
+        if self.threshold is not None:
+            within_one(self, "threshold")
+        if abs(180 / self.cells - round(180 / self.cells)) > 1e-9:
+            raise InputError(
+                "--cells must divide 180, such as 1, 2.5 or 5. Received: "
+                f"{self.cells:g}."
+            )
+        if bool(self.maps) == bool(self.submission):
+            raise InputError("Give --maps or --submission, one of them.")
+        if self.places and not self.submission:
+            raise InputError("--places needs --submission. Maps have their places.")
