@@ -138,7 +138,7 @@ def _define(file, layout: Layout) -> None:
 
     (height, width), labels = layout.size, layout.labels
     west, south, east, north = layout.box
-    if east < west:
+    if east <= west:
         # Coordinates must ascend across the antimeridian.
         east += 360
     sizes = {"time": None, "latitude": height, "longitude": width}

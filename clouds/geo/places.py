@@ -4,7 +4,8 @@ The sources, the first that has a box wins: a csv, the tags of a GeoTIFF, a worl
 beside the image, the name of the image, one box for all others. Time and satellite are
 those of the csv, else of the name. Boxes are west, south, east, north in degrees (WGS
 84), longitudes from -180 to 180; a box across the antimeridian has its east
-below its west.
+below its west, and a box around the globe from any meridian but -180 has its east at
+its west.
 """
 
 import dataclasses
@@ -127,10 +128,15 @@ def _find_one(
 def _checked(box: Box, source: str) -> Box:
     """Returns a box with longitudes from -180 to 180."""
     west, south, east, north = (round(number, 9) for number in box)
-    if east > 180 and -180 <= west < east <= west + 360 and east <= 540:
+    is_valid = is_box
+    if round(east - west, 6) == 360 and -180 < west < 180:
+        # Around the globe, but not from -180 to 180: such a box has its east at its
+        # west.
+        east, is_valid = west, lambda box: is_box((-180, box[1], 180, box[3]))
+    elif east > 180 and -180 <= west < east <= west + 360 and east <= 540:
         west, east = (x - 360 if x > 180 else x for x in (west, east))
     checked = (west, south, east, north)
-    if not is_box(checked):
+    if not is_valid(checked):
         raise InputError(
             f"{source} has an impossible box: west {west:g}, south {south:g}, east "
             f"{east:g}, north {north:g}. Longitudes must be from -180 to 180 (or to "

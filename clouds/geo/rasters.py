@@ -21,6 +21,7 @@ from clouds.runtime import archives
 
 _SCALE, _TIES, _MATRIX, _KEYS = 33550, 33922, 34264, 34735
 _MODEL, _POINTS, _GEOGRAPHIC = 1024, 1025, 2048
+_ORIENTATION = 274
 _WGS84 = 4326
 _MEND = "Give its place in --places, or reproject it (gdalwarp -t_srs EPSG:4326)."
 _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, zipfile.BadZipFile)
@@ -53,13 +54,30 @@ def size(path: str) -> tuple[int, int] | None:
         return None
 
 
+def orientation(path: str) -> int:
+    """Reads the orientation tag of a TIFF, 1 to 8; 1 without a valid one."""
+    try:
+        with _opened(path) as image:
+            tag = image.tag_v2.get(_ORIENTATION, 1)
+    except (UnidentifiedImageError, AttributeError, *_UNREADABLE):
+        return 1
+    return tag if tag in range(1, 9) else 1
+
+
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[Image.Image]:
+    limit = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         # A damaged file is reported where its pixels are read.
         warnings.simplefilter("ignore")
-        with _open(path) as file, Image.open(file) as image:
-            yield image
+        try:
+            # Only the header is read, which may be of a large scene.
+            Image.MAX_IMAGE_PIXELS = None
+            with _open(path) as file, Image.open(file) as image:
+                Image.MAX_IMAGE_PIXELS = limit
+                yield image
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 @contextlib.contextmanager

@@ -42,6 +42,8 @@ def collection(
         "left corner of the image; a pixel covers x to x+1 and y to y+1"
     )
     fields["coordinate_system"] = _DEGREES if box or in_degrees else pixels
+    if box and box[0] == box[2]:
+        box = (-180, box[1], 180, box[3])
     return {**fields, "bbox": list(box)} if box else fields
 
 
