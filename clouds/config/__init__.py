@@ -5,5 +5,6 @@ A field is a flag, a key of `--config`, and a line of `--help`. Sizes are
 
 Modules, in reading order: `fields` (types of values, reading them), `checks`, `resolve`
 (flags, file and defaults become settings), then the settings by subject: `data`,
-`training`, `prediction`, `presentation`, `serving`, and `rule` (post-processing).
+`training`, `masks` (from probabilities), `prediction`, `presentation`, `serving`, and
+`rule` (post-processing).
 """

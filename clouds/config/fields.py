@@ -38,6 +38,14 @@ Json = Annotated[str, Form("JSON", "JSON as text")]
 Size = Annotated[
     tuple[int, int], Form("HxW", "height x width, such as 320x480", separator="x")
 ]
+Pixels = Annotated[
+    tuple[int, int],
+    Form("WxH", "width x height in pixels, such as 2100x1400", separator="x"),
+]
+Degrees = Annotated[
+    tuple[float, float],
+    Form("WxH", "width x height in degrees, such as 21x14", separator="x"),
+]
 Box = Annotated[
     tuple[float, float, float, float],
     Form(

@@ -4,16 +4,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clouds import schema
-from clouds.config.checks import check_apart, check_box, not_negative, positive
+from clouds.config.checks import (
+    check,
+    check_apart,
+    check_box,
+    not_negative,
+    positive,
+)
 from clouds.config.fields import (
     IMAGES,
     Box,
     CsvFormat,
+    Degrees,
     File,
     Folder,
     LocalFile,
     LocalFolder,
     LocalFolders,
+    Pixels,
     Place,
     Size,
     Split,
@@ -103,6 +111,28 @@ class Prediction(BatchedMasks):
     )
     overwrite: bool = flag("replace the predictions in the folder", False)
 
+    tile_degrees: Degrees | None = flag(
+        "predict each image in overlapping tiles of this width x height in degrees, "
+        "such as 21x14, that the network sees one by one (default: each image as a "
+        "whole)",
+        None,
+        section="large scenes",
+    )
+    tile_pixels: Pixels | None = flag(
+        "the same with the width x height in pixels of the images, such as 2100x1400",
+        None,
+    )
+    overlap: float = flag(
+        "least part of a tile that its neighbour covers too, below 1; probabilities "
+        "are blended there",
+        0.5,
+    )
+    tile_memory: int = flag(
+        "megabytes for the pixels and probabilities of a scene in tiles; the network "
+        "needs memory besides",
+        512,
+    )
+
     overlays: int = flag(
         "number of images to draw in overlays.png, with their post-processed masks",
         8,
@@ -150,17 +180,48 @@ class Prediction(BatchedMasks):
                 "--sample-submission cannot be combined with --records, which have "
                 "their own order."
             )
+        self._check_places()
+        self._check_tiles()
+
+    @property
+    def in_tiles(self) -> bool:
+        """Whether each image is predicted in tiles."""
+        return bool(self.tile_degrees or self.tile_pixels)
+
+    @property
+    def needs_places(self) -> bool:
+        """Whether something is made of the places of the images."""
+        return bool(self.geojson or self.netcdf or self.tile_degrees)
+
+    def _check_places(self) -> None:
         if self.bbox:
             check_box(self.bbox)
         for name in ("bbox", "places"):
-            if getattr(self, name) and not (self.geojson or self.netcdf):
+            if getattr(self, name) and not (self.needs_places or self.in_tiles):
                 raise InputError(
-                    f"--{name} must be used with --geojson or --netcdf. Add one."
+                    f"--{name} must be used with --geojson, --netcdf or tiles. Add one."
                 )
         if self.netcdf and self.records:
             raise InputError(
                 "--netcdf must be used with --images, whose locations come from the "
                 "files or their names. Received: --records."
+            )
+
+    def _check_tiles(self) -> None:
+        check(self, ("overlap",), "must be from 0 to 0.9", lambda x: 0 <= x <= 0.9)
+        positive(self, "tile_memory")
+        if not self.in_tiles:
+            return
+        if self.tile_degrees and self.tile_pixels:
+            raise InputError(
+                "Only one of --tile-degrees and --tile-pixels can be given. Leave one "
+                "out."
+            )
+        positive(self, "tile_degrees" if self.tile_degrees else "tile_pixels")
+        if self.records:
+            raise InputError(
+                "Tiles must be used with --images, since records keep images at the "
+                "size of the network. Received: --records."
             )
 
 

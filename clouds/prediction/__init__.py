@@ -2,7 +2,8 @@
 
 Modules, in reading order: `predict` (the command), `inputs` (images or records),
 `outputs` (the files of a prediction), `writers` (submission, GeoJSON, COCO, PNG),
-`geojson` and `polygons`, `placing` (where images lie) and `maps` (NetCDF),
-`journal` and `resume` (finished images),
+`geojson` and `polygons`, `placing` (where images lie), `maps` (what is kept for gridded
+files) and `gridded` (these files), `tiling` (large scenes), `journal` and `resume`
+(finished images),
 `submission_check` (the command that validates a submission).
 """

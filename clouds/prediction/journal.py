@@ -28,16 +28,27 @@ class Entry:
       plain: run-length codes of the raw masks (thresholded only), per label.
       cleaned: run-length codes of the post-processed masks, per label.
       scores: presence scores per label (`postprocess.functional.presence`), or None.
+      grid: height and width of the masks of a scene in tiles; None for the grid of the
+        run.
     """
 
     image: str
     plain: list[str]
     cleaned: list[str]
     scores: list[float] | None = None
+    grid: list[int] | None = None
 
     def masks(self, grid: rle.Size) -> np.ndarray:
-        """Returns the post-processed masks, bool[H, W, C], on the grid of the runs."""
-        return _decode(tuple(self.cleaned), grid)
+        """Returns the post-processed masks, bool[H, W, C].
+
+        Args:
+          grid: height and width of the masks, unless the entry has its own.
+        """
+        return _decode(tuple(self.cleaned), self.size(grid))
+
+    def size(self, grid: rle.Size) -> rle.Size:
+        """Returns the height and width of the masks, as for `masks`."""
+        return tuple(self.grid or grid)
 
 
 @functools.lru_cache(maxsize=1)
@@ -47,7 +58,7 @@ def _decode(texts: tuple[str, ...], grid: rle.Size) -> np.ndarray:
 
 
 _ENTRY = {"image": str, "plain": [str], "cleaned": [str]}
-_ENTRY |= {"scores": ([json_types.NUMBER], None)}
+_ENTRY |= {"scores": ([json_types.NUMBER], None), "grid?": ([int], None)}
 
 
 class Journal:
@@ -85,7 +96,7 @@ class Journal:
 
     def add(self, entries: list[Entry]) -> None:
         """Appends entries to the file."""
-        offsets = self._append([dataclasses.asdict(entry) for entry in entries])
+        offsets = self._append([_fields(entry) for entry in entries])
         names = [entry.image for entry in entries]
         self._offsets.update(zip(names, offsets, strict=True))
 
@@ -133,9 +144,18 @@ class Journal:
         return offsets
 
 
+def _fields(entry: Entry) -> dict:
+    fields = dataclasses.asdict(entry)
+    if entry.grid is None:
+        # The line of an image that is no scene is as in earlier versions.
+        del fields["grid"]
+    return fields
+
+
 def _check_entry(fields: dict) -> None:
     json_types.check(fields, _ENTRY)
-    if unknown := set(fields) - set(_ENTRY):
+    known = {name.removesuffix(json_types.OPTIONAL) for name in _ENTRY}
+    if unknown := set(fields) - known:
         raise ValueError(f"unknown {', '.join(sorted(unknown))}")
     # bin/request has no plain masks.
     lists = (fields[name] for name in ("plain", "cleaned", "scores"))

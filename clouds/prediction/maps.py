@@ -1,108 +1,37 @@
-"""The NetCDF file of a prediction: its checks, and the maps kept until it is written.
+"""Probabilities and observed areas of images, kept until gridded files are written.
 
 The journal has masks only, so what else a map needs is kept in a file per image in
-`netcdf.part`, which is removed with the journal.
+`maps.part`, which is removed with the journal.
 """
 
-import dataclasses
+import contextlib
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-import clouds
-from clouds.config.prediction import Prediction
-from clouds.config.rule import Rule
-from clouds.errors import InputError
-from clouds.geo import netcdf, rasters
-from clouds.geo.netcdf import Layout, Map
-from clouds.geo.places import HOW, Places
+from clouds.geo import netcdf
 from clouds.postprocess import functional, ops
-from clouds.prediction.journal import Journal
+from clouds.postprocess.blockwise import Block
 from clouds.runtime import files
-from clouds.schema import MaskSpec
-from clouds.text import counted
 
-FOLDER = "netcdf.part"
+FOLDER = "maps.part"
 
 
-def check(settings: Prediction, places: Places | None, paths: Mapping) -> None:
-    """Rejects images that do not fit into one NetCDF file, before any is predicted.
+class Kept(NamedTuple):
+    """What is kept of an image.
 
-    Args:
-      settings: settings with the file.
-      places: places of the images.
-      paths: paths of the images by their names.
-
-    Raises:
-      InputError: h5netcdf is missing; no image has a place; or the images differ in box
-        or size, lack a time, or have the same time.
+    Attributes:
+      probability: uint8[H, W, C], of `netcdf.pack`.
+      observed: bool[H, W], where the image is not black (orbit gap).
     """
-    netcdf.check_package("--netcdf")
-    if not places or not places.located:
-        raise InputError(f"--netcdf: no image has a place. {HOW}.")
-    located = places.located
-    undated = [name for name, place in located.items() if not place.time]
-    if undated:
-        raise InputError(
-            f"--netcdf: {len(undated)} of {counted(len(located), 'image')} have no "
-            f"time, first {undated[0]}. Give times in --places, or dates such as "
-            "2020-02-01 in the names."
-        )
-    _check_one_grid(located, paths)
-    images = {}
-    for name, place in located.items():
-        time = netcdf.seconds(place.time)[0]
-        if time in images:
-            raise InputError(
-                f"--netcdf: {images[time]} and {name} have the same time, "
-                f"{place.time}. Give times in --places, or predict each satellite by "
-                "itself."
-            )
-        images[time] = name
 
-
-def check_new(settings: Prediction, stored: dict) -> None:
-    """Rejects to replace a NetCDF file that is not of this prediction.
-
-    Args:
-      settings: settings with the file.
-      stored: stored result of the prediction.
-
-    Raises:
-      InputError: the file exists, and is none of the prediction's.
-    """
-    own = stored.get("settings", {}).get("netcdf")
-    if settings.netcdf and Path(settings.netcdf).exists() and own != settings.netcdf:
-        raise InputError(
-            f"--netcdf: '{settings.netcdf}' exists. Give another name, or --overwrite."
-        )
-
-
-def _check_one_grid(located: Mapping, paths: Mapping) -> None:
-    known = {}
-    for name, place in located.items():
-        # To read the headers of remote files would take as long as to predict them.
-        size = None if "://" in paths[name] else rasters.size(paths[name])
-        for what, other in (("box", place.box), ("size", size)):
-            if other is None:
-                continue
-            first, one = known.setdefault(what, (name, other))
-            if one != other:
-                raise InputError(
-                    f"--netcdf: all images must have one {what}. {first} has "
-                    f"{_shown(one)}, {name} {_shown(other)}. Predict each {what} by "
-                    "itself."
-                )
-
-
-def _shown(numbers: Sequence[float]) -> str:
-    if len(numbers) == 2:
-        return f"{numbers[1]}x{numbers[0]} pixels"
-    return ",".join(f"{number:g}" for number in numbers)
+    probability: np.ndarray
+    observed: np.ndarray
 
 
 def keep(
@@ -125,60 +54,69 @@ def keep(
     packed = netcdf.pack(functional.resize(probabilities, grid).numpy())
     observed = ops.observed(tf.constant(images), grid).numpy()[..., 0]
     for k, name in enumerate(names):
-        with files.writing(_path(out, name), "wb") as file:
+        with files.writing(_path(out, name, "npz"), "wb") as file:
             np.savez_compressed(file, probability=packed[k], observed=observed[k])
 
 
+@contextlib.contextmanager
+def keeping(
+    out: Path, name: str, grid: tuple[int, int], labels: int
+) -> Iterator[Callable[[Block], None]]:
+    """Keeps the map of a scene, which may be too large for memory.
+
+    Args:
+      out: folder of the prediction.
+      name: name of the scene.
+      grid: height and width of the map.
+      labels: number of labels.
+
+    Yields:
+      A function that adds the next columns.
+    """
+    (out / FOLDER).mkdir(exist_ok=True)
+    first = 0
+    with files.replacing(_path(out, name, "npy")) as part:
+        shape = (*grid, labels + 1)
+        stored = files.mapped(part, shape, "uint8")
+
+        def add(block: Block) -> None:
+            nonlocal first
+            columns = slice(first, first + block.observed.shape[1])
+            stored[:, columns, :-1] = netcdf.pack(block.probabilities)
+            stored[:, columns, -1] = block.observed
+            first = columns.stop
+
+        yield add
+        stored.flush()
+
+
 def is_kept(out: Path, name: str) -> bool:
-    """Returns whether `keep` was called for an image.
+    """Returns whether the map of an image is kept.
 
     Args:
       out: folder of the prediction.
       name: name of the image.
     """
-    return _path(out, name).is_file()
+    return any(_path(out, name, form).is_file() for form in ("npz", "npy"))
 
 
-def write(
-    settings: Prediction, places: Places, journal: Journal, rule: Rule, spec: MaskSpec
-) -> None:
-    """Writes the NetCDF file.
+def load(out: Path, name: str) -> Kept:
+    """Loads the map of an image; that of a scene stays in its file.
 
     Args:
-      settings: settings with the file, the folder and the runs.
-      places: places of the images.
-      journal: entries of the predicted images; those without a place are left out.
-      rule: rule of the masks.
-      spec: labels and grid of the masks.
+      out: folder of the prediction.
+      name: name of the image.
     """
-    located = {name: places.located[name] for name in journal if name in places.located}
-    if not located:
-        return
-    ordered = sorted(located, key=lambda name: netcdf.seconds(located[name].time))
-    layout = Layout(located[ordered[0]].box, spec.grid, spec.labels)
-    attributes = netcdf.provenance(
-        "Patterns of cloud organisation",
-        source=f"clouds {clouds.__version__}, a segmentation network",
-        references="https://doi.org/10.1175/BAMS-D-19-0324.1",
-        run=list(settings.run),
-        rule=dataclasses.asdict(rule),
-    )
-    with netcdf.writing(settings.netcdf, layout, attributes) as add:
-        for entry in journal.entries(iter(ordered)):
-            with np.load(_path(Path(settings.out), entry.image)) as kept:
-                probability, observed = kept["probability"], kept["observed"]
-            if not rule.gap:
-                # Black pixels are dark sea then, and no gap.
-                observed = np.ones_like(observed)
-            add(
-                entry.image,
-                located[entry.image],
-                Map(probability, entry.masks(spec.grid), observed),
-            )
+    path = _path(out, name, "npy")
+    if path.is_file():
+        stored = np.load(path, mmap_mode="r")
+        return Kept(stored[..., :-1], stored[..., -1] > 0)
+    with np.load(_path(out, name, "npz")) as stored:
+        return Kept(stored["probability"], stored["observed"])
 
 
 def clear(out: Path) -> None:
-    """Removes what `keep` kept.
+    """Removes what is kept.
 
     Args:
       out: folder of the prediction.
@@ -186,6 +124,6 @@ def clear(out: Path) -> None:
     shutil.rmtree(out / FOLDER, ignore_errors=True)
 
 
-def _path(out: Path, name: str) -> Path:
+def _path(out: Path, name: str, form: str) -> Path:
     # Names may be too long for another suffix.
-    return out / FOLDER / f"{hashlib.sha1(name.encode()).hexdigest()}.npz"
+    return out / FOLDER / f"{hashlib.sha1(name.encode()).hexdigest()}.{form}"

@@ -18,6 +18,7 @@ from clouds.geo.places import Place
 from clouds.plots.overlays import draw_overlays
 from clouds.prediction import maps, writers
 from clouds.prediction.journal import Entry
+from clouds.prediction.tiling import tiled
 from clouds.prediction.writers import MASKS, PROBABILITIES
 from clouds.runtime import files
 from clouds.schema import CLOUDS, MaskSpec
@@ -77,6 +78,7 @@ def clear(out: Path, settings: dict) -> None:
     for name in (*SUBMISSIONS, GEOJSON, COCO, UNREADABLE, UNPLACED):
         (out / name).unlink(missing_ok=True)
     maps.clear(out)
+    tiled.clear(out)
     for path in out.glob("overlays*.png"):
         path.unlink()
     for folder in (MASKS, PROBABILITIES):
@@ -150,7 +152,8 @@ def draw(
 
     Args:
       out: folder of the prediction.
-      images: images uint8[H, W, 3] on the grid of the masks, with their entries.
+      images: images uint8[H, W, 3] on the grid of the masks, or smaller, with their
+        entries.
       spec: labels and grid of the masks.
 
     Returns:
@@ -160,12 +163,24 @@ def draw(
     drawn = 0
     while group := list(itertools.islice(images, _IMAGES_PER_PICTURE)):
         pixels, entries = zip(*group, strict=True)
-        masks = [entry.masks(spec.grid) for entry in entries]
+        masks = [
+            _reduced(entry.masks(spec.grid), image.shape[:2])
+            for image, entry in zip(pixels, entries, strict=True)
+        ]
         titles = [entry.image for entry in entries]
         path = _picture(out, drawn // _IMAGES_PER_PICTURE)
         draw_overlays(pixels, masks, path, spec.labels, titles=titles)
         drawn += len(group)
     return drawn
+
+
+def _reduced(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns masks of another size, by their nearest pixels."""
+    rows, columns = (
+        ((np.arange(n) + 0.5) * full / n).astype(int)
+        for n, full in zip(size, masks.shape[:2], strict=True)
+    )
+    return masks[rows][:, columns]
 
 
 def _picture(out: Path, number: int) -> Path:

@@ -27,11 +27,16 @@ def find(settings: Prediction, paths: Mapping[str, str | None] | None) -> Places
     Raises:
       InputError: the csv of places cannot be read.
     """
-    if not (settings.geojson or settings.netcdf) or paths is None:
+    if not (settings.needs_places or settings.in_tiles) or paths is None:
         return None
     found = places.find(paths, table=settings.places, fallback=settings.bbox)
+    if found and not settings.needs_places:
+        # Tiles in pixels only ask whether a scene goes around the globe.
+        return Places(found.located, {})
     if found:
-        _report([f"no place: {fault}" for fault in found.faults.values()])
+        # Tiles in degrees cannot do without a place, and report it.
+        if not settings.tile_degrees:
+            _report([f"no place: {fault}" for fault in found.faults.values()])
         _report(_warnings(found, paths, settings))
     return found
 

@@ -6,9 +6,10 @@ The folder ends up with the files of `outputs` and those of `resume`.
 import dataclasses
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,10 +19,19 @@ from clouds.data.masks.csv_rows import STANDARD
 from clouds.errors import InputError
 from clouds.geo.places import Places
 from clouds.postprocess import apply
-from clouds.prediction import geojson, inputs, maps, outputs, placing, writers
+from clouds.prediction import (
+    geojson,
+    gridded,
+    inputs,
+    maps,
+    outputs,
+    placing,
+    writers,
+)
 from clouds.prediction.inputs import Batch, Source
 from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results
+from clouds.prediction.tiling import plan, tiled
 from clouds.runs import network, run_folder
 from clouds.runtime import files, progress
 from clouds.schema import CLOUDS, MaskSpec
@@ -58,9 +68,13 @@ def predict(settings: Prediction) -> int:
     rule_source = settings.rule_source(tuned is not None)
     places = placing.find(settings, source.paths)
     if settings.netcdf:
-        maps.check(settings, places, source.paths)
+        gridded.check(settings, places, source.paths)
+    if settings.in_tiles:
+        plan.check(settings, trained.size, rule, places, source.paths)
     warnings = (
-        settings.bbox and geojson.check_proportions(settings.bbox, source.shape()),
+        settings.bbox
+        and not settings.in_tiles
+        and geojson.check_proportions(settings.bbox, source.shape()),
         "tuned" in rule_source and run_folder.rule_warning(settings.run),
     )
     for warning in filter(None, warnings):
@@ -82,11 +96,11 @@ def predict(settings: Prediction) -> int:
                 )
                 return 0
             results.check()
-            maps.check_new(settings, results.stored)
+            gridded.check_new(settings, results.stored)
         print(describe_source(rule_source, settings.run[0]))
         if settings.geojson and not (places or settings.bbox or settings.records):
             print(geojson.in_pixels(trained.spec))
-        predict_batch = _load(settings, rule, trained.spec)
+        model = network.load(settings.run, flips=settings.flips)
         network.check_unchanged(settings.run, identity["weights"])
         results.start(overwrite=settings.overwrite)
         journal = results.journal
@@ -95,9 +109,18 @@ def predict(settings: Prediction) -> int:
             is_kept = not settings.netcdf or maps.is_kept(out, name)
             return name not in journal or not is_kept
 
-        faults = _predict_missing(source, journal, predict_batch, is_missing)
+        if settings.in_tiles:
+            tiles = tiled.Tiles(settings, trained, rule, model, places)
+            predicted = tiles.predict(source.paths, is_missing)
+        else:
+            predict_batch = _batch_predictor(settings, rule, trained.spec, model)
+            predicted = (
+                (predict_batch(batch) if batch.names else [], batch.faults)
+                for batch in source.batches(is_missing)
+            )
+        faults = _add_missing(source.total, journal, predicted)
         if settings.netcdf:
-            maps.write(settings, places, journal, rule, trained.spec)
+            gridded.write(settings, places, journal, rule, trained.spec)
         return _finish(settings, source, results, faults, trained.spec, places)
 
 
@@ -110,17 +133,17 @@ def _identity(settings: Prediction, rule: Rule, source: Source, spec: MaskSpec) 
         "images": source.place,
         "order": source.checksum,
         **{name: getattr(settings, name) for name in outputs.CHOICES},
+        **({"tiles": plan.identity(settings)} if settings.in_tiles else {}),
         # Predictions of earlier versions are the competition's.
         **({} if spec == CLOUDS else {"spec": spec._asdict()}),
         **({} if source.header == STANDARD else {"header": source.header}),
     }
 
 
-def _load(
-    settings: Prediction, rule: Rule, spec: MaskSpec
+def _batch_predictor(
+    settings: Prediction, rule: Rule, spec: MaskSpec, model: keras.Model
 ) -> Callable[[Batch], list[Entry]]:
-    """Loads the network, and returns a function from a batch to its entries."""
-    model = network.load(settings.run, flips=settings.flips)
+    """Returns a function from a batch to its entries."""
     with_scores = settings.geojson or settings.coco
     results = ("raw_rle", "rle", *["scores"] * bool(with_scores))
     size = spec.grid
@@ -133,7 +156,7 @@ def _load(
 
     def predict_batch(batch: Batch) -> list[Entry]:
         probabilities, class_scores = network.predict(model, batch.images)
-        _check_finite(batch.names, probabilities, settings.run)
+        network.check_finite(batch.names, probabilities, settings.run)
         if settings.masks or settings.probabilities:
             writers.check_names(Path(settings.out), batch.names, spec.labels)
         if settings.netcdf:
@@ -161,39 +184,25 @@ def _load(
     return predict_batch
 
 
-def _check_finite(names: list[str], probabilities: np.ndarray, runs) -> None:
-    is_wrong = np.isnan(probabilities).any(axis=(1, 2, 3))
-    if is_wrong.any():
-        raise InputError(
-            f"The network of {', '.join(runs)} returned NaN for {is_wrong.sum()} of "
-            f"{counted(len(names), 'image')} of a batch, first "
-            f"{names[int(is_wrong.argmax())]}. Check the loss in its history.csv, and "
-            "train with --precision float32."
-        )
-
-
-def _predict_missing(
-    source: Source,
-    journal: Journal,
-    predict_batch: Callable[[Batch], list[Entry]],
-    is_missing: Callable[[str], bool],
+def _add_missing(
+    total: int, journal: Journal, predicted: Iterable[tuple[list[Entry], dict]]
 ) -> dict[str, str]:
-    """Predicts images that are missing; returns the unreadable ones."""
+    """Adds entries to the journal as they come; returns the unreadable images."""
     faults = {}
     existing = len(journal)
     with progress.bar(
-        desc="predict", unit="image", total=source.total, initial=existing
+        desc="predict", unit="image", total=total, initial=existing
     ) as bar:
-        for batch in source.batches(is_missing):
-            for name, fault in batch.faults.items():
+        for entries, unreadable in predicted:
+            for name, fault in unreadable.items():
                 if len(faults) < _REPORTED:
                     progress.write(f"predict: unreadable: {fault}")
                 faults[name] = fault
-            if batch.names:
-                journal.add(predict_batch(batch))
-            bar.update(len(batch.names) + len(batch.faults))
+            if entries:
+                journal.add(entries)
+            bar.update(len(entries) + len(unreadable))
     if existing:
-        print(f"Already predicted: {existing} of {counted(source.total, 'image')}.")
+        print(f"Already predicted: {existing} of {counted(total, 'image')}.")
     return faults
 
 
@@ -223,13 +232,17 @@ def _finish(
     outputs.write_faults(out, unplaced, outputs.UNPLACED)
     first = itertools.islice(journal.entries(source.names), settings.overlays)
     selected = {entry.image for entry in first}
-    drawn = outputs.draw(
-        out, _selected_images(source, journal, selected, spec.grid), spec
+    pictures = (
+        tiled.pictures(settings, source.paths, journal, selected)
+        if settings.in_tiles
+        else _selected_images(source, journal, selected, spec.grid)
     )
+    drawn = outputs.draw(out, pictures, spec)
     results.end(faults, unplaced, run=settings.run)
     print(f"{counted(len(journal), 'image')}: {outputs.summary(out, settings, drawn)}")
     if not journal.path.exists():
         maps.clear(out)
+        tiled.clear(out)
     if unplaced:
         path = out / outputs.UNPLACED
         print(placing.advice(unplaced, source.total, str(path)), file=sys.stderr)

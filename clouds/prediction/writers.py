@@ -112,7 +112,6 @@ def coco(path: Path, spec: MaskSpec = CLOUDS) -> Iterator[Add]:
     """
     images, number = [], 0
     categories = [{"id": k + 1, "name": name} for k, name in enumerate(spec.labels)]
-    size = dict(zip(("height", "width"), spec.grid, strict=True))
     # The images come last: their fields are small enough to keep in memory.
     # pycocotools needs both.
     fields = {"info": {"description": "Cloud patterns"}, "licenses": []}
@@ -124,12 +123,14 @@ def coco(path: Path, spec: MaskSpec = CLOUDS) -> Iterator[Add]:
 
         def add(entry: Entry) -> None:
             nonlocal number
+            height, width = grid = entry.size(spec.grid)
+            size = {"height": height, "width": width}
             images.append({"id": len(images) + 1, "file_name": entry.image, **size})
             for label, text in enumerate(entry.cleaned):
                 if text:
                     number += 1
                     about = {"id": number, "image_id": len(images)}
-                    add_one(about | _coco_annotation(entry, label, spec.grid))
+                    add_one(about | _coco_annotation(entry, label, grid))
 
         yield add
 

@@ -13,6 +13,7 @@ from clouds.data.images import preprocessing
 from clouds.errors import InputError
 from clouds.models import unet
 from clouds.runs import run_folder
+from clouds.text import counted
 
 _ROWS, _COLUMNS = 1, 2
 _FLIPS = ((_ROWS,), (_COLUMNS,), (_ROWS, _COLUMNS))
@@ -85,6 +86,27 @@ def predict(model: keras.Model, images) -> tuple[np.ndarray, np.ndarray | None]:
     """
     probabilities, presence = split(model.predict_on_batch(images))
     return np.asarray(probabilities), None if presence is None else np.asarray(presence)
+
+
+def check_finite(names: Sequence[str], probabilities: np.ndarray, folders) -> None:
+    """Rejects probabilities that are NaN.
+
+    Args:
+      names: names of B images.
+      probabilities: float32[B, H, W, C].
+      folders: folders of the runs.
+
+    Raises:
+      InputError: some are NaN.
+    """
+    is_wrong = np.isnan(probabilities).any(axis=(1, 2, 3))
+    if is_wrong.any():
+        raise InputError(
+            f"The network of {', '.join(folders)} returned NaN for {is_wrong.sum()} of "
+            f"{counted(len(names), 'image')} of a batch, first "
+            f"{names[int(is_wrong.argmax())]}. Check the loss in its history.csv, and "
+            "train with --precision float32."
+        )
 
 
 def has_class_head(folders: Sequence[str]) -> bool:

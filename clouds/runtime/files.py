@@ -55,6 +55,29 @@ def writing(path: str | Path, mode: str = "w") -> Iterator[IO]:
         yield file
 
 
+def mapped(path: str | Path, shape: tuple[int, ...], dtype: str):
+    """Creates a `.npy` file as an array in its pages, with its space on the disk.
+
+    Args:
+      path: local file; inside `replacing`, its part.
+      shape: shape of the array.
+      dtype: dtype of the array.
+
+    Returns:
+      numpy.memmap of zeros.
+
+    Raises:
+      OSError: the disk is full. Without the reservation the process would be killed
+        when it writes to a page that has no place.
+    """
+    import numpy as np
+
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    with Path(path).open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, Path(path).stat().st_size)
+    return array
+
+
 def write(path: str | Path, content: str | bytes) -> None:
     """Writes text (as UTF-8) or bytes atomically."""
     content = content.encode() if isinstance(content, str) else content

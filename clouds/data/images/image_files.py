@@ -36,7 +36,7 @@ URLS = ("http://", "https://")
 
 _TENSORFLOW_NOISE = re.compile(r"^{{.*?}} | \[Op:.*")
 _SHORTEST_ZIP = 100
-_UNREADABLE = (
+UNREADABLE = (
     InputError,
     OSError,
     tf.errors.OpError,
@@ -105,8 +105,8 @@ def read(path: tf.Tensor) -> tf.Tensor:
 def undecodable(path: str) -> InputError:
     """Returns the error for a file that cannot be read or decoded."""
     try:
-        length = len(_load(path))
-    except _UNREADABLE as error:
+        length = len(formats.convert(load(path), path))
+    except UNREADABLE as error:
         reason = _reason(error)
         if "\\x" in path and isinstance(error, FileNotFoundError):
             reason = "its name is not UTF-8; rename it"
@@ -296,22 +296,22 @@ def _open(archive: str) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
 def _load_tensor(path) -> bytes:
     try:
         # Eagerly an array or text, else bytes.
-        return _load(os.fsdecode(np.asarray(path).item()))
-    except _UNREADABLE as error:
+        name = os.fsdecode(np.asarray(path).item())
+        return formats.convert(load(name), name)
+    except UNREADABLE as error:
         raise tf.errors.InvalidArgumentError(None, None, _reason(error)) from error
 
 
-def _load(path: str) -> bytes:
+def load(path: str) -> bytes:
+    """Reads the bytes of a file, which may be inside a zip."""
     archive, inside = archives.split(path)
-    if archive:
-        file, entries = _open(archive)
-        if inside not in entries:
-            raise InputError(f"{archive} has no {inside}")
-        _check_length(entries[inside].file_size)
-        contents = file.read(entries[inside])
-    else:
-        contents = _read_file(path)
-    return formats.convert(contents, path)
+    if not archive:
+        return _read_file(path)
+    file, entries = _open(archive)
+    if inside not in entries:
+        raise InputError(f"{archive} has no {inside}")
+    _check_length(entries[inside].file_size)
+    return file.read(entries[inside])
 
 
 def _read_file(path: str) -> bytes:
