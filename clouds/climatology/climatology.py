@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clouds.climatology import dataset, frequencies, scenes, tracks
+from clouds.climatology import dataset, frequencies, scenes, trajectories
 from clouds.climatology.frequencies import Daily, Frequency
 from clouds.config.presentation import Climatology
 from clouds.errors import InputError
@@ -17,7 +17,7 @@ from clouds.text import counted
 
 FILE = "climatology.nc"
 PICTURE = "climatology.png"
-TRACK = "track.csv"
+TRAJECTORY = "trajectory.csv"
 
 _PACKAGES = ("xarray", "h5netcdf")
 
@@ -38,7 +38,7 @@ def compute(settings: Climatology) -> None:
                 f"{package} is not installed, which bin/climatology needs. Run "
                 "bin/setup geo."
             )
-    points = tracks.read(settings.track) if settings.track else None
+    points = trajectories.read(settings.trajectory) if settings.trajectory else None
     found, labels = scenes.find(settings)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -64,9 +64,9 @@ def compute(settings: Climatology) -> None:
     print(_summary(daily, labels, settings))
     written = [out / name for name in (FILE, PICTURE, "daily.csv", "monthly.csv")]
     if points:
-        inside = tracks.write(out / TRACK, points, found, labels)
-        written.append(out / TRACK)
-        print(f"track: {inside:,} of {counted(len(points), 'point')} have values")
+        inside = trajectories.write(out / TRAJECTORY, points, found, labels)
+        written.append(out / TRAJECTORY)
+        print(f"trajectory: {inside:,} of {counted(len(points), 'point')} have values")
     print(*written, sep="\n")
 
 

@@ -139,8 +139,9 @@ class Climatology:
         "count a pattern where its probability exceeds this (default: use the masks)",
         None,
     )
-    track: File | None = flag(
-        "csv of points, time,lat,lon; the values of the maps at each go to track.csv",
+    trajectory: File | None = flag(
+        "csv of points, time,lat,lon; the values of the maps at each are written to "
+        "trajectory.csv",
         None,
     )
     resamples: int = flag("number of bootstrap resamples", 1000)

@@ -19,17 +19,17 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_maps_become_a_file_tables_a_picture_and_a_track(tmp_path, capsys):
+def test_maps_become_a_file_tables_a_picture_and_a_trajectory(tmp_path, capsys):
     days = ["2020-01-30", "2020-01-31", "2020-02-03"]
     written = map_files.write(tmp_path / "a.nc", *days)
     track = tmp_path / "ship.csv"
     track.write_text("time,lat,lon\n2020-01-31T12:00,3.5,171\n2020-02-01,3.5,171\n")
-    flags = ("--maps", tmp_path / "a.nc", "--cells", 2, "--track", track)
+    flags = ("--maps", tmp_path / "a.nc", "--cells", 2, "--trajectory", track)
     assert climatology(tmp_path / "out", *flags, "--resamples", 50) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
         *("climatology.nc", "climatology.png"),
-        *("daily.csv", "monthly.csv", "track.csv"),
+        *("daily.csv", "monthly.csv", "trajectory.csv"),
     }
     # Rows of the maps are at 3.5, 2.5, 1.5 and 0.5 degrees north.
     areas = np.diff(np.sin(np.deg2rad(np.arange(4, -1, -1.0))))
@@ -51,7 +51,7 @@ def test_maps_become_a_file_tables_a_picture_and_a_track(tmp_path, capsys):
         fish[:2].sum() / seen[:2].sum(), abs=1e-5
     )
     assert float(rows[0]["Fish_low"]) <= float(rows[0]["Fish"])
-    rows = table(tmp_path / "out/track.csv")
+    rows = table(tmp_path / "out/trajectory.csv")
     assert rows[0]["image"] == "2020-01-31.jpg" and rows[1]["image"] == ""
     assert rows[0]["observed"] == str(int(written[1][2][0, 0]))
     shown = capsys.readouterr().out

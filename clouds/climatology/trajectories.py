@@ -1,4 +1,4 @@
-"""Values of the maps along a track, such as that of a ship."""
+"""Values of the maps along a trajectory, such as that of a ship."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ _COLUMNS = ("time", "lat", "lon")
 
 
 def read(path: str) -> list[tuple[np.datetime64, float, float]]:
-    """Reads a track.
+    """Reads a trajectory.
 
     Args:
       path: csv with the columns time (ISO 8601, UTC), lat and lon (degrees).
@@ -28,7 +28,9 @@ def read(path: str) -> list[tuple[np.datetime64, float, float]]:
     Raises:
       InputError: the csv cannot be read, lacks a column, or a value is impossible.
     """
-    content = archives.decompress(archives.read(path, "The csv of the track"), path)
+    content = archives.decompress(
+        archives.read(path, "The csv of the trajectory"), path
+    )
     try:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig")), strict=True)
         missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
@@ -70,7 +72,7 @@ def write(
     scenes: Sequence[Scene],
     labels: Sequence[str],
 ) -> int:
-    """Writes the values of the maps at each point of a track.
+    """Writes the values of the maps at each point of a trajectory.
 
     Of the maps of the point's day (UTC) that contain it, the one closest in time is
     used. Masks are those of the cell at the point; probabilities are interpolated
@@ -79,7 +81,7 @@ def write(
 
     Args:
       path: csv to write.
-      points: the track (see `read`).
+      points: the trajectory (see `read`).
       scenes: the maps.
       labels: names of the patterns.
 
@@ -100,7 +102,7 @@ def write(
             chosen[id(min(around)[-1])].append((index, min(around)[-1]))
     rows: list[list] = [["", "", *[""] * 2 * len(labels)] for _ in points]
     found = 0
-    for group in progress.bar(chosen.values(), desc="track", unit="map"):
+    for group in progress.bar(chosen.values(), desc="trajectory", unit="map"):
         values = group[0][1].read()
         for index, scene in group:
             row, column = _position(scene, *points[index][1:])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clouds.climatology import tracks
+from clouds.climatology import trajectories
 from clouds.climatology.cells import Grid
 from clouds.climatology.scenes import Scene, Values
 from clouds.errors import InputError
@@ -10,9 +10,9 @@ GRID = Grid(np.array([4.0, 2, 0]), np.array([178.0, 180, 182]))
 
 
 def read(tmp_path, text):
-    path = tmp_path / "track.csv"
+    path = tmp_path / "trajectory.csv"
     path.write_text(text)
-    return tracks.read(str(path))
+    return trajectories.read(str(path))
 
 
 def scene(time, values):
@@ -36,7 +36,7 @@ def test_a_point_takes_the_map_of_its_day_that_is_closest_in_time(tmp_path):
     morning = scene("2020-01-01T10:00", values([[0, 0], [0, 0]]))
     noon = scene("2020-01-01T14:00", values([[1, 0], [0, 0]], [[0.25, 0.5], [0.5, 0]]))
     path = tmp_path / "out.csv"
-    assert tracks.write(path, points, [morning, noon], ["Fish"]) == 2
+    assert trajectories.write(path, points, [morning, noon], ["Fish"]) == 2
     lines = path.read_text().splitlines()
     assert lines[0] == "time,lat,lon,image,observed,Fish,Fish_probability"
     assert lines[1] == "2020-01-01T13:00:00Z,3,179,2020-01-01T14:00.jpg,1,1,0.2500"
@@ -50,7 +50,7 @@ def test_a_point_takes_the_map_of_its_day_that_is_closest_in_time(tmp_path):
 def test_probabilities_are_interpolated_between_observed_centres(tmp_path):
     points = read(tmp_path, "time,lat,lon\n2020-01-01,3,179.5\n2020-01-01,2.5,180.5\n")
     one = scene("2020-01-01", values([[0, 0], [0, 0]], [[0.2, 0.6], [0.4, 0]]))
-    tracks.write(tmp_path / "out.csv", points, [one], ["Fish"])
+    trajectories.write(tmp_path / "out.csv", points, [one], ["Fish"])
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert lines[1].endswith(",0.3000")
     shares = np.array([0.1875, 0.5625, 0.0625])
@@ -61,7 +61,7 @@ def test_probabilities_are_interpolated_between_observed_centres(tmp_path):
 def test_the_far_edges_belong_to_the_last_cells(tmp_path):
     points = read(tmp_path, "time,lat,lon\n2020-01-01,0,178\n2020-01-01,4,182\n")
     one = scene("2020-01-01", values([[0, 1], [1, 0]]))
-    assert tracks.write(tmp_path / "out.csv", points, [one], ["Fish"]) == 2
+    assert trajectories.write(tmp_path / "out.csv", points, [one], ["Fish"]) == 2
 
 
 @pytest.mark.parametrize(
