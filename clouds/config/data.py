@@ -8,6 +8,7 @@ from clouds.config.checks import check, check_labels, not_negative, positive
 from clouds.config.fields import (
     CORES,
     Decode,
+    File,
     Folder,
     Labels,
     LocalFolder,
@@ -100,6 +101,22 @@ class Records:
         "none",
         0,
     )
+    group_by: str | None = flag(
+        "keep images of one group together in training or validation: day or region, "
+        "from the names of the images or --groups, or a column of --groups; intervals "
+        "of scores then draw groups",
+        None,
+    )
+    groups: File | None = flag(
+        "csv with the column image and that of --group-by; time gives the day, and "
+        "west, south, east and north the region",
+        None,
+    )
+    split_file: File | None = flag(
+        "csv with the columns image and split (train or val, or fold0, fold1, …), such "
+        "as the split.csv of other records, instead of a random split",
+        None,
+    )
     seed: int = flag("random seed of the split and the order", 0)
     shards: int = flag(
         "number of files per split, except val, which has one; 0 for files of about "
@@ -127,8 +144,18 @@ class Records:
                 "--csv, --images and --out must be given, or --verify; "
                 "with --unlabelled, --csv is optional."
             )
-        if self.unlabelled and self.folds:
-            raise InputError("--folds cannot be combined with --unlabelled.")
+        chosen = {
+            "--folds": self.folds,
+            "--group-by": self.group_by,
+            "--split-file": self.split_file,
+        }
+        given = [name for name, value in chosen.items() if value]
+        if self.unlabelled and given:
+            raise InputError(f"{given[0]} cannot be combined with --unlabelled.")
+        if self.folds and self.split_file:
+            raise InputError("--folds and --split-file exclude each other.")
+        if self.groups and not self.group_by:
+            raise InputError("--groups needs --group-by, such as --group-by day.")
         local = [path for path in (self.images, self.out) if "://" not in (path or "")]
         if self.runner == "DataflowRunner" and not self.verify and local:
             raise InputError(

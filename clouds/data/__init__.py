@@ -2,7 +2,8 @@
 
 Modules, in reading order: `images` (files to pixels), `annotations` (masks, which
 `masks` reads), `records` (one example), `manifest` (a folder of records), `splits`
-(training and validation), `make_tfrecords` (the command), `beam` (the same on Apache
-Beam), `pipeline` (tf.data), `scenes` (procedural cloud scenes), `make_scenes` (the
-command that writes them).
+(training and validation), `groups` (images to keep together), `split_files` (the file
+split.csv), `make_tfrecords` (the command), `beam` (the same on Apache Beam), `pipeline`
+(tf.data), `scenes` (procedural cloud scenes), `make_scenes` (the command that writes
+them).
 """

@@ -3,16 +3,16 @@
 import contextlib
 import itertools
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
 from clouds import rle
 from clouds.config.checks import transposed
 from clouds.config.data import Records
-from clouds.data import annotations, beam, manifest, records, splits
+from clouds.data import annotations, beam, manifest, records, split_files, splits
+from clouds.data import groups as image_groups
 from clouds.data.beam import Task
 from clouds.data.images import image_files
 from clouds.data.manifest import Manifest
@@ -23,7 +23,6 @@ from clouds.runtime import files, pool, progress
 from clouds.schema import CLOUDS
 from clouds.text import counted
 
-SPLIT = "split.csv"
 _FOREIGN = (".tfrecord", ".jpg", ".jpeg")
 
 _IMAGES_PER_WORKER = 64
@@ -45,15 +44,20 @@ def convert(settings: Records) -> None:
     available = image_files.find(settings.images)
     table = _table(settings, available)
     paths = image_files.pick(available, table.images, table.path, settings.images)
-    members, plan = splits.plan_shards(settings, table)
+    groups = None
+    if settings.group_by:
+        groups = image_groups.find(settings.group_by, settings.groups, table.images)
+    members, plan = splits.plan_shards(settings, table, groups)
     if table.texts is not None:
         _warn(settings, table)
         _describe(settings, table, available)
+        _warn_of_divided(groups, members, plan)
     _make_folder(settings.out)
     with files.sole_writer(settings.out, "--out"):
         started = _start(settings, plan)
         if started == plan:
-            _write_split(settings.out, table, members, plan)
+            contents = split_files.text(table, members, plan, groups)
+            files.write(f"{settings.out}/{split_files.FILE}", contents)
         if existing := sum(shard.sha256 is not None for shard in started.shards):
             advice = "; --overwrite makes them again" * started.complete
             total = counted(len(started.shards), "shard")
@@ -143,6 +147,23 @@ def _warn(settings: Records, table: Table) -> None:
         print(f"make_tfrecords: warning: {warning}", file=sys.stderr)
 
 
+def _warn_of_divided(groups: Sequence[str] | None, members, plan: Manifest) -> None:
+    """Warns of groups that a split file divides."""
+    splits_of = {}
+    for shard, images in zip(plan.shards, members, strict=True):
+        for image in images if groups else ():
+            splits_of.setdefault(groups[image], set()).add(shard.split)
+    divided = [group for group, names in splits_of.items() if len(names) > 1]
+    if divided:
+        print(
+            f"make_tfrecords: warning: {len(divided)} of "
+            f"{counted(len(splits_of), 'group')} are in several splits, first "
+            f"'{divided[0]}': scores will be too high. Omit --split-file to keep "
+            "groups together.",
+            file=sys.stderr,
+        )
+
+
 def _describe(settings: Records, table: Table, available: dict[str, str]) -> None:
     """Prints how the masks were read, unless as the competition's."""
     left_out = len(available) - len(table.images)
@@ -175,7 +196,7 @@ def _verify(folder: str) -> None:
         splits_by_name |= dict.fromkeys(names, shard.split)
         faults += [fault] if fault else []
         faults += [f"{name} is in two records." for name in repeated]
-    faults += [] if faults else _wrong_splits(folder, splits_by_name)
+    faults += [] if faults else _wrong_splits(folder, stored, splits_by_name)
     for fault in faults:
         print(fault)
     if faults:
@@ -186,19 +207,23 @@ def _verify(folder: str) -> None:
     print(f"{_summary(folder, stored)}; all shards were read and are intact")
 
 
-def _wrong_splits(folder: str, splits_by_name: dict[str, str]) -> list[str]:
+def _wrong_splits(
+    folder: str, stored: Manifest, splits_by_name: dict[str, str]
+) -> list[str]:
     """Compares the splits of the records with split.csv, if there is one."""
-    path = f"{folder}/{SPLIT}"
+    path = f"{folder}/{split_files.FILE}"
     if not tf.io.gfile.exists(path):
         return []
-    if files.read(path) == _split_table(splits_by_name).encode():
+    groups = split_files.read_groups(folder, stored)
+    rows = [
+        (image, split, *([groups.get(image, "")] if groups else []))
+        for image, split in splits_by_name.items()
+    ]
+    if files.read(path) == split_files.to_csv(rows).encode():
         return []
-    return [f"{SPLIT} does not list the images of the records with their splits."]
-
-
-def _split_table(splits_by_name: dict[str, str]) -> str:
-    rows = pd.DataFrame(sorted(splits_by_name.items()), columns=["image", "split"])
-    return rows.to_csv(index=False)
+    return [
+        f"{split_files.FILE} does not list the images of the records with their splits."
+    ]
 
 
 def _summary(folder: str, plan: Manifest) -> str:
@@ -251,7 +276,11 @@ def _differences(stored: Manifest, plan: Manifest) -> list[str]:
         f"{counted(len(one.shards), 'shard')}"
         for one in (stored, plan)
     ]
-    names = {"source": "csv", "shards": f"division ({counts[0]}, not {counts[1]})"}
+    names = {
+        "source": "csv",
+        "split": "split or groups",
+        "shards": f"division ({counts[0]}, not {counts[1]})",
+    }
     return [
         names.get(field, field)
         for field in Manifest._fields
@@ -293,21 +322,10 @@ def _remove_written(folder: str, started: Manifest) -> None:
         if not shard.sha256 and tf.io.gfile.exists(path):
             tf.io.gfile.remove(path)
     if started == started.plan:
-        for name in (manifest.FILE, SPLIT):
+        for name in (manifest.FILE, split_files.FILE):
             tf.io.gfile.remove(f"{folder}/{name}")
     else:
         manifest.save(folder, started)
-
-
-def _write_split(
-    folder: str, table: Table, members: list[np.ndarray], plan: Manifest
-) -> None:
-    splits_by_name = {
-        table.images[image]: shard.split
-        for shard, images in zip(plan.shards, members, strict=True)
-        for image in images
-    }
-    files.write(f"{folder}/{SPLIT}", _split_table(splits_by_name))
 
 
 def _examples(tasks: list[Task]) -> list[bytes | InputError]:

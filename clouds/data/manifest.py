@@ -34,6 +34,7 @@ _TYPES = {
     "source": {str: str},
     "shards": [_SHARD],
     "format": int,
+    "split?": {str: str},
 }
 
 
@@ -70,6 +71,8 @@ class Manifest(NamedTuple):
       source: name and SHA-256 of the csv, or of the folder and its images' names.
       shards: shards, in order.
       format: version of the format.
+      split: SHA-256 of split.csv, and `group_by`, the kind of groups; None if the split
+        follows from seed and labels alone.
     """
 
     size: tuple[int, int]
@@ -83,6 +86,7 @@ class Manifest(NamedTuple):
     source: dict[str, str]
     shards: tuple[Shard, ...]
     format: int = FORMAT
+    split: dict[str, str] | None = None
 
     def of_split(self, split: str) -> tuple[Shard, ...]:
         """Returns the shards of a split."""
@@ -260,4 +264,7 @@ def save(folder: str, manifest: Manifest) -> None:
     """Writes a manifest."""
     fields = manifest._asdict()
     fields["shards"] = [shard._asdict() for shard in manifest.shards]
+    if manifest.split is None:
+        # As in records of versions that had no groups.
+        del fields["split"]
     checksums.write_json(f"{folder}/{FILE}", fields)

@@ -1,12 +1,15 @@
 """Which image goes where: training, validation or fold, then shard and order."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from sklearn.model_selection import StratifiedGroupKFold
 
 from clouds.config.data import Records
+from clouds.data import split_files
 from clouds.data.manifest import Manifest, Shard
 from clouds.data.masks.table import Table
 from clouds.errors import InputError
@@ -16,26 +19,37 @@ from clouds.text import counted
 
 _SHARD_BYTES = 100e6
 _BYTES_PER_PIXEL = 0.5
+_PARTS = 20
 
 
-def folds(present: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
+def folds(
+    present: np.ndarray,
+    count: int,
+    *,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> np.ndarray:
     """Assigns images to folds, stratified by their set of labels.
 
     Images in random order, sorted by their set of labels, are dealt to the folds in
     turn: the sizes of the folds, and their shares of each set, differ by at most one
-    image.
+    image. With groups, scikit-learn's `StratifiedGroupKFold` keeps each together, and
+    the folds are as even as the groups allow.
 
     Args:
       present: bool[N, C], whether an image has a label.
       count: number of folds, from 2 to N.
       seed: random seed of the order.
+      groups: group of each image; images of a group are in one fold.
 
     Returns:
       int64[N], the fold of each image, from 0 to count - 1.
 
     Raises:
-      InputError: there are fewer images than folds, or fewer than 2 folds.
+      InputError: there are fewer images or groups than folds, or fewer than 2 folds.
     """
+    if groups is not None:
+        return _grouped_folds(present, count, seed, groups)
     if not 2 <= count <= len(present):
         raise InputError(
             "The number of folds must be from 2 to the number of images. Received: "
@@ -46,20 +60,29 @@ def folds(present: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
     return assigned
 
 
-def holdout(present: np.ndarray, fraction: float, *, seed: int = 0) -> np.ndarray:
+def holdout(
+    present: np.ndarray,
+    fraction: float,
+    *,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> np.ndarray:
     """Selects images to hold out, stratified by their set of labels.
 
     Args:
       present: bool[N, C], whether an image has a label.
       fraction: fraction of the images to hold out, in (0, 1).
       seed: random seed.
+      groups: group of each image; no group is divided.
 
     Returns:
       bool[N], True for held-out images: `fraction` of all and of each set of labels,
-      within one image; at least one, and not all.
+      within one image; at least one, and not all. With groups it is one of several
+      folds of which some hold about `fraction`, so only near it.
 
     Raises:
-      InputError: the fraction is out of range, or there are fewer than 2 images.
+      InputError: the fraction is out of range, or there are fewer than 2 images or
+        groups.
     """
     total = len(present)
     if not 0 < fraction < 1:
@@ -71,6 +94,11 @@ def holdout(present: np.ndarray, fraction: float, *, seed: int = 0) -> np.ndarra
         raise InputError(
             f"A split needs at least 2 images. Received: {total}. Give more images."
         )
+    if groups is not None:
+        # Some of twenty parts come within 2.5 % of any fraction.
+        parts = min(_PARTS, len(set(groups)))
+        assigned = _grouped_folds(present, parts, seed, groups)
+        return assigned < min(max(round(fraction * parts), 1), parts - 1)
     held = min(max(round(fraction * total), 1), total - 1)
     # An image is held out where the line of slope held/total reaches a new integer.
     steps = (np.arange(total + 1) * held + total // 2) // total
@@ -79,19 +107,22 @@ def holdout(present: np.ndarray, fraction: float, *, seed: int = 0) -> np.ndarra
     return selected
 
 
-def plan_shards(settings: Records, table: Table) -> tuple[list, Manifest]:
-    """Plans the shards, from settings, names and labels alone.
+def plan_shards(
+    settings: Records, table: Table, groups: Sequence[str] | None = None
+) -> tuple[list, Manifest]:
+    """Plans the shards, from settings, names, labels and groups alone.
 
     Args:
       settings: sizes, split and seed.
       table: the csv, or the images without labels.
+      groups: group of each image, if they are to be kept together.
 
     Returns:
       For each shard the indices of its images, int64[N], and the manifest before any
       shard is written.
     """
     members, shards = [], []
-    splits = _split(settings, table)
+    splits = _split(settings, table, groups)
     for split, images in splits.items():
         parts = np.array_split(images, _shard_count(settings, split, len(images)))
         members += parts
@@ -99,22 +130,30 @@ def plan_shards(settings: Records, table: Table) -> tuple[list, Manifest]:
             Shard(f"{split}-{index:05d}-of-{len(parts):05d}.tfrecord", split, len(part))
             for index, part in enumerate(parts)
         ]
+    has_val = "val" in splits
     if settings.csv:
         sha256 = _checksum(settings.csv)
     else:
         sha256 = hashlib.sha256("\n".join(table.images).encode()).hexdigest()
-    return members, Manifest(
+    plan = Manifest(
         size=settings.size,
         grid=table.grid,
         truth_size=settings.truth_size or _truth_size(table),
         labels=table.labels,
         decode=settings.decode,
         seed=settings.seed,
-        val_fraction=settings.val_fraction if "val" in splits else 0,
-        folds=settings.folds,
+        val_fraction=0 if settings.split_file else settings.val_fraction * has_val,
+        folds=sum(split.startswith("fold") for split in splits),
         source={"name": Path(table.path).name, "sha256": sha256},
         shards=tuple(shards),
     )
+    if not (groups or settings.split_file):
+        return members, plan
+    contents = split_files.text(table, members, plan, groups)
+    split = {"sha256": hashlib.sha256(contents.encode()).hexdigest()}
+    if groups:
+        split["group_by"] = settings.group_by
+    return members, plan._replace(split=split)
 
 
 def _checksum(path: str) -> str:
@@ -137,23 +176,60 @@ def _by_label_set(present: np.ndarray, seed: int) -> np.ndarray:
     return shuffled[np.argsort(label_set[shuffled], kind="stable")]
 
 
-def _split(settings: Records, table: Table) -> dict[str, np.ndarray]:
+def _split(
+    settings: Records, table: Table, groups: Sequence[str] | None
+) -> dict[str, np.ndarray]:
     """Returns the images of each split, training images in random order."""
     if settings.unlabelled:
         return {"test": np.arange(len(table.images))}
     by_name = np.argsort(table.images)
     present = table.present[by_name]
-    if settings.folds:
-        assigned = folds(present, settings.folds, seed=settings.seed)
+    groups = groups and [groups[k] for k in by_name]
+    if settings.split_file:
+        images = [table.images[k] for k in by_name]
+        given = np.array(split_files.read(settings.split_file, images))
+        # As below: train before val, folds by number.
+        ordered = sorted(set(given), key=lambda name: (name == "val", len(name), name))
+        splits = {split: by_name[given == split] for split in ordered}
+    elif settings.folds:
+        assigned = folds(present, settings.folds, seed=settings.seed, groups=groups)
         splits = {f"fold{k}": by_name[assigned == k] for k in range(settings.folds)}
     else:
-        held = holdout(present, settings.val_fraction, seed=settings.seed)
+        held = holdout(
+            present, settings.val_fraction, seed=settings.seed, groups=groups
+        )
         splits = {"train": by_name[~held], "val": by_name[held]}
     random = np.random.default_rng(settings.seed)
     return {
         split: images if split == "val" else random.permutation(images)
         for split, images in splits.items()
     }
+
+
+def _grouped_folds(
+    present: np.ndarray, count: int, seed: int, groups: Sequence[str]
+) -> np.ndarray:
+    different = len(set(groups))
+    if not 2 <= count <= different:
+        raise InputError(
+            "With --group-by, the number of folds or splits must be from 2 to the "
+            f"number of groups. Received: {max(count, 2)}, with "
+            f"{counted(different, 'group')}."
+        )
+    _, sets, sizes = np.unique(
+        present @ (1 << np.arange(present.shape[1])),
+        return_inverse=True,
+        return_counts=True,
+    )
+    # Scikit-learn warns of classes with fewer images than folds: rare sets are one.
+    sets[sizes[sets] < count] = -1
+    if (sets == -1).sum() < count:
+        sets[sets == -1] = sizes.argmax()
+    folder = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    assigned = np.empty(len(present), np.int64)
+    for fold, (_, held) in enumerate(folder.split(present, sets, groups)):
+        assigned[held] = fold
+    return assigned
 
 
 def _shard_count(settings: Records, split: str, images: int) -> int:

@@ -1,4 +1,4 @@
-"""95 % intervals by the bootstrap over images (NumPy)."""
+"""95 % intervals by the bootstrap over images or groups of images (NumPy)."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,17 +15,21 @@ def intervals(
     compute: Callable[[np.ndarray], Mapping[str, np.ndarray]],
     images: int,
     *,
+    groups: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Adds the mean of the labels, and 95 % intervals.
 
     The ends are percentiles over resamples, each of which draws as many images with
-    replacement (Efron, 1979). A seed draws the same images for any metric.
+    replacement (Efron, 1979). A seed draws the same images for any metric. Images of a
+    group, such as those of a day, are not independent: with groups, as many groups are
+    drawn, each with all of its images.
 
     Args:
       compute: function from image weights float64[F, N] to metrics float64[F, C].
       images: N, at least 1.
+      groups: group of each image; None to draw images.
       resamples: number of resamples.
       seed: seed of the draws.
 
@@ -34,8 +38,11 @@ def intervals(
       the labels for which the metric is defined.
     """
     values = _with_mean(compute(np.ones((1, images))))
-    batches = _draw_weights(images, resamples, seed)
-    drawn = [_with_mean(compute(weights)) for weights in batches]
+    names = groups if groups is not None else np.arange(images)
+    _, group_of = np.unique(names, return_inverse=True)
+    batch = max(_WEIGHTS_PER_BATCH // images, 1)
+    batches = _draw_weights(group_of.max() + 1, resamples, batch, seed)
+    drawn = [_with_mean(compute(weights[:, group_of])) for weights in batches]
     tail = (1 - INTERVAL) / 2
     with_ends = {}
     for name, value in values.items():
@@ -68,13 +75,14 @@ def named(metrics: Mapping[str, np.ndarray], labels: Sequence[str]) -> dict:
     }
 
 
-def _draw_weights(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _draw_weights(
+    count: int, resamples: int, batch: int, seed: int
+) -> Iterator[np.ndarray]:
     generator = np.random.default_rng(seed)
-    probabilities = np.full(images, 1 / images)
-    batch = max(_WEIGHTS_PER_BATCH // images, 1)
+    probabilities = np.full(count, 1 / count)
     for first in range(0, resamples, batch):
-        count = min(batch, resamples - first)
-        yield generator.multinomial(images, probabilities, count).astype(np.float64)
+        drawn = min(batch, resamples - first)
+        yield generator.multinomial(count, probabilities, drawn).astype(np.float64)
 
 
 def _with_mean(metrics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

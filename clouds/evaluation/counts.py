@@ -33,6 +33,7 @@ class Images(NamedTuple):
       plain_shared: int64[N, C], shared pixels of the plain mask.
       post: int64[N, C], pixels of the post-processed mask.
       post_shared: int64[N, C], shared pixels of the post-processed mask.
+      groups: group of each image; None without groups.
     """
 
     names: list[str]
@@ -42,6 +43,7 @@ class Images(NamedTuple):
     plain_shared: np.ndarray
     post: np.ndarray
     post_shared: np.ndarray
+    groups: list[str] | None = None
 
 
 class Bins(NamedTuple):

@@ -60,7 +60,8 @@ def evaluate(settings: Evaluation) -> pd.DataFrame:
     rule = settings.rule(run_folder.rule(settings.run[0]), predictions.spec)
     tally, dice_coef, frequency = _count(predictions, rule)
     _warn(settings)
-    measured = summary.summarise(tally, _baselines(predictions, frequency), dice_coef)
+    baselines = _baselines(predictions, frequency)
+    measured = summary.summarise(tally, baselines, dice_coef, predictions.groups)
     facts = _facts(settings, predictions, rule)
     text = (
         f"{_title(predictions)}\n{summary.text(measured)}\n{_note(settings, facts)}\n"
@@ -161,6 +162,8 @@ def _title(predictions: Predictions) -> str:
     if len(predictions.parts) > 1:
         folds = len(predictions.parts)
         what += f", each predicted by runs of its fold ({folds} folds)"
+    if by := predictions.facts.get("group_by"):
+        what += f", intervals over groups by {by}"
     return f"Competition's Dice on {what}:"
 
 

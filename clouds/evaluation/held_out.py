@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from clouds.data import manifest, pipeline
+from clouds.data import manifest, pipeline, split_files
 from clouds.data.manifest import Manifest
 from clouds.errors import InputError
 from clouds.runs import network, run_folder
@@ -95,6 +95,11 @@ class Predictions:
         return self.spec.grid
 
     @functools.cached_property
+    def groups(self) -> dict[str, str] | None:
+        """Group of each image by name; None if the records have no groups."""
+        return split_files.read_groups(self.folder, self.parts[0].records)
+
+    @functools.cached_property
     def facts(self) -> dict:
         """Identity of the images and runs, to be stored with results."""
         return {
@@ -107,7 +112,13 @@ class Predictions:
             "weights": [run_folder.weights_checksum(folder) for folder in self.runs],
             "flips": self.flips,
             "class_head": network.has_class_head(self.runs),
+            **self._grouping,
         }
+
+    @property
+    def _grouping(self) -> dict[str, str]:
+        split = self.parts[0].records.split or {}
+        return {name: split[name] for name in ("group_by",) if name in split}
 
     def batches(self, title: str) -> Iterator[Batch]:
         """Predicts all images, in the records' order.

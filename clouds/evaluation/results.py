@@ -159,7 +159,7 @@ def read(folder: str) -> Evaluation | None:
         if facts.get("images_sha256", files.checksum(table)) != files.checksum(table):
             raise ValueError(f"{table.name} has changed")
         labels = facts["confusion"]["labels"][:-1]
-        rows = pd.read_csv(table, dtype={"image": str, "label": str})
+        rows = pd.read_csv(table, dtype={"image": str, "label": str, "group": str})
         images = _images(rows, labels)
         if len(images.names) != facts["images"] or not facts["figures"]:
             raise ValueError(f"{len(images.names)} images instead of {facts['images']}")
@@ -268,6 +268,8 @@ def _image_table(measured: Summary) -> pd.DataFrame:
         "image": np.repeat(images.names, len(labels)),
         "label": np.tile(labels, len(images.names)),
     }
+    if images.groups:
+        columns["group"] = np.repeat(images.groups, len(labels))
     for kind in ("plain", "post"):
         areas = getattr(images, kind), getattr(images, f"{kind}_shared")
         columns[f"dice_{kind}"] = scores.dice(images.truth, *areas).reshape(-1)
@@ -289,7 +291,8 @@ def _images(rows: pd.DataFrame, labels: list[str]) -> Images:
         .reshape(-1, count)
         for field, column in _IMAGE_COLUMNS.items()
     }
-    return Images(names=names, **fields)
+    groups = rows["group"][::count].tolist() if "group" in rows else None
+    return Images(names=names, **fields, groups=groups)
 
 
 def _jsonable(value):

@@ -55,7 +55,10 @@ class Summary(NamedTuple):
 
 
 def summarise(
-    tally: Tally, baselines: Mapping[str, np.ndarray], dice_coef: np.ndarray
+    tally: Tally,
+    baselines: Mapping[str, np.ndarray],
+    dice_coef: np.ndarray,
+    groups: Mapping[str, str] | None = None,
 ) -> Summary:
     """Computes the metrics of an evaluation.
 
@@ -63,15 +66,18 @@ def summarise(
       tally: counts of N images.
       baselines: float64[N, C] by name, the Dice of each image.
       dice_coef: float64[C + 1], the notebook's Dice of each label and of all.
+      groups: group of each image by name, which intervals draw; None to draw images.
     """
     images = tally.images
+    if groups:
+        images = images._replace(groups=[groups[name] for name in images.names])
 
     def compute(weights):
         total = weights.sum(axis=1, keepdims=True)
         constant = {name: weights @ dice / total for name, dice in baselines.items()}
         return scores.compute(images, weights) | constant
 
-    metrics = bootstrap.intervals(compute, len(images.names))
+    metrics = bootstrap.intervals(compute, len(images.names), groups=images.groups)
     presence = counts.bins(images.score, images.truth > 0, _PRESENCE_BINS)
     bins = {"pixels": tally.bins, "presence": presence}
     without_interval = {"dice_coef": dice_coef}

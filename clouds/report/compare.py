@@ -107,13 +107,13 @@ def _differences(first: Images, other: Images) -> dict[str, np.ndarray]:
     """Returns metrics of the other minus those of the first: float64[C + 1, 3]."""
     index = {name: k for k, name in enumerate(other.names)}
     order = [index[name] for name in first.names]
-    other = Images(first.names, *(part[order] for part in other[1:]))
+    other = Images(first.names, *(part[order] for part in other[1:-1]))
 
     def compute(weights):
         own, others = scores.compute(first, weights), scores.compute(other, weights)
         return {name: others[name] - value for name, value in own.items()}
 
-    metrics = bootstrap.intervals(compute, len(first.names))
+    metrics = bootstrap.intervals(compute, len(first.names), groups=first.groups)
     # Sums over images in another order differ in their last bits.
     return {name: values.round(6) for name, values in metrics.items()}
 

@@ -5,7 +5,7 @@ import pytest
 from helpers.commands import make_tfrecords, refused
 
 from clouds.cli import main
-from clouds.data import beam, manifest
+from clouds.data import beam, manifest, split_files
 from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.data.beam import Task
 from clouds.data.masks.table import Table
@@ -61,7 +61,7 @@ def test_beam_makes_the_missing_shards_only(sample, whole, tmp_path):
     manifest.save(str(tmp_path), made._replace(shards=(kept, *missing)))
     assert main.main(arguments) == 0
     expected = contents(whole) | {kept.name: b"not made again"}
-    del expected[make_tfrecords_module.SPLIT]
+    del expected[split_files.FILE]
     assert contents(tmp_path) == expected
 
 
@@ -90,7 +90,7 @@ def test_bad_input_found_by_a_worker_is_one_line_and_leaves_nothing(
 def test_a_runner_that_fails_keeps_what_is_finished(
     sample, whole, tmp_path, monkeypatch
 ):
-    rows = (whole / make_tfrecords_module.SPLIT).read_text().split()
+    rows = (whole / split_files.FILE).read_text().split()
     last = next(row.split(",")[0] for row in rows if row.endswith(",val"))
     examples = make_tfrecords_module._examples
 

@@ -18,7 +18,7 @@ from helpers.commands import ROOT, make_tfrecords, refused
 from clouds import rle, schema
 from clouds.cli import main
 from clouds.config.data import Records
-from clouds.data import annotations, manifest, pipeline
+from clouds.data import annotations, manifest, pipeline, split_files
 from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.data.masks.csv_rows import STANDARD
 from clouds.errors import InputError
@@ -252,7 +252,7 @@ def test_records_in_folds_hold_each_image_once(sample, tmp_path):
         assert not of_fold & {n for batch in batches for n in batch["name"].numpy()}
         held += of_fold
     assert len(held) == len(set(held)) == 20
-    rows = (tmp_path / make_tfrecords_module.SPLIT).read_text().splitlines()
+    rows = (tmp_path / split_files.FILE).read_text().splitlines()
     assert rows[0] == "image,split"
     assert rows[1].startswith("0000000.jpg,fold")
     assert len(rows) == 21
@@ -272,12 +272,49 @@ def test_records_without_folds_have_none(records):
 
 def test_the_split_is_written_for_others(sample, records):
     rows = dict(
-        row.split(",")
-        for row in (records / make_tfrecords_module.SPLIT).read_text().split()[1:]
+        row.split(",") for row in (records / split_files.FILE).read_text().split()[1:]
     )
     assert sorted(rows) == annotations.read(str(sample / "train.csv")).images
     val = [image for image, split in rows.items() if split == "val"]
     assert val == names(records, "val")
+
+
+def test_records_by_group_are_verified_and_resumed(sample, tmp_path, capsys):
+    table = tmp_path / "groups.csv"
+    rows = [f"{k:07x}.jpg,{k // 2}\n" for k in range(20)]
+    table.write_text("image,pair\n" + "".join(rows))
+    out = tmp_path / "records"
+    flags = ["--group-by", "pair", "--groups", str(table)]
+    command = [*make_tfrecords(sample, out), *flags]
+    assert main.main(command) == 0
+    stored = manifest.read(str(out))
+    groups = split_files.read_groups(str(out), stored)
+    assert groups == {f"{k:07x}.jpg": str(k // 2) for k in range(20)}
+    held = names(out, "val")
+    assert {groups[name] for name in held}.isdisjoint(
+        groups[name] for name in names(out, "train")
+    )
+    assert main.main(command) == 0
+    assert main.main(["make_tfrecords", "--verify", str(out)]) == 0
+    table.write_text(table.read_text().replace(",9\n", ",8\n"))
+    refused(capsys, command, "records with another split or groups")
+    path = out / split_files.FILE
+    path.write_text(path.read_text().replace(",9\n", ",8\n"))
+    refused(capsys, ["make_tfrecords", "--verify", str(out)], "or was changed")
+
+
+def test_a_split_file_that_divides_groups_is_warned_of(sample, tmp_path, capsys):
+    split, table = tmp_path / "split.csv", tmp_path / "groups.csv"
+    rows = [f"{k:07x}.jpg,{'val' if k < 5 else 'train'}\n" for k in range(20)]
+    split.write_text("image,split\n" + "".join(rows))
+    table.write_text(
+        "image,pair\n" + "".join(f"{k:07x}.jpg,{k // 2}\n" for k in range(20))
+    )
+    flags = ["--split-file", split, "--group-by", "pair", "--groups", table]
+    command = [*make_tfrecords(sample, tmp_path / "out"), *map(str, flags)]
+    assert main.main(command) == 0
+    assert names(tmp_path / "out", "val") == [f"{k:07x}.jpg" for k in range(5)]
+    assert "1 of 10 groups are in several splits, first '2'" in capsys.readouterr().err
 
 
 def zipped(sample, path, folder="train_images"):
@@ -342,7 +379,7 @@ def test_verifying_counts_the_records(records, tmp_path, capsys, old, new, fault
 
 def test_verifying_compares_the_splits(records, tmp_path, capsys):
     copy = Path(shutil.copytree(records, tmp_path / "copy"))
-    path = copy / make_tfrecords_module.SPLIT
+    path = copy / split_files.FILE
     path.write_text(path.read_text().replace(",val", ",train", 1))
     refused(capsys, ["make_tfrecords", "--verify", str(copy)], "split.csv does not")
     path.unlink()

@@ -5,8 +5,9 @@ import pytest
 
 from clouds import schema
 from clouds.config.data import Records
-from clouds.data import annotations, splits
+from clouds.data import annotations, split_files, splits
 from clouds.errors import InputError
+from clouds.runtime import files
 
 present = np.random.default_rng(0).random((1003, 4)) < [0.5, 0.4, 0.5, 0.7]
 label_sets = present @ [1, 2, 4, 8]
@@ -62,6 +63,38 @@ def test_one_image_cannot_be_split():
 def test_a_number_of_folds_out_of_range_is_rejected(count):
     with pytest.raises(InputError, match="folds"):
         splits.folds(present, count)
+
+
+groups = [f"day {k}" for k in np.random.default_rng(3).integers(0, 300, 1003)]
+
+
+def test_no_group_is_divided_and_labels_stay_even():
+    held = splits.holdout(present, 0.2, groups=groups)
+    inside = {group for group, is_held in zip(groups, held, strict=True) if is_held}
+    outside = {
+        group for group, is_held in zip(groups, held, strict=True) if not is_held
+    }
+    assert not inside & outside
+    assert abs(held.mean() - 0.2) < 0.02
+    assert abs(present[held].mean(0) - present[~held].mean(0)).max() < 0.05
+    folds = splits.folds(present, 5, groups=groups)
+    assert len({*zip(groups, folds.tolist(), strict=True)}) == len(set(groups))
+    assert np.ptp(np.bincount(folds)) < 10
+
+
+def test_groups_of_rare_sets_of_labels_are_split_without_a_warning():
+    rare = np.zeros((40, 4), bool)
+    rare[0] = True
+    held = splits.holdout(rare, 0.25, groups=[str(k // 2) for k in range(40)])
+    assert held.sum() == 10
+    assert (held[::2] == held[1::2]).all()
+
+
+def test_one_group_cannot_be_split():
+    with pytest.raises(InputError, match="Received: 2, with 1 group"):
+        splits.holdout(present, 0.2, groups=["a"] * 1003)
+    with pytest.raises(InputError, match="Received: 5, with 3 groups"):
+        splits.folds(present, 5, groups=list("abc") * 334 + ["a"])
 
 
 images = [f"{n:03}.jpg" for n in np.random.default_rng(0).permutation(50)]
@@ -130,3 +163,39 @@ def test_the_manifest_names_the_source_of_the_records(source):
     assert manifest.val_fraction == 0
     assert manifest.source["name"] == "train.csv"
     assert {shard.split for shard in manifest.shards} == {f"fold{k}" for k in range(5)}
+
+
+def test_a_split_of_ones_own_is_followed(source, tmp_path):
+    settings, table = source
+    rows = [(name, "val" if k % 3 else "train") for k, name in enumerate(images)]
+    path = tmp_path / "split.csv"
+    path.write_text(split_files.to_csv(rows))
+    settings = dataclasses.replace(settings, split_file=str(path))
+    (train, val), manifest = splits.plan_shards(settings, table)
+    assert sorted(images[k] for k in train) == sorted(images[::3])
+    assert [images[k] for k in val] == sorted(set(images) - set(images[::3]))
+    assert (manifest.val_fraction, manifest.folds) == (0, 0)
+    assert manifest.split == {"sha256": files.checksum(path)}
+
+
+def test_folds_of_ones_own_are_in_the_order_of_their_numbers(source, tmp_path):
+    settings, table = source
+    path = tmp_path / "split.csv"
+    rows = [(name, f"fold{k % 11}") for k, name in enumerate(images)]
+    path.write_text(split_files.to_csv(rows))
+    settings = dataclasses.replace(settings, split_file=str(path))
+    _, manifest = splits.plan_shards(settings, table)
+    assert [shard.split for shard in manifest.shards] == [f"fold{k}" for k in range(11)]
+    assert manifest.folds == 11
+
+
+def test_groups_are_part_of_the_plan(source):
+    settings, table = source
+    settings = dataclasses.replace(settings, group_by="day")
+    groups = [name[:2] for name in images]
+    order, plan = splits.plan_shards(settings, table, groups)
+    assert plan.split["group_by"] == "day"
+    train, val = ({groups[k] for k in part} for part in order)
+    assert not train & val
+    _, other = splits.plan_shards(settings, table, [f"{group}x" for group in groups])
+    assert other != plan

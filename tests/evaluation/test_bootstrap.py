@@ -33,7 +33,7 @@ def test_intervals_are_percentiles_over_resampled_images(images):
     samples = []
     for counts in draws:
         rows = np.repeat(np.arange(IMAGES), counts)
-        again = Images(rows.tolist(), *(part[rows] for part in images[1:]))
+        again = Images(rows.tolist(), *(part[rows] for part in images[1:-1]))
         samples.append(scores.compute(again, np.ones((1, IMAGES))))
     for name, values in ours.items():
         drawn = np.array([sample[name][0] for sample in samples])
@@ -90,3 +90,20 @@ def test_metrics_are_named():
     named = bootstrap.named({"iou": np.arange(15).reshape(5, 3)}, schema.CLOUDS.labels)
     assert list(named["iou"]) == ["Fish", "Flower", "Gravel", "Sugar", "mean"]
     assert named["iou"]["mean"] == {"value": 12, "low": 13, "high": 14}
+
+
+def test_a_group_is_drawn_with_all_of_its_images():
+    values = np.random.default_rng(6).normal(3, 2, (60, 2))
+    groups = [str(k // 3) for k in range(60)]
+
+    def compute(weights):
+        assert (weights.reshape(len(weights), 20, 3) == weights[:, ::3, None]).all()
+        return {"mean": weights @ values / weights.sum(axis=1, keepdims=True)}
+
+    ours = bootstrap.intervals(compute, 60, groups=groups, resamples=50, seed=5)["mean"]
+    draws = np.random.default_rng(5).multinomial(20, [1 / 20] * 20, 50)
+    # Groups are numbered in the order of their names.
+    means = values.reshape(20, 3, 2).mean(1)[[int(g) for g in sorted(set(groups))]]
+    samples = np.stack([counts @ means / 20 for counts in draws])
+    ends = np.quantile(samples, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose(ours[:2, 1:].T, ends)

@@ -14,7 +14,7 @@ from clouds.config import resolve
 from clouds.config.prediction import Evaluation
 from clouds.data import manifest, pipeline
 from clouds.errors import InputError
-from clouds.evaluation import evaluate, results
+from clouds.evaluation import bootstrap, evaluate, results, scores
 from clouds.evaluation.tuning import tune
 from clouds.postprocess import functional
 from clouds.runs import network, run_facts, run_folder
@@ -253,3 +253,26 @@ def test_other_records_than_those_of_the_training_are_warned_of(
     run_facts.add(folder, {"records": {"sha256": "0", "folder": "elsewhere"}})
     assert command(records, folder) == 0
     assert warning in capsys.readouterr().out
+
+
+def test_intervals_of_grouped_records_are_over_groups(sample, run, tmp_path, capsys):
+    table = tmp_path / "groups.csv"
+    rows = [f"{k:07x}.jpg,{k // 2}\n" for k in range(20)]
+    table.write_text("image,pair\n" + "".join(rows))
+    flags = ["--group-by", "pair", "--groups", str(table)]
+    assert main.main([*make_tfrecords(sample, tmp_path / "records"), *flags]) == 0
+    out = tmp_path / "out"
+    assert command(tmp_path / "records", run, flags=["--out", out, "--tune"]) == 0
+    assert "intervals over groups by pair" in capsys.readouterr().out
+    evaluation = results.read(str(out))
+    assert evaluation.facts["group_by"] == "pair"
+    images = evaluation.images
+    expected = [str(int(name.removesuffix(".jpg"), 16) // 2) for name in images.names]
+    assert images.groups == expected
+    grouped = bootstrap.intervals(
+        lambda weights: scores.compute(images, weights),
+        len(images.names),
+        groups=images.groups,
+    )["dice_post"][-1]
+    stored = evaluation.facts["figures"]["dice_post"]["mean"]
+    assert [stored["value"], stored["low"], stored["high"]] == pytest.approx(grouped)

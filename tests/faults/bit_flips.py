@@ -105,7 +105,7 @@ def _split_table(folder: Path):
         batches = pipeline.evaluation_batches(records, read, split, 4)
         for batch in batches.as_numpy_iterator():
             names |= {name.decode(): split for name in batch["name"]}
-    if faults := conversion._wrong_splits(records, names):
+    if faults := conversion._wrong_splits(records, read, names):
         raise InputError(faults[0])
 
 

@@ -4,7 +4,7 @@ Levels and N are as in `search`.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +52,7 @@ def cross_fit(
     step: int = 1,
     sizes: Iterable[int] = tuple(search.sizes()),
     default: Rule | None = None,
+    groups: Sequence[str] | None = None,
 ) -> CrossFit:
     """Chooses on all folds but one and scores on that one, for each fold.
 
@@ -72,11 +73,12 @@ def cross_fit(
       sizes: A minimum areas of the returned grid.
       default: rule whose numbers labels get that are never drawn; by default the
         notebook's.
+      groups: group of each image, which no fold divides.
 
     Raises:
       InputError: there are fewer images than folds.
     """
-    fold = splits.folds(table.truth > 0, folds, seed=seed)
+    fold = splits.folds(table.truth > 0, folds, seed=seed, groups=groups)
     numbers = range(folds)
     pairs = itertools.combinations(numbers, 2) if folds > 2 else ()
     left_out = [*pairs, *((k,) for k in numbers), ()]

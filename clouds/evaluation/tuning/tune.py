@@ -16,6 +16,7 @@ minus default.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,7 +101,7 @@ def tune(
             f"'{predictions.folder}' has {predictions.images}. Make records of more "
             "images."
         )
-    baselines, presence, spec = [], [], predictions.spec
+    baselines, presence, names, spec = [], [], [], predictions.spec
     levels = np.repeat(LEVELS, len(spec.labels), axis=1)
 
     def measured():
@@ -108,10 +109,12 @@ def tune(
             dice, scores = _baselines(batch, spec)
             baselines.append(dice)
             presence.append(scores)
+            names.extend(batch.names)
             yield _measure(batch, spec.grid, gap, levels)
 
     components = level_sets.join(measured())
-    folds = min(FOLDS, predictions.images)
+    groups = predictions.groups and [predictions.groups[name] for name in names]
+    folds = min(FOLDS, len(set(groups or names)))
     fitted = cross_fit.cross_fit(
         components,
         levels,
@@ -121,9 +124,10 @@ def tune(
         step=STEP,
         sizes=search.sizes(spec.grid),
         default=Rule.default(spec),
+        groups=groups,
     )
     rule = fitted.choice.rule(gap=gap)
-    dice = _dice(*np.concatenate(baselines, axis=1), fitted)
+    dice = _dice(*np.concatenate(baselines, axis=1), fitted, groups)
     named = bootstrap.named(dice, spec.labels)
     facts = {"tuned_on": predictions.facts, "dice": named}
     for folder in predictions.runs:
@@ -160,7 +164,10 @@ def _baselines(batch, spec) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _dice(
-    threshold: np.ndarray, default: np.ndarray, fitted: CrossFit
+    threshold: np.ndarray,
+    default: np.ndarray,
+    fitted: CrossFit,
+    groups: Sequence[str] | None,
 ) -> dict[str, np.ndarray]:
     per_image = {
         "threshold": threshold,
@@ -175,6 +182,7 @@ def _dice(
             for name, dice in per_image.items()
         },
         len(default),
+        groups=groups,
     )
 
 

@@ -73,3 +73,17 @@ def test_two_images_keep_the_default_rule():
     fitted = cross_fit(found, LEVELS, scores_of(probabilities), folds=2)
     assert fitted.family.tolist() == [0, 0]
     assert fitted.choice.min_sizes == (10000, 10000)
+
+
+def test_folds_do_not_divide_groups():
+    probabilities, truth = maps(12, seed=7)
+    groups = [str(k // 2) for k in range(12)]
+    fitted = cross_fit(
+        measured(probabilities, truth),
+        LEVELS,
+        scores_of(probabilities),
+        folds=3,
+        groups=groups,
+    )
+    assert (fitted.fold[::2] == fitted.fold[1::2]).all()
+    assert sorted(set(fitted.fold)) == [0, 1, 2]
