@@ -8,10 +8,10 @@ import numpy as np
 from clouds import rle
 from clouds.config.presentation import Agreement
 from clouds.data import annotations
+from clouds.data.masks import boxes
+from clouds.data.masks.boxes import Boxes
 from clouds.errors import InputError
 from clouds.evaluation import bootstrap
-from clouds.evaluation.agreement import boxes
-from clouds.evaluation.agreement.boxes import Boxes
 from clouds.evaluation.agreement.overlap import Sums, iou
 from clouds.runtime import checksums
 from clouds.schema import CLOUDS

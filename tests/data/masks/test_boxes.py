@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from clouds.data.masks import boxes
 from clouds.errors import InputError
-from clouds.evaluation.agreement import boxes
 
 LABELS = ("Fish", "Flower", "Gravel", "Sugar")
 SIZE = (14, 21)
@@ -54,3 +56,12 @@ def test_a_cell_is_drawn_if_its_centre_is_in_a_box():
     expected[1:3, 0:2] = True
     assert (masks[..., 1] == expected).all()
     assert not masks[..., 0].any()
+
+
+def test_the_published_boxes_are_read():
+    path = Path(__file__).parents[4] / "shared/data/science/boxes_irchecked.csv.xz"
+    if not path.exists():
+        pytest.skip("the published boxes are not here")
+    (one,) = boxes.read(str(path), LABELS, (1400, 2100)).values()
+    assert len(one.images) == 8686
+    assert sum(map(len, one.images.values())) + one.dropped == 36055 - 3568

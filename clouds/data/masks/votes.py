@@ -1,0 +1,97 @@
+"""Masks of several annotators' boxes, by vote.
+
+The edges of all boxes divide an image into few rectangles, in each of which everywhere
+the same annotators agree. Votes are counted there, not pixel by pixel.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from clouds import rle
+from clouds.data.masks import boxes
+
+UNION, MAJORITY, SOFT = "union", "majority", "soft"
+
+
+class Votes(NamedTuple):
+    """Votes for one label in an image.
+
+    Attributes:
+      rows: int64[Y + 1], edges of the rectangles, from 0 to the height of the grid.
+      columns: int64[X + 1], edges from 0 to the width.
+      counts: int64[Y, X], number of annotators with a box there.
+      annotators: number of annotators who saw the image.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    counts: np.ndarray
+    annotators: int
+
+    def runs(self, vote: str) -> np.ndarray:
+        """Returns the runs of the mask, int64[R, 2] (see `rle.parse`).
+
+        Args:
+          vote: `union`, any annotator; else more than half of them.
+        """
+        least = 1 if vote == UNION else self.annotators // 2 + 1
+        height, runs = self.rows[-1], []
+        chosen = (self.counts >= least).T
+        for selected, left, right in zip(
+            chosen, self.columns[:-1], self.columns[1:], strict=True
+        ):
+            columns = np.arange(left, right)[:, None]
+            starts = columns * height + self.rows[:-1][selected] + 1
+            lengths = np.broadcast_to(np.diff(self.rows)[selected], starts.shape)
+            runs.append(np.stack([starts.ravel(), lengths.ravel()], axis=1))
+        return rle.unite(np.concatenate(runs))
+
+    def shares(self, size: rle.Size) -> np.ndarray:
+        """Returns the share of annotators at each pixel, by nearest neighbour.
+
+        Args:
+          size: height and width.
+
+        Returns:
+          float64[H, W].
+        """
+        inside = (
+            np.searchsorted(edges, rle.nearest(edges[-1], target), side="right") - 1
+            for edges, target in zip((self.rows, self.columns), size, strict=True)
+        )
+        return self.counts[np.ix_(*inside)] / self.annotators
+
+
+def count(
+    drawn: Sequence[list[tuple]], labels: int, size: rle.Size, grid: rle.Size
+) -> list[Votes]:
+    """Counts the votes for each label in an image.
+
+    Args:
+      drawn: boxes of each annotator who saw the image (see `boxes.Boxes`).
+      labels: number of labels.
+      size: height and width of the image in the pixels of the boxes.
+      grid: height and width of the grid of the masks.
+    """
+    of_annotators = [boxes.cells(one, size, grid) for one in drawn]
+    return [
+        _count_label([one[one[:, 0] == label, 1:] for one in of_annotators], grid)
+        for label in range(labels)
+    ]
+
+
+def _count_label(rectangles: Sequence[np.ndarray], grid: rle.Size) -> Votes:
+    together = np.concatenate(rectangles)
+    rows = np.unique([0, grid[0], *together[:, :2].ravel()])
+    columns = np.unique([0, grid[1], *together[:, 2:].ravel()])
+    counts = np.zeros((len(rows) - 1, len(columns) - 1), np.int64)
+    for one in rectangles:
+        has_box = np.zeros(counts.shape, bool)
+        for top, bottom, left, right in one:
+            down = slice(*np.searchsorted(rows, [top, bottom]))
+            across = slice(*np.searchsorted(columns, [left, right]))
+            has_box[down, across] = True
+        counts += has_box
+    return Votes(rows, columns, counts, len(rectangles))
