@@ -12,7 +12,7 @@ from clouds.climatology.cells import Grid
 from clouds.config.presentation import Climatology
 from clouds.data import annotations
 from clouds.errors import InputError
-from clouds.geo import netcdf, places
+from clouds.geo import cf, netcdf, places
 
 _AXES = ("latitude", "longitude")
 _DIMENSIONS = ("time", *_AXES, "pattern")
@@ -204,7 +204,7 @@ def _of_submission(settings: Climatology) -> tuple[list[Scene], tuple[str, ...]]
         grid = Grid(
             np.linspace(north, south, height + 1), np.linspace(west, east, width + 1)
         )
-        time = np.datetime64(netcdf.seconds(located[name].time)[0], "s")
+        time = np.datetime64(cf.seconds(located[name].time)[0], "s")
 
         def read(index: int = index) -> Values:
             decoded = [

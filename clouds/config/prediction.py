@@ -146,13 +146,13 @@ class Prediction(BatchedMasks):
     masks: bool = flag("write post-processed masks as black-and-white PNGs", False)
     geojson: bool = flag("write post-processed masks as polygons, masks.geojson", False)
     bbox: Box | None = flag(
-        "bounding box of images whose location is not known otherwise, for --geojson "
-        "and --netcdf: west, south, east, north in degrees, such as "
+        "bounding box of images whose location is not known otherwise, for polygons "
+        "and maps: west, south, east, north in degrees, such as "
         "--bbox=-61,5,-40,19 (default: polygons in pixels if no image has a location)",
         None,
     )
     places: File | None = flag(
-        "csv of the images' locations in degrees, for --geojson and --netcdf: "
+        "csv of the images' locations in degrees, for polygons and maps: "
         "image,time,west,south,east,north, and optionally satellite (default: GeoTIFF "
         "tags, world files, names such as "
         "Aqua_CorrectedReflectance20150205_-61--40_10-24.jpeg, then --bbox)",
@@ -163,6 +163,21 @@ class Prediction(BatchedMasks):
         "observed area by time, latitude, longitude and pattern; all images must have "
         "the same bounding box and size, and different times; needs bin/setup geo",
         None,
+    )
+    zarr: LocalFolder | None = flag(
+        "Zarr store (CF-1.11) to start or to append to, with the contents of --netcdf; "
+        "images whose maps it has already are left out; needs bin/setup geo",
+        None,
+    )
+    geotiff: bool = flag(
+        "write post-processed masks as cloud-optimised GeoTIFFs, one band per label; "
+        "needs bin/setup geo",
+        False,
+    )
+    geoparquet: bool = flag(
+        "write post-processed masks as polygons, masks.parquet (GeoParquet); needs "
+        "bin/setup geo",
+        False,
     )
     coco: bool = flag(
         "write post-processed masks as COCO annotations, coco.json", False
@@ -189,9 +204,26 @@ class Prediction(BatchedMasks):
         return bool(self.tile_degrees or self.tile_pixels)
 
     @property
+    def series(self) -> dict[str, str]:
+        """Flags and paths of files with the maps of all images, by time."""
+        paths = {"--netcdf": self.netcdf, "--zarr": self.zarr}
+        return {flag: path for flag, path in paths.items() if path}
+
+    @property
+    def located(self) -> list[str]:
+        """Flags of the files that need the places of the images."""
+        flags = {"--geotiff": self.geotiff, "--geoparquet": self.geoparquet}
+        return [*self.series, *(flag for flag, given in flags.items() if given)]
+
+    @property
+    def with_scores(self) -> bool:
+        """Whether a file has the presence scores of the masks."""
+        return bool(self.geojson or self.coco or self.geoparquet)
+
+    @property
     def needs_places(self) -> bool:
         """Whether something is made of the places of the images."""
-        return bool(self.geojson or self.netcdf or self.tile_degrees)
+        return bool(self.geojson or self.located or self.tile_degrees)
 
     def _check_places(self) -> None:
         if self.bbox:
@@ -199,12 +231,13 @@ class Prediction(BatchedMasks):
         for name in ("bbox", "places"):
             if getattr(self, name) and not (self.needs_places or self.in_tiles):
                 raise InputError(
-                    f"--{name} must be used with --geojson, --netcdf or tiles. Add one."
+                    f"--{name} must be used with --geojson, --geoparquet, --netcdf, "
+                    "--zarr, --geotiff or tiles. Add one."
                 )
-        if self.netcdf and self.records:
+        if self.located and self.records:
             raise InputError(
-                "--netcdf must be used with --images, whose locations come from the "
-                "files or their names. Received: --records."
+                f"{self.located[0]} must be used with --images, whose locations come "
+                "from the files or their names. Received: --records."
             )
 
     def _check_tiles(self) -> None:

@@ -2,5 +2,6 @@
 
 Modules, in reading order: `places` (the place of each image), `names` (what a file's
 name says), `rasters` (GeoTIFF tags and world files), `tables` (a csv of places),
-`netcdf` (maps, after the CF conventions).
+`cf` (variables of maps, after the CF conventions), `netcdf`, `zarr_store` with
+`zarr_files`, `geotiff` and `geoparquet` (writers), `packages` (optional ones).
 """

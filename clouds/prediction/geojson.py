@@ -47,19 +47,23 @@ def collection(
     return {**fields, "bbox": list(box)} if box else fields
 
 
-def placed(feature: dict, place: Place | None) -> dict:
-    """Adds time and satellite of the image to a feature.
+def placed_features(entry: Entry, place: Place | None, spec: MaskSpec) -> list[dict]:
+    """Returns the features of an image, with its time and satellite.
 
     Args:
-      feature: from `features`, with the box of the place.
-      place: place of the image; without one the feature is unlocated: its geometry is
-        null, as RFC 7946 has it.
+      entry: masks and scores of the image.
+      place: place of the image; without one its features are unlocated: their geometry
+        is null, as RFC 7946 has it.
+      spec: labels and grid of the masks.
     """
-    if place is None:
-        return {**feature, "geometry": None}
-    known = {"time": place.time, "satellite": place.satellite}
+    known = {"time": place.time, "satellite": place.satellite} if place else {}
     known = {name: value for name, value in known.items() if value is not None}
-    return {**feature, "properties": {**feature["properties"], **known}}
+    found = features(entry, place and place.box, spec)
+    for feature in found:
+        feature["properties"] |= known
+        if place is None:
+            feature["geometry"] = None
+    return found
 
 
 def features(

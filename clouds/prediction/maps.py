@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from clouds.geo import netcdf
+from clouds.config.prediction import Prediction
+from clouds.geo import cf
 from clouds.postprocess import functional, ops
 from clouds.postprocess.blockwise import Block
 from clouds.runtime import files
@@ -26,12 +27,21 @@ class Kept(NamedTuple):
     """What is kept of an image.
 
     Attributes:
-      probability: uint8[H, W, C], of `netcdf.pack`.
+      probability: uint8[H, W, C], of `cf.pack`.
       observed: bool[H, W], where the image is not black (orbit gap).
     """
 
     probability: np.ndarray
     observed: np.ndarray
+
+
+def needed(settings: Prediction) -> bool:
+    """Returns whether a file is made of what is kept.
+
+    Args:
+      settings: settings with the files.
+    """
+    return bool(settings.series or settings.geotiff)
 
 
 def keep(
@@ -51,7 +61,7 @@ def keep(
       grid: height and width of the maps.
     """
     (out / FOLDER).mkdir(exist_ok=True)
-    packed = netcdf.pack(functional.resize(probabilities, grid).numpy())
+    packed = cf.pack(functional.resize(probabilities, grid).numpy())
     observed = ops.observed(tf.constant(images), grid).numpy()[..., 0]
     for k, name in enumerate(names):
         with files.writing(_path(out, name, "npz"), "wb") as file:
@@ -82,7 +92,7 @@ def keeping(
         def add(block: Block) -> None:
             nonlocal first
             columns = slice(first, first + block.observed.shape[1])
-            stored[:, columns, :-1] = netcdf.pack(block.probabilities)
+            stored[:, columns, :-1] = cf.pack(block.probabilities)
             stored[:, columns, -1] = block.observed
             first = columns.stop
 

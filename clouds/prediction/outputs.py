@@ -14,6 +14,7 @@ import numpy as np
 
 from clouds.config.prediction import Prediction
 from clouds.data.masks.csv_rows import STANDARD, Header
+from clouds.geo import zarr_files
 from clouds.geo.places import Place
 from clouds.plots.overlays import draw_overlays
 from clouds.prediction import maps, writers
@@ -25,12 +26,15 @@ from clouds.schema import CLOUDS, MaskSpec
 
 SUBMISSIONS = PLAIN, CLEANED = "submission.csv", "submission_post.csv"
 OVERLAYS = "overlays.png"
-GEOJSON, COCO = "masks.geojson", "coco.json"
+GEOJSON, COCO, GEOPARQUET = "masks.geojson", "coco.json", "masks.parquet"
+GEOTIFFS = "geotiff"
 UNREADABLE, UNPLACED = "unreadable.txt", "unplaced.txt"
-FILES = (*SUBMISSIONS, OVERLAYS, GEOJSON, COCO, UNREADABLE, UNPLACED)
+FILES = (*SUBMISSIONS, OVERLAYS, GEOJSON, COCO, GEOPARQUET, UNREADABLE, UNPLACED)
 CHOICES = ("overlays", "probabilities", "masks", "geojson", "bbox", "places", "coco")
 CHOICES += ("netcdf",)
 """Settings that select what is written."""
+LATER_CHOICES = ("zarr", "geotiff", "geoparquet")
+"""The same; predictions of earlier versions have none of them."""
 
 _IMAGES_PER_PICTURE = 24
 
@@ -38,8 +42,10 @@ _IMAGES_PER_PICTURE = 24
 def names(settings: Prediction) -> list[str]:
     """Returns the names of the files that a prediction writes in any case."""
     optional = {GEOJSON: settings.geojson, COCO: settings.coco}
-    optional[OVERLAYS] = settings.overlays > 0
-    files = [str(Path(settings.netcdf).absolute())] if settings.netcdf else []
+    optional |= {GEOPARQUET: settings.geoparquet, OVERLAYS: settings.overlays > 0}
+    files = [settings.netcdf] if settings.netcdf else []
+    files += [f"{settings.zarr}/{zarr_files.METADATA}"] if settings.zarr else []
+    files = [str(Path(path).absolute()) for path in files]
     return [
         *SUBMISSIONS,
         *files,
@@ -55,8 +61,13 @@ def summary(out: Path, settings: Prediction, drawn: int) -> str:
       settings: settings that select the files.
       drawn: number of images in the pictures.
     """
-    written = [str(out / name) for name in names(settings) if name != OVERLAYS]
+    written = [
+        str(out / name).removesuffix(zarr_files.METADATA)
+        for name in names(settings)
+        if name != OVERLAYS
+    ]
     folders = {MASKS: settings.masks, PROBABILITIES: settings.probabilities}
+    folders[GEOTIFFS] = settings.geotiff
     written += [f"{out / name}/" for name, chosen in folders.items() if chosen]
     text = f"{', '.join(written[:-1])} and {written[-1]}"
     pictures = -(-drawn // _IMAGES_PER_PICTURE)
@@ -75,17 +86,18 @@ def clear(out: Path, settings: dict) -> None:
       settings: its stored settings; if empty, the files of single images are kept.
     """
     labels = settings.get("spec", CLOUDS._asdict())["labels"]
-    for name in (*SUBMISSIONS, GEOJSON, COCO, UNREADABLE, UNPLACED):
+    for name in (*SUBMISSIONS, GEOJSON, COCO, GEOPARQUET, UNREADABLE, UNPLACED):
         (out / name).unlink(missing_ok=True)
     maps.clear(out)
     tiled.clear(out)
     for path in out.glob("overlays*.png"):
         path.unlink()
-    for folder in (MASKS, PROBABILITIES):
+    for folder in (MASKS, PROBABILITIES, GEOTIFFS):
         if not settings.get(folder):
             continue
         for path in (out / folder).glob("*"):
-            if writers.is_image_file(path.name, labels):
+            is_geotiff = folder == GEOTIFFS and path.suffix == ".tif"
+            if is_geotiff or writers.is_image_file(path.name, labels):
                 path.unlink()
         with contextlib.suppress(OSError):
             (out / folder).rmdir()

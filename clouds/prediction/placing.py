@@ -51,7 +51,7 @@ def advice(faults: Mapping[str, str], total: int, path: str) -> str:
     """
     return (
         f"predict: {len(faults)} of {counted(total, 'image')} have no place: they "
-        f"have no geometry in GeoJSON, and are not in NetCDF. See {path}. Correct the "
+        f"have no geometry in GeoJSON, and are not in maps. See {path}. Correct the "
         "places and run the same command again; images are not predicted twice."
     )
 

@@ -4,6 +4,7 @@ The folder ends up with the files of `outputs` and those of `resume`.
 """
 
 import dataclasses
+import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 from clouds.config.prediction import Prediction
 from clouds.config.rule import Rule, describe_source
+from clouds.config.training import Training
 from clouds.data.masks.csv_rows import STANDARD
 from clouds.errors import InputError
 from clouds.geo.places import Places
@@ -67,7 +69,7 @@ def predict(settings: Prediction) -> int:
     rule = settings.rule(tuned, trained.spec)
     rule_source = settings.rule_source(tuned is not None)
     places = placing.find(settings, source.paths)
-    if settings.netcdf:
+    if settings.located:
         gridded.check(settings, places, source.paths)
     if settings.in_tiles:
         plan.check(settings, trained.size, rule, places, source.paths)
@@ -80,9 +82,10 @@ def predict(settings: Prediction) -> int:
     for warning in filter(None, warnings):
         print(f"predict: warning: {warning}", file=sys.stderr)
     identity = _identity(settings, rule, source, trained.spec)
+    provenance = gridded.provenance(settings, rule, identity["weights"])
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    if settings.masks or settings.probabilities:
+    if settings.masks or settings.probabilities or settings.geotiff:
         # Records are checked batch by batch.
         writers.check_names(out, source.names or (), trained.labels)
     with files.sole_writer(settings.out, "--out"):
@@ -97,30 +100,25 @@ def predict(settings: Prediction) -> int:
                 return 0
             results.check()
             gridded.check_new(settings, results.stored)
+        if settings.zarr:
+            gridded.check_store(
+                settings, places, source.paths, provenance, trained.spec
+            )
         print(describe_source(rule_source, settings.run[0]))
         if settings.geojson and not (places or settings.bbox or settings.records):
             print(geojson.in_pixels(trained.spec))
-        model = network.load(settings.run, flips=settings.flips)
+        predictor = _load(settings, trained, rule, source, places)
         network.check_unchanged(settings.run, identity["weights"])
         results.start(overwrite=settings.overwrite)
         journal = results.journal
 
         def is_missing(name: str) -> bool:
-            is_kept = not settings.netcdf or maps.is_kept(out, name)
+            is_kept = not maps.needed(settings) or maps.is_kept(out, name)
             return name not in journal or not is_kept
 
-        if settings.in_tiles:
-            tiles = tiled.Tiles(settings, trained, rule, model, places)
-            predicted = tiles.predict(source.paths, is_missing)
-        else:
-            predict_batch = _batch_predictor(settings, rule, trained.spec, model)
-            predicted = (
-                (predict_batch(batch) if batch.names else [], batch.faults)
-                for batch in source.batches(is_missing)
-            )
-        faults = _add_missing(source.total, journal, predicted)
-        if settings.netcdf:
-            gridded.write(settings, places, journal, rule, trained.spec)
+        faults = _add_missing(source.total, journal, predictor(is_missing))
+        if settings.located:
+            gridded.write(settings, places, journal, rule, provenance, trained.spec)
         return _finish(settings, source, results, faults, trained.spec, places)
 
 
@@ -133,6 +131,11 @@ def _identity(settings: Prediction, rule: Rule, source: Source, spec: MaskSpec) 
         "images": source.place,
         "order": source.checksum,
         **{name: getattr(settings, name) for name in outputs.CHOICES},
+        **{
+            name: value
+            for name in outputs.LATER_CHOICES
+            if (value := getattr(settings, name))
+        },
         **({"tiles": plan.identity(settings)} if settings.in_tiles else {}),
         # Predictions of earlier versions are the competition's.
         **({} if spec == CLOUDS else {"spec": spec._asdict()}),
@@ -140,11 +143,35 @@ def _identity(settings: Prediction, rule: Rule, source: Source, spec: MaskSpec) 
     }
 
 
+def _load(
+    settings: Prediction,
+    trained: Training,
+    rule: Rule,
+    source: Source,
+    places: Places | None,
+) -> Callable[[Callable[[str], bool]], Iterable[tuple[list[Entry], dict]]]:
+    """Loads the network.
+
+    Returns:
+      A function from whether an image is wanted, by its name, to the entries of these,
+      and the errors of those that are unreadable, step by step.
+    """
+    model = network.load(settings.run, flips=settings.flips)
+    if settings.in_tiles:
+        tiles = tiled.Tiles(settings, trained, rule, model, places)
+        return functools.partial(tiles.predict, source.paths)
+    predict_batch = _batch_predictor(settings, rule, trained.spec, model)
+    return lambda is_missing: (
+        (predict_batch(batch) if batch.names else [], batch.faults)
+        for batch in source.batches(is_missing)
+    )
+
+
 def _batch_predictor(
     settings: Prediction, rule: Rule, spec: MaskSpec, model: keras.Model
 ) -> Callable[[Batch], list[Entry]]:
     """Returns a function from a batch to its entries."""
-    with_scores = settings.geojson or settings.coco
+    with_scores = settings.with_scores
     results = ("raw_rle", "rle", *["scores"] * bool(with_scores))
     size = spec.grid
 
@@ -159,7 +186,7 @@ def _batch_predictor(
         network.check_finite(batch.names, probabilities, settings.run)
         if settings.masks or settings.probabilities:
             writers.check_names(Path(settings.out), batch.names, spec.labels)
-        if settings.netcdf:
+        if maps.needed(settings):
             out = Path(settings.out)
             maps.keep(out, batch.names, probabilities, batch.images, spec.grid)
         if settings.probabilities:

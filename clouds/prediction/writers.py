@@ -90,9 +90,7 @@ def collection(
             if places is None:
                 found = geojson.features(entry, box, spec)
             else:
-                place = places.get(entry.image)
-                found = geojson.features(entry, place and place.box, spec)
-                found = [geojson.placed(feature, place) for feature in found]
+                found = geojson.placed_features(entry, places.get(entry.image), spec)
             for feature in found:
                 add_one(feature)
 

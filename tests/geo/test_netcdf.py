@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from clouds.errors import InputError
-from clouds.geo import netcdf
-from clouds.geo.netcdf import Layout, Map
+from clouds.geo import cf, netcdf
+from clouds.geo.cf import Layout, Map
 from clouds.geo.places import Place
 
 LABELS = ("Fish", "Sugar Flower")
@@ -14,12 +14,12 @@ def maps(seed):
     random = np.random.default_rng(seed)
     probability = random.random((*SIZE, 2))
     mask = probability > 0.5
-    return probability, Map(netcdf.pack(probability), mask, random.random(SIZE) > 0.2)
+    return probability, Map(cf.pack(probability), mask, random.random(SIZE) > 0.2)
 
 
 def write(path, box, *times):
     layout = Layout(box, SIZE, LABELS)
-    attributes = netcdf.provenance("Test", source="tests", rule={"gap": True})
+    attributes = cf.provenance("Test", source="tests", rule={"gap": True})
     with netcdf.writing(path, layout, attributes) as add:
         for seed, time in enumerate(times):
             add(f"{seed}.jpg", Place(box, time, "Aqua"), maps(seed)[1])
@@ -60,7 +60,7 @@ def test_xarray_reads_what_was_written_cell_by_cell(packages, tmp_path, engine):
             assert (np.isnan(day.mask.values) == ~observed[..., None]).all()
             assert (day.mask.values[observed] == mask[observed]).all()
             error = abs(day.probability.values - probability)[observed].max()
-            assert error <= 0.5 / netcdf.LEVELS + 1e-6
+            assert error <= 0.5 / cf.LEVELS + 1e-6
             assert np.isnan(day.probability.values[~observed]).all()
 
 
@@ -76,11 +76,6 @@ def test_a_file_that_is_not_finished_does_not_exist(packages, tmp_path):
     with pytest.raises(KeyError), netcdf.writing(tmp_path / "a.nc", layout, {}):
         raise KeyError
     assert not list(tmp_path.iterdir())
-
-
-def test_a_date_stands_for_its_day_and_a_time_for_itself():
-    assert netcdf.seconds("1970-01-02") == (86400, 86400, 2 * 86400)
-    assert netcdf.seconds("1970-01-01T00:01:00Z") == (60, 60, 60)
 
 
 def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):

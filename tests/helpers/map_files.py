@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from clouds.geo import netcdf
-from clouds.geo.netcdf import Layout, Map
+from clouds.geo import cf, netcdf
+from clouds.geo.cf import Layout, Map
 from clouds.geo.places import Place
 
 BOX = (170.0, 0.0, -176.0, 4.0)
@@ -23,6 +23,6 @@ def write(path, *times, labels=("Fish", "Sugar"), box=BOX):
             probability = random.random((4, 7, len(labels)))
             mask, observed = probability > 0.4, random.random((4, 7)) > 0.3
             values.append((probability, mask & observed[..., None], observed))
-            one = Map(netcdf.pack(probability), mask, observed)
+            one = Map(cf.pack(probability), mask, observed)
             add(f"{time}.jpg", Place(box, time, "Aqua"), one)
     return values

@@ -77,14 +77,20 @@ def test_a_box_in_the_order_of_worldview_is_refused(box, meant):
 
 
 def test_a_place_adds_time_and_satellite_and_none_the_geometry_null():
-    (feature,) = geojson.features(entry(Fish=[(slice(None), slice(None))]))
-    place = Place((-61, 10, -40, 24), "2015-02-05", "Aqua")
-    properties = geojson.placed(feature, place)["properties"]
-    added = {"time": "2015-02-05", "satellite": "Aqua"}
-    assert properties == {**feature["properties"], **added}
-    undated = geojson.placed(feature, place._replace(time=None, satellite=None))
+    whole, place = entry(Fish=[(slice(None), slice(None))]), Place((-61, 10, -40, 24))
+    (feature,) = geojson.features(whole, place.box)
+    (undated,) = geojson.placed_features(whole, place, schema.CLOUDS)
     assert undated == feature
-    assert geojson.placed(feature, None) == {**feature, "geometry": None}
+    dated = place._replace(time="2015-02-05", satellite="Aqua")
+    (placed,) = geojson.placed_features(whole, dated, schema.CLOUDS)
+    added = {"time": "2015-02-05", "satellite": "Aqua"}
+    assert placed["properties"] == {**feature["properties"], **added}
+    (unplaced,) = geojson.placed_features(whole, None, schema.CLOUDS)
+    assert unplaced == {**feature, "geometry": None}
+
+
+def test_the_bounding_box_of_the_globe_is_that_of_geojson():
+    assert geojson.collection((20, -9, 20, 9))["bbox"] == [-180, -9, 180, 9]
 
 
 def test_a_box_puts_them_on_the_earth():

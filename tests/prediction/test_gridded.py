@@ -8,6 +8,7 @@ from PIL import Image
 from clouds import rle, schema
 from clouds.cli import main
 from clouds.data import annotations
+from clouds.geo import packages, zarr_files
 from clouds.prediction import maps
 
 LATER = "Aqua_CorrectedReflectance20150206_-61--40_10-24.jpeg"
@@ -126,3 +127,183 @@ def test_places_and_times_are_needed_and_a_foreign_file_is_kept(
     records = ["--run", run, "--records", "r", "--out", out, "--netcdf", file]
     assert main.main(["predict", *map(str, records)]) == 2
     assert "--netcdf must be used with --images" in capsys.readouterr().err
+
+
+DAY = "Aqua_CorrectedReflectance201502{:02}_-61--40_10-24.jpeg"
+
+
+@pytest.fixture
+def days(tmp_path):
+    """Three days, the second one of which comes late."""
+    folder = tmp_path / "days"
+    folder.mkdir()
+    for day in (5, 6, 8):
+        write_image(folder / DAY.format(day), day)
+    return folder
+
+
+def open_store(path):
+    xarray = pytest.importorskip("xarray", reason="`bin/setup geo` installs it")
+    pytest.importorskip("zarr", reason="`bin/setup geo` installs it")
+    return xarray.open_dataset(path, engine="zarr")
+
+
+def check_store(path, *folders):
+    """Compares a store with the submissions of predictions, cell by cell."""
+    with open_store(path) as read:
+        names = read.image.values.tolist()
+        assert read.time.to_index().is_monotonic_increasing
+        expected = {}
+        for out in folders:
+            rows = annotations.read(str(out / "submission_post.csv"))
+            expected |= dict(zip(rows.images, rows.texts, strict=True))
+        assert sorted(expected) == names
+        for index, name in enumerate(names):
+            day = read.isel(time=index)
+            masks = [rle.decode(text, (350, 525)) for text in expected[name]]
+            observed = day.observed.values > 0
+            assert 0 < observed.mean() < 1
+            assert (day.mask.values[observed] == np.stack(masks, -1)[observed]).all()
+            assert np.isnan(day.mask.values[~observed]).all()
+            assert day.probability.isnull().values[~observed].all()
+
+
+def test_a_store_grows_by_predictions_of_other_days(run, days, tmp_path, capsys):
+    pytest.importorskip("zarr", reason="`bin/setup geo` installs it")
+    store, late = tmp_path / "belt.zarr", tmp_path / "late"
+    late.mkdir()
+    (days / DAY.format(6)).rename(late / DAY.format(6))
+    flags = ["--zarr", store]
+    assert predict(run, days, tmp_path / "one", *flags) == 0
+    check_store(store, tmp_path / "one")
+    # The day that was missing takes its place.
+    assert predict(run, late, tmp_path / "two", *flags) == 0
+    check_store(store, tmp_path / "one", tmp_path / "two")
+    # Again, in another folder: nothing changes.
+    before = (store / "mask/1.0.0.0").stat()
+    assert predict(run, late, tmp_path / "three", *flags) == 0
+    assert (store / "mask/1.0.0.0").stat() == before
+    assert "1 image" in capsys.readouterr().out
+    # With another rule, nothing is predicted.
+    other = ["--threshold", 0.5, "--zarr", store]
+    assert predict(run, late, tmp_path / "four", *other) == 2
+    assert "belt.zarr' has rule " in capsys.readouterr().err
+    assert not (tmp_path / "four/predict.jsonl.part").exists()
+    with open_store(store) as read:
+        assert json.loads(read.attrs["run"]) == [str(run)]
+        assert read.attrs["source"].startswith("clouds ")
+
+
+def test_images_that_do_not_fit_into_a_store_are_refused_before_predicting(
+    run, days, tmp_path, capsys
+):
+    pytest.importorskip("zarr", reason="`bin/setup geo` installs it")
+    store = tmp_path / "belt.zarr"
+    assert predict(run, days, tmp_path / "one", "--zarr", store) == 0
+    for name, message in (
+        (DAY.format(5).replace("Aqua", "Terra"), "has Aqua_Corr"),
+        (DAY.format(9).replace("-61--40", "-60--39"), "has longitudes from -61 to -40"),
+    ):
+        other = tmp_path / name[:5]
+        other.mkdir(exist_ok=True)
+        write_image(other / name)
+        out = tmp_path / f"{name}.out"
+        assert predict(run, other, out, "--zarr", store) == 2
+        error = capsys.readouterr().err.strip()
+        assert message in error
+        assert error.count("\n") == 0
+        (other / name).unlink()
+    check_store(store, tmp_path / "one")
+
+
+def test_an_interrupted_append_goes_on_without_predicting_again(
+    run, days, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("zarr", reason="`bin/setup geo` installs it")
+    out, store = tmp_path / "out", tmp_path / "belt.zarr"
+    commit = zarr_files.commit
+
+    def interrupted(folder, contents):
+        if (folder / zarr_files.METADATA).exists():
+            raise KeyboardInterrupt
+        commit(folder, contents)
+
+    monkeypatch.setattr(zarr_files, "commit", interrupted)
+    assert predict(run, days, out, "--zarr", store) == 130
+    with open_store(store) as read:
+        assert read.image.values.tolist() == [DAY.format(5)]
+    monkeypatch.setattr(zarr_files, "commit", commit)
+    capsys.readouterr()
+    assert predict(run, days, out, "--zarr", store) == 0
+    assert "Already predicted: 3 of 3 images." in capsys.readouterr().out
+    check_store(store, out)
+
+
+def test_geotiffs_and_geoparquet_have_the_masks_of_the_submission(run, days, tmp_path):
+    rasterio = pytest.importorskip("rasterio", reason="`bin/setup geo` installs it")
+    geopandas = pytest.importorskip("geopandas", reason="`bin/setup geo` installs it")
+    out = tmp_path / "out"
+    write_image(days / "unplaced.jpeg")
+    assert predict(run, days, out, "--geotiff", "--geoparquet", "--geojson") == 3
+    rows = annotations.read(str(out / "submission_post.csv"))
+    polygons = geopandas.read_parquet(out / "masks.parquet")
+    features = json.loads((out / "masks.geojson").read_text())["features"]
+    located = [one for one in features if one["geometry"]]
+    assert len(polygons) == len(located) > 0
+    for (_, row), feature in zip(polygons.iterrows(), located, strict=True):
+        facts = {name: row[name] for name in feature["properties"]}
+        assert facts == feature["properties"]
+        assert row.geometry.equals(
+            geopandas.GeoDataFrame.from_features([feature]).geometry[0]
+        )
+    files = sorted(path.name for path in (out / "geotiff").iterdir())
+    assert files == [f"{DAY.format(day)}.tif" for day in (5, 6, 8)]
+    for name in (DAY.format(day) for day in (5, 6, 8)):
+        texts = rows.texts[rows.images.index(name)]
+        masks = np.stack([rle.decode(text, (350, 525)) for text in texts])
+        with rasterio.open(out / "geotiff" / f"{name}.tif") as file:
+            assert file.descriptions == schema.CLOUDS.labels
+            assert np.allclose(file.bounds, (-61, 10, -40, 24))
+            bands = file.read()
+        observed = bands != 255
+        assert 0 < observed.mean() < 1
+        assert (bands[observed] == masks[observed]).all()
+
+
+def test_a_package_that_is_missing_is_named_before_anything_is_predicted(
+    run, days, tmp_path, monkeypatch, capsys
+):
+    find_spec = packages.importlib.util.find_spec
+    monkeypatch.setattr(
+        packages.importlib.util,
+        "find_spec",
+        lambda name, *rest: (
+            None if name in ("zarr", "rasterio", "shapely") else find_spec(name, *rest)
+        ),
+    )
+    for flags, missing in (
+        (["--zarr", tmp_path / "z"], "zarr is not installed, which --zarr needs"),
+        (["--geotiff"], "rasterio is not installed, which --geotiff needs"),
+        (["--geoparquet"], "shapely is not installed, which --geoparquet needs"),
+    ):
+        assert predict(run, days, tmp_path / "out", *flags) == 2
+        assert f"{missing}. Run bin/setup geo" in capsys.readouterr().err
+
+
+def test_a_projected_geotiff_is_named_with_what_to_do(run, tmp_path, capsys):
+    rasterio = pytest.importorskip("rasterio", reason="`bin/setup geo` installs it")
+    pytest.importorskip("zarr", reason="`bin/setup geo` installs it")
+    path = tmp_path / "images/2015-02-05.tif"
+    path.parent.mkdir()
+    options = {"height": 40, "width": 60, "count": 3, "dtype": "uint8"}
+    transform = rasterio.Affine(1000, 0, 0, 0, -1000, 0)
+    with rasterio.open(
+        path, "w", driver="GTiff", crs="EPSG:3857", transform=transform, **options
+    ) as file:
+        file.write(np.full((3, 40, 60), 99, np.uint8))
+    flags = ["--zarr", tmp_path / "z"]
+    assert predict(run, path.parent, tmp_path / "out", *flags) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "--zarr: no image has a place." in error
+    assert "is in a projection, not in degrees, EPSG:4326" in error
+    assert "gdalwarp -t_srs EPSG:4326" in error

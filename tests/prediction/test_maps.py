@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clouds.geo import netcdf
+from clouds.geo import cf
 from clouds.postprocess.blockwise import Block
 from clouds.prediction import maps
 
@@ -18,7 +18,7 @@ def test_the_maps_of_a_batch_are_kept_until_they_are_cleared(tmp_path):
     for k, name in enumerate(("a.jpg", "b.jpg")):
         assert maps.is_kept(tmp_path, name)
         kept = maps.load(tmp_path, name)
-        assert (kept.probability == netcdf.pack(probabilities[k])).all()
+        assert (kept.probability == cf.pack(probabilities[k])).all()
         assert (kept.observed == (images[k, ..., 0] > 0)).all()
     maps.clear(tmp_path)
     assert not maps.is_kept(tmp_path, "a.jpg")
@@ -35,5 +35,5 @@ def test_the_map_of_a_scene_is_kept_block_by_block_and_only_when_complete(tmp_pa
             keep(Block(probabilities[part], observed[part]))
     kept = maps.load(tmp_path, "a.jpg")
     assert isinstance(kept.probability, np.memmap)
-    assert (kept.probability == netcdf.pack(probabilities)).all()
+    assert (kept.probability == cf.pack(probabilities)).all()
     assert (kept.observed == observed).all()

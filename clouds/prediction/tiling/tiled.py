@@ -60,7 +60,7 @@ class Tiles:
         self._model, self._out = model, Path(settings.out)
         self._spec = trained.spec
         self._places = places or Places({}, {})
-        self._with_scores = bool(settings.geojson or settings.coco)
+        self._with_scores = settings.with_scores
 
     def predict(
         self, paths: Mapping[str, str], is_missing: Callable[[str], bool]
@@ -156,7 +156,7 @@ class Tiles:
         blocks = mosaic.blocks(
             settings.tile_memory, with_scores=self._rule.presence is not None
         )
-        if settings.netcdf:
+        if maps.needed(settings):
             blocks = _kept(
                 blocks, maps.keeping(self._out, name, mosaic.size, len(labels))
             )
