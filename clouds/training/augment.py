@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from clouds.errors import InputError
-from clouds.training import augment_layers, distribution, warp
+from clouds.training import augment_layers, replicas, warp
 
 PHOTOMETRIC = (
     "AutoContrast",
@@ -168,7 +168,7 @@ class RandomGeometry(keras.layers.Layer):
           Images and masks, of the same shapes and dtypes.
         """
         batch = {"image": images, "mask": masks, **drawn}
-        return distribution.each(lambda part: ops.map(self._move_one, part), batch)
+        return replicas.each(lambda part: ops.map(self._move_one, part), batch)
 
     def call(self, inputs, training=None):
         """Moves a batch `(images, masks)`, in training only."""
@@ -176,9 +176,9 @@ class RandomGeometry(keras.layers.Layer):
         if not training:
             return images, masks
         count, size = ops.shape(images)[0], tuple(images.shape[1:3])
-        number, replicas = distribution.replica()
-        drawn = self.draw(count * replicas, size)
-        if replicas > 1:
+        number, total = replicas.replica()
+        drawn = self.draw(count * total, size)
+        if total > 1:
             # Each replica draws the same numbers.
             own = slice(number * count, (number + 1) * count)
             drawn = {name: values[own] for name, values in drawn.items()}

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -173,39 +173,6 @@ def start(settings: Training) -> Devices:
     if total > 1:
         _announce(devices)
     return devices
-
-
-def each(function: Callable, batch):
-    """Calls a function of a batch that treats each example separately.
-
-    On several devices of JAX, each computes its part of the batch; XLA would gather the
-    batch on every device for a loop over its examples.
-
-    Args:
-      function: function from a tree of tensors [B, ...] to another tree.
-      batch: the tree.
-
-    Returns:
-      The result of the function.
-    """
-    shared = keras.distribution.distribution()
-    if shared is None:
-        return function(batch)
-    import jax
-
-    mesh = shared.device_mesh.backend_mesh
-    part = jax.sharding.PartitionSpec(shared.batch_dim_name)
-    return jax.shard_map(
-        function, mesh=mesh, in_specs=part, out_specs=part, check_vma=False
-    )(batch)
-
-
-def replica() -> tuple[int | tf.Tensor, int]:
-    """Returns index and number of TensorFlow's replicas; elsewhere 0 and 1."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return 0, 1
-    return context.replica_id_in_sync_group, context.num_replicas_in_sync
 
 
 def _connection_error(error: BaseException | None) -> BaseException | None:

@@ -180,7 +180,6 @@ def test_one_device_needs_nothing():
     on = distribution.start(settings())
     assert on == distribution.Devices(count=1, host=0, hosts=1, strategy=None)
     assert on.repeat(1, 2) == (1, 2)
-    assert distribution.replica() == (0, 1)
 
 
 def test_a_host_that_is_none_of_the_hosts_is_refused():
