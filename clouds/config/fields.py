@@ -59,6 +59,7 @@ Files = tuple[File, ...]
 Places = tuple[Place, ...]
 Numbers = tuple[float, ...]
 Labels = tuple[Annotated[str, Form("A,B,C", "names separated by commas")], ...]
+Workflows = tuple[Annotated[str, Form("NAME", "names of workflows")], ...]
 Decode = Literal["reduced", "exact"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Split = Literal["train", "val"]
@@ -75,6 +76,18 @@ IMAGES_ASKED = (
     "line"
 )
 """The same for bin/request."""
+
+BOXES = (
+    "tables of boxes, optionally compressed: csv with index,path,x1,y1,x2,y2,label and "
+    "no header, one file per annotator; or all annotators in one file: csv with the "
+    "columns user_id or user_name, fn, x, y, width, height and tool_label, "
+    "classification export of Zooniverse, or NetCDF of C3ONTEXT, level 1"
+)
+"""Values of --boxes."""
+WORKFLOWS = (
+    "workflows of a Zooniverse export that count, each as 'NAME VERSION'; required if "
+    "there are several"
+)
 
 CORES = os.cpu_count() or 1
 

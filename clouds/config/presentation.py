@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from clouds.config.checks import positive, within_one
 from clouds.config.fields import (
+    BOXES,
+    WORKFLOWS,
     File,
     Files,
     Folder,
@@ -12,6 +14,7 @@ from clouds.config.fields import (
     LocalFolders,
     Places,
     Size,
+    Workflows,
     flag,
     positional,
 )
@@ -93,12 +96,8 @@ class Agreement:
       bin/agreement --boxes all.csv --submission found/submission_post.csv --out both
     """
 
-    boxes: Files = flag(
-        "csv of boxes, optionally compressed: index,path,x1,y1,x2,y2,label without a "
-        "header, one file per annotator; or one file of all annotators with the "
-        "columns user_id or user_name, fn, x, y, width, height and tool_label, as in "
-        "tables from Zooniverse"
-    )
+    boxes: Files = flag(BOXES)
+    workflows: Workflows | None = flag(WORKFLOWS, None)
     submission: File | None = flag(
         "csv of the network's masks on these images, from bin/predict", None
     )

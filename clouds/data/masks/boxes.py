@@ -6,6 +6,8 @@ them.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -72,6 +74,41 @@ def read(
             drawn.append((numbers[_plain(row.label)], *box))
     if not annotators:
         raise InputError(f"{path} has no rows of a known annotator. Check the path.")
+    return annotators
+
+
+def read_all(
+    paths: Sequence[str],
+    labels: tuple[str, ...],
+    size: tuple[int, int],
+    workflows: tuple[str, ...] = (),
+) -> dict[str, Boxes]:
+    """Reads tables of boxes, each of one annotator or of several.
+
+    Args:
+      paths: the files; with several, those of one annotator are named after their file.
+      labels: as for `read`.
+      size: as for `read`.
+      workflows: as for `read`.
+
+    Returns:
+      The boxes by the names or numbers of the annotators.
+
+    Raises:
+      InputError: as for `read`; or two annotators have the same name.
+    """
+    annotators = {}
+    for path in paths:
+        stem = Path(path).name.partition(".")[0]
+        found = read(path, labels, size, workflows)
+        named = {stem: found["1"]} if len(found) == 1 and len(paths) > 1 else {}
+        for name, one in (named or found).items():
+            if name in annotators:
+                raise InputError(
+                    f"--boxes: two annotators are named {name}. Rename {path}, or give "
+                    "one table."
+                )
+            annotators[name] = one
     return annotators
 
 

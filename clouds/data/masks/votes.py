@@ -4,13 +4,15 @@ The edges of all boxes divide an image into few rectangles, in each of which eve
 the same annotators agree. Votes are counted there, not pixel by pixel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from clouds import rle
 from clouds.data.masks import boxes
+from clouds.data.masks.boxes import Boxes
+from clouds.data.masks.table import Table
 
 UNION, MAJORITY, SOFT = "union", "majority", "soft"
 
@@ -95,3 +97,38 @@ def _count_label(rectangles: Sequence[np.ndarray], grid: rle.Size) -> Votes:
             has_box[down, across] = True
         counts += has_box
     return Votes(rows, columns, counts, len(rectangles))
+
+
+def table(
+    annotators: Mapping[str, Boxes],
+    labels: tuple[str, ...],
+    *,
+    size: rle.Size,
+    grid: rle.Size,
+    vote: str,
+    path: str,
+) -> Table:
+    """Returns the masks of annotators' boxes by vote, as run-length codes.
+
+    Args:
+      annotators: boxes by annotator.
+      labels: names of the labels.
+      size: height and width of the images in the pixels of the boxes.
+      grid: height and width of the grid of the runs.
+      vote: `union`; else `majority`.
+      path: name of the source, for messages.
+
+    Returns:
+      The table, with images in the order of their names.
+    """
+    images = sorted({name for one in annotators.values() for name in one.images})
+    texts = np.full((len(images), len(labels)), "", object)
+    for row, image in enumerate(images):
+        drawn = [
+            one.images[image] for one in annotators.values() if image in one.images
+        ]
+        for column, votes in enumerate(count(drawn, len(labels), size, grid)):
+            runs = votes.runs(vote)
+            texts[row, column] = " ".join(map(str, runs.reshape(-1).tolist()))
+    rows = np.zeros(texts.shape, np.int64)
+    return Table(images, texts, rows, path, labels, grid=grid)

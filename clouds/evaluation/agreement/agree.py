@@ -9,7 +9,6 @@ from clouds import rle
 from clouds.config.presentation import Agreement
 from clouds.data import annotations
 from clouds.data.masks import boxes
-from clouds.data.masks.boxes import Boxes
 from clouds.errors import InputError
 from clouds.evaluation import bootstrap
 from clouds.evaluation.agreement.overlap import Sums, iou
@@ -30,7 +29,9 @@ def measure(settings: Agreement) -> None:
     Raises:
       InputError: a table cannot be read, or no image was seen by two annotators.
     """
-    annotators = _read(settings)
+    annotators = boxes.read_all(
+        settings.boxes, _LABELS, settings.size, settings.workflows or ()
+    )
     network = (
         annotations.read(settings.submission, _LABELS) if settings.submission else None
     )
@@ -61,22 +62,6 @@ def measure(settings: Agreement) -> None:
                 each["network", name].add(0, values)
     _check(people, machine, settings)
     _write(settings, images, annotators, (people, machine), each)
-
-
-def _read(settings: Agreement) -> dict[str, Boxes]:
-    annotators = {}
-    for path in settings.boxes:
-        stem = Path(path).name.partition(".")[0]
-        read = boxes.read(path, _LABELS, settings.size)
-        named = {stem: read["1"]} if len(read) == 1 and len(settings.boxes) > 1 else {}
-        for name, one in (named or read).items():
-            if name in annotators:
-                raise InputError(
-                    f"--boxes: two annotators are named {name}. Rename {path}, or give "
-                    "one table."
-                )
-            annotators[name] = one
-    return annotators
 
 
 def _check(people: Sums, machine: Sums, settings: Agreement) -> None:
