@@ -12,7 +12,7 @@ from clouds.climatology.cells import Grid
 from clouds.config.presentation import Climatology
 from clouds.data import annotations
 from clouds.errors import InputError
-from clouds.geo import cf, netcdf, places
+from clouds.geo import cf, netcdf, places, zarr_store
 
 _AXES = ("latitude", "longitude")
 _DIMENSIONS = ("time", *_AXES, "pattern")
@@ -117,7 +117,7 @@ def _of_maps(path: str) -> tuple[list[Scene], tuple[str, ...]]:
         row = int(np.isnat(times).argmax())
         raise InputError(f"{path}: map {row + 1} has no time. Predict it again.")
     if "image" in file:
-        names = file["image"].values.astype(str)
+        names = file["image"].values.astype(object)
     else:
         names = np.array([str(time) for time in times])
 
@@ -128,16 +128,17 @@ def _of_maps(path: str) -> tuple[list[Scene], tuple[str, ...]]:
         Scene(str(name), path, time, grid, reader(index))
         for index, (name, time) in enumerate(zip(names, times, strict=True))
     ]
-    return scenes, tuple(file["pattern_name"].values.astype(str).tolist())
+    return scenes, tuple(map(str, file["pattern_name"].values))
 
 
 def _open(path: str):
-    netcdf.check_package("--maps")
+    is_zarr = Path(path).is_dir()
+    (zarr_store if is_zarr else netcdf).check_package("--maps")
     import xarray
 
     if not Path(path).exists():
         raise InputError(f"--maps: '{path}' does not exist. Check the path.")
-    engine = "zarr" if Path(path).is_dir() else "h5netcdf"
+    engine = "zarr" if is_zarr else "h5netcdf"
     try:
         return xarray.open_dataset(path, engine=engine, cache=False)
     except Exception as error:

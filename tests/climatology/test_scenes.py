@@ -14,8 +14,11 @@ def find(**flags):
     return scenes.find(Climatology(out="out", **flags))
 
 
-def test_maps_of_a_netcdf_file_are_read_back(tmp_path):
-    path = str(tmp_path / "a.nc")
+@pytest.mark.parametrize("name", ["a.nc", "a.zarr"])
+def test_maps_are_read_back(tmp_path, name):
+    if name == "a.zarr":
+        pytest.importorskip("zarr", reason="`bin/setup geo` installs it")
+    path = str(tmp_path / name)
     written = map_files.write(path, "2020-01-01", "2020-01-02T13:30:00Z")
     found, labels = find(maps=(path,))
     assert labels == ("Fish", "Sugar")
@@ -23,6 +26,7 @@ def test_maps_of_a_netcdf_file_are_read_back(tmp_path):
         "2020-01-01T00:00:00",
         "2020-01-02T13:30:00",
     ]
+    assert [one.name for one in found] == ["2020-01-01.jpg", "2020-01-02T13:30:00Z.jpg"]
     assert found[0].grid.latitude.tolist() == [4, 3, 2, 1, 0]
     assert found[0].grid.longitude.tolist() == list(range(170, 186, 2))
     for one, (probability, mask, observed) in zip(found, written, strict=True):

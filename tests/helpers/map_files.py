@@ -1,8 +1,8 @@
-"""NetCDF files of random maps."""
+"""NetCDF files and Zarr stores of random maps."""
 
 import numpy as np
 
-from clouds.geo import cf, netcdf
+from clouds.geo import cf, netcdf, zarr_store
 from clouds.geo.cf import Layout, Map
 from clouds.geo.places import Place
 
@@ -18,7 +18,9 @@ def write(path, *times, labels=("Fish", "Sugar"), box=BOX):
     """
     random = np.random.default_rng(0)
     values = []
-    with netcdf.writing(path, Layout(box, (4, 7), labels), {}) as add:
+    is_zarr = str(path).endswith(".zarr")
+    writing = zarr_store.appending if is_zarr else netcdf.writing
+    with writing(path, Layout(box, (4, 7), labels), {}) as add:
         for time in times:
             probability = random.random((4, 7, len(labels)))
             mask, observed = probability > 0.4, random.random((4, 7)) > 0.3
