@@ -10,6 +10,8 @@ from matplotlib.lines import Line2D
 from clouds.plots import common
 from clouds.schema import CLOUDS, colours
 
+_WIDTH = 12
+
 
 @common.styled
 def draw_overlays(
@@ -19,8 +21,9 @@ def draw_overlays(
     labels: Sequence[str] = CLOUDS.labels,
     *,
     titles: Sequence[str] = (),
+    columns: int = 4,
 ) -> None:
-    """Draws images in rows of four, their masks outlined in the labels' colours.
+    """Draws images in rows, their masks outlined in the labels' colours.
 
     Args:
       images: N of uint8[H, W, 3].
@@ -28,12 +31,16 @@ def draw_overlays(
       path: picture to write.
       labels: names of the labels.
       titles: titles of the images, if any.
+      columns: number of images in a row.
     """
-    rows = -(-len(images) // 4)
-    height = (2.5 if titles else 2.2) * rows + 0.4
-    figure = Figure(figsize=(12, height), layout="constrained")
+    rows = -(-len(images) // columns)
+    height = (2.5 if titles else 2.2) * rows
+    if columns == 1:
+        # Scenes may be of any proportions.
+        height = sum(_WIDTH * h / w + 0.5 for h, w, _ in (i.shape for i in images))
+    figure = Figure(figsize=(_WIDTH, height + 0.4), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.15)
-    axes = figure.subplots(rows, 4, squeeze=False).reshape(-1)
+    axes = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for ax in axes:
         ax.axis("off")
     for ax, image, planes in zip(axes, images, masks, strict=False):

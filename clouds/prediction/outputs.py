@@ -181,7 +181,8 @@ def draw(
         ]
         titles = [entry.image for entry in entries]
         path = _picture(out, drawn // _IMAGES_PER_PICTURE)
-        draw_overlays(pixels, masks, path, spec.labels, titles=titles)
+        columns = 1 if any(entry.grid for entry in entries) else 4
+        draw_overlays(pixels, masks, path, spec.labels, titles=titles, columns=columns)
         drawn += len(group)
     return drawn
 

@@ -35,3 +35,12 @@ def test_images_may_have_titles(tmp_path):
         heights.append(cv2.imread(str(tmp_path / "scenes.png")).shape[0])
     assert heights[1] > heights[0]
     assert (cv2.imread(str(tmp_path / "scenes.png"))[:5] == 255).all()
+
+
+def test_a_scene_is_drawn_over_the_whole_width(tmp_path):
+    images, masks = zip(scenes.scene(0, (40, 480)), strict=True)
+    draw_overlays(images, masks, tmp_path / "scene.png", columns=1)
+    picture = cv2.imread(str(tmp_path / "scene.png"))
+    drawn_columns = (picture < 200).any(axis=(0, 2)).sum()
+    assert drawn_columns > 0.9 * picture.shape[1]
+    assert picture.shape[0] < picture.shape[1] / 4
