@@ -14,6 +14,7 @@ from types import ModuleType
 
 from clouds.cli import parser
 from clouds.config import resolve
+from clouds.config.archive import Archive
 from clouds.config.data import Description, Records, Sample
 from clouds.config.prediction import Evaluation, Export, Prediction, SubmissionCheck
 from clouds.config.presentation import Agreement, Climatology, Comparison, Report
@@ -33,6 +34,7 @@ COMMANDS = {
     "report": (Report, "clouds.report.report", "report"),
     "compare": (Comparison, "clouds.report.compare", "compare"),
     "predict": (Prediction, "clouds.prediction.predict", "predict"),
+    "predict-archive": (Archive, "clouds.archive.predict_archive", "predict"),
     "export": (Export, "clouds.export.export", "export"),
     "serve": (Serving, "clouds.serving.serve", "serve"),
     "request": (Request, "clouds.client.request", "request"),
@@ -40,6 +42,7 @@ COMMANDS = {
 }
 
 _RESUMABLE = ("make_scenes", "make_tfrecords", "train", "predict", "request")
+_RESUMABLE += ("predict-archive",)
 
 _SERVING_PACKAGES = ("grpc", "httpx", "orjson", "prometheus_client", "starlette")
 _SERVING_PACKAGES += ("tenacity", "tensorflow_serving", "uvicorn")

@@ -7,20 +7,22 @@ from clouds import schema
 from clouds.config.checks import check, check_labels, not_negative, positive
 from clouds.config.fields import (
     CORES,
+    RUNNER_OPTIONS,
     Decode,
     File,
     Folder,
     Labels,
     LocalFolder,
     MaskFormat,
+    Name,
     Place,
+    Runner,
     Size,
     flag,
 )
 from clouds.errors import InputError
 
 RleOrder = Literal["column", "row"]
-Runner = Literal["DirectRunner", "FlinkRunner", "DataflowRunner"]
 
 _CSV = (
     "masks: csv of run-length codes or JSON of COCO annotations, optionally compressed "
@@ -101,7 +103,7 @@ class Records:
         "none",
         0,
     )
-    group_by: str | None = flag(
+    group_by: Name | None = flag(
         "keep images of one group together in training or validation: day or region, "
         "from the names of the images or --groups, or a column of --groups; intervals "
         "of scores then draw groups",
@@ -130,11 +132,7 @@ class Records:
         "--images and --out",
         None,
     )
-    runner_options: str | None = flag(
-        "options of the Beam runner, such as "
-        "--runner-options='--flink_master=host:8081'",
-        None,
-    )
+    runner_options: str | None = flag(RUNNER_OPTIONS, None)
 
     def __post_init__(self):
         """Rejects missing and contradictory settings."""

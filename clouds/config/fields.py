@@ -34,6 +34,7 @@ LocalFile = Annotated[str, Form("FILE", _PATH, local=True)]
 LocalFolder = Annotated[str, Form("DIR", _PATH, local=True)]
 Place = Annotated[str, Form("PATH", _PATH)]
 Address = Annotated[str, Form("ADDRESS:PORT", "an address and a port")]
+Name = Annotated[str, Form("NAME", "a name")]
 Json = Annotated[str, Form("JSON", "JSON as text")]
 Size = Annotated[
     tuple[int, int], Form("HxW", "height x width, such as 320x480", separator="x")
@@ -62,6 +63,7 @@ Labels = tuple[Annotated[str, Form("A,B,C", "names separated by commas")], ...]
 Workflows = tuple[Annotated[str, Form("NAME", "names of workflows")], ...]
 Decode = Literal["reduced", "exact"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Runner = Literal["DirectRunner", "FlinkRunner", "DataflowRunner"]
 Split = Literal["train", "val"]
 CsvFormat = Literal["image_label", "image_class", "image"]
 MaskFormat = Literal["image_label", "image_class", "image", "coco", "png"]
@@ -87,6 +89,10 @@ BOXES = (
 WORKFLOWS = (
     "workflows of a Zooniverse export that count, each as 'NAME VERSION'; required if "
     "there are several"
+)
+
+RUNNER_OPTIONS = (
+    "options of the Beam runner, such as --runner-options='--flink_master=host:8081'"
 )
 
 CORES = os.cpu_count() or 1

@@ -2,5 +2,5 @@
 
 Modules, in reading order: `run_folder` (settings, weights, rule), `run_facts` (facts
 and checksums), `checkpoints` (state to resume from), `network` (one or several runs as
-a Keras model).
+a Keras model), `exports` (exported models).
 """

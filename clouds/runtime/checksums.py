@@ -92,18 +92,21 @@ def write_list(folder: Path) -> None:
     files.write(folder / LIST, "".join(lines))
 
 
-def check_list(folder: Path) -> None:
+def check_list(folder: str | Path) -> None:
     """Compares the files of an exported version with their checksums, if it has some.
+
+    Args:
+      folder: local or remote folder.
 
     Raises:
       ValueError: a file is missing or has changed.
     """
-    path = folder / LIST
-    if not path.is_file():
+    path = f"{folder}/{LIST.as_posix()}"
+    if not files.exists(path):
         return
-    for line in path.read_bytes().decode().splitlines():
+    for line in files.read(path).decode().splitlines():
         expected, _, name = line.partition("  ")
-        if not (folder / name).is_file():
+        if not files.exists(f"{folder}/{name}"):
             raise ValueError(f"{name} is missing")
-        if files.checksum(folder / name) != expected:
+        if files.checksum(f"{folder}/{name}") != expected:
             raise ValueError(f"{name} has changed since the export")

@@ -91,6 +91,11 @@ def read(path: str | Path) -> bytes:
         return file.read()
 
 
+def exists(path: str | Path) -> bool:
+    """Returns whether there is a local or remote file."""
+    return _remote().exists(str(path)) if "://" in str(path) else Path(path).is_file()
+
+
 def checksum(path: str | Path) -> str:
     """Returns the SHA-256 of a file, as `sha256sum` prints it."""
     digest = hashlib.sha256()

@@ -14,20 +14,17 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
-from clouds.config.checks import check_labels
 from clouds.config.rule import Rule
 from clouds.errors import InputError
+from clouds.runs import exports
 from clouds.runtime import checksums
-from clouds.schema import CLOUDS, MaskSpec
 from clouds.serving import protocol
 from clouds.serving.protocol import Refusal, Row, Spec
 
 FILES = "image_bytes"
 """Name of an input that takes image files."""
 
-_GRAPH = "saved_model.pb"
 _RULE = Path("assets.extra", "postprocess.json")
-_MASKS, _SPEC = Path("assets.extra", "masks.json"), {"labels": [str], "grid": [int]}
 _LATEST = "latest"
 """Label of the version that is served, as in bin/export's models.config."""
 
@@ -104,23 +101,16 @@ class Version:
 
     def __init__(self, folder: Path):
         self.number = int(folder.name)
-        checksums.check_list(folder)
-        loaded = tf.saved_model.load(str(folder))
+        exported = exports.load(str(folder))
+        loaded, self.spec = exported.model, exported.spec
         self.signatures = {
             name: Signature(function, loaded)
             for name, function in loaded.signatures.items()
             if _is_batched(function)
         }
-        self.metadata = _metadata(folder / _GRAPH)
+        self.metadata = _metadata(folder / exports.GRAPH)
         rule = folder / _RULE
         self.rule = Rule(**checksums.read_json(rule)) if rule.is_file() else None
-        masks = folder / _MASKS
-        # Exports of earlier versions are the competition's.
-        fields = checksums.read_json(masks, _SPEC) if masks.is_file() else {}
-        self.spec = CLOUDS
-        if fields:
-            labels = check_labels(fields["labels"], str(masks))
-            self.spec = MaskSpec(labels, tuple(fields["grid"]))
         default = self.signatures.get(protocol.DEFAULT)
         fits = default and default.takes_files and default.outputs.issuperset(_OUTPUTS)
         if not fits or "probabilities" not in self.signatures:
@@ -160,7 +150,7 @@ class Model:
         self._folder = Path(folder)
         self._warm = warm
         number = self._highest()
-        if number is None and (self._folder / _GRAPH).is_file():
+        if number is None and (self._folder / exports.GRAPH).is_file():
             raise InputError(
                 "--model must be the folder of all versions of a model. Received: "
                 f"'{folder}', which is a version. Give '{self._folder.parent}'."
@@ -257,7 +247,7 @@ class Model:
     def _highest(self) -> int | None:
         numbers = (
             int(path.parent.name)
-            for path in self._folder.glob(f"*/{_GRAPH}")
+            for path in self._folder.glob(f"*/{exports.GRAPH}")
             if path.parent.name.isdecimal()
         )
         return max((k for k in numbers if not self._has_failed(k)), default=None)

@@ -23,7 +23,7 @@ def test_help_shows_every_flag_a_default_and_an_example(command, capsys):
     assert "(default: " in shown
     assert f"Example:\n  bin/{command}" in shown
     assert "None" not in shown
-    assert "TEXT" not in shown.replace("--runner-options TEXT", "")
+    assert " TEXT" not in shown.replace("--runner-options TEXT", "")
 
 
 @pytest.mark.parametrize("command", main.COMMANDS)
