@@ -18,6 +18,7 @@ startup.load("tensorflow")
 LONG = ("distribution", "notebook", "train", "end_to_end", "network_parity", "augment")
 LONG += ("predict", "make_tfrecords", "export", "pretrained", "serve", "parity")
 LONG += ("docs", "report", "own_data", "evaluate", "main", "bit_flips", "trackers")
+LONG += ("tiled", "gridded")
 
 
 def pytest_collection_modifyitems(items: list) -> None:

@@ -133,7 +133,6 @@ def rebuilt(
       While the new store is locked.
     """
     new, old = _siblings(folder)
-    shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     with files.sole_writer(str(new), "--zarr"):
         for one in cf.variables(layout):
@@ -162,16 +161,28 @@ def _link(array: Path, new: Path, index: int) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Ends the replacement of a store that was interrupted between two renames.
+    """Ends the replacement of a store that was killed between its two renames.
 
     Args:
       folder: folder of the store.
+
+    Raises:
+      InputError: another process is replacing it now.
     """
     new, old = _siblings(folder)
     if not folder.exists() and new.exists() and old.exists():
-        new.rename(folder)
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
+        with files.sole_writer(str(new), "--zarr"):
+            new.rename(folder)
+
+
+def clean(folder: Path) -> None:
+    """Removes what a killed replacement left.
+
+    Args:
+      folder: folder of the store, which the caller has locked.
+    """
+    for path in _siblings(folder):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _siblings(folder: Path) -> tuple[Path, Path]:

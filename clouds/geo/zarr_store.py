@@ -102,6 +102,7 @@ def appending(
     Path(path).mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
         locks.enter_context(files.sole_writer(path, "--zarr"))
+        zarr_files.clean(Path(path))
         check(path, layout, attributes)
 
         def add(name: str, place: Place, maps: Map) -> bool:

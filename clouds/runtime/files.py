@@ -126,6 +126,7 @@ def sole_writer(folder: str, flag: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _check_same(handle, folder)
         except BlockingIOError as error:
             raise InputError(
                 f"{flag}: another process is writing '{folder}'. Wait for it, or give "
@@ -136,6 +137,14 @@ def sole_writer(folder: str, flag: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _check_same(handle: int, folder: str) -> None:
+    """Raises BlockingIOError if a folder was replaced before it was locked."""
+    locked = os.fstat(handle)
+    is_there = Path(folder).exists()
+    if not is_there or not os.path.samestat(locked, Path(folder).stat()):
+        raise BlockingIOError
 
 
 def is_full(error: Exception) -> bool:

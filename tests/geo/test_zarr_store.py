@@ -269,6 +269,17 @@ def test_a_replacement_that_ended_between_its_renames_is_finished(
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 
+def test_what_a_killed_replacement_left_is_removed(tmp_path):
+    path = tmp_path / "a.zarr"
+    append(path, DAYS[0])
+    for name in ("part.a.zarr", "part.old.a.zarr"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "time").write_text("")
+    assert append(path, DAYS[1]) == [True]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+    assert days_of(path) == list(DAYS[:2])
+
+
 def test_a_writer_killed_at_the_start_leaves_a_folder_that_can_be_used(
     tmp_path, monkeypatch
 ):

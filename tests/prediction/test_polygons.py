@@ -81,6 +81,14 @@ def test_polygons_are_cut_at_the_antimeridian(west):
     assert covered == pytest.approx((190 - west) * 2 * 19 / 20, abs=1e-5)
 
 
+def test_a_box_around_the_globe_is_cut_there_too():
+    mask = np.zeros((2, 36), bool)
+    mask[:, [0, 15, 16, 35]] = True
+    traced = polygons.trace_in_degrees(mask, (20, 0, 20, 2))
+    bounds = sorted((ring[:, 0].min(), ring[:, 0].max()) for (ring,) in traced)
+    assert bounds == [(-180, -170), (10, 20), (20, 30), (170, 180)]
+
+
 @pytest.mark.parametrize(
     ("box", "same"),
     [

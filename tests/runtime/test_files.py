@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.commands import ROOT
@@ -111,3 +112,41 @@ def test_a_file_system_without_locks_is_not_locked(tmp_path, monkeypatch):
     monkeypatch.setattr(files.fcntl, "flock", unsupported)
     with files.sole_writer(str(tmp_path), "--out"):
         pass
+
+
+def test_a_folder_that_was_replaced_before_it_was_locked_is_not_written(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    flock = files.fcntl.flock
+
+    def replaced(*arguments):
+        folder.rename(tmp_path / "old")
+        folder.mkdir()
+        flock(*arguments)
+
+    monkeypatch.setattr(files.fcntl, "flock", replaced)
+    with (
+        pytest.raises(InputError, match="another process is writing"),
+        files.sole_writer(str(folder), "--out"),
+    ):
+        pass
+
+
+def test_an_array_in_a_file_has_its_space_reserved(tmp_path):
+    array = files.mapped(tmp_path / "a.npy", (1000, 1000), "float32")
+    array[3, 4] = 5
+    array.flush()
+    assert (tmp_path / "a.npy").stat().st_blocks * 512 >= 4_000_000
+    assert np.load(tmp_path / "a.npy")[3, 4] == 5
+
+
+def test_a_full_disk_is_reported_before_pages_are_written(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        files.mapped(tmp_path / "a.npy", (10,), "uint8")
+    assert files.is_full(error.value)

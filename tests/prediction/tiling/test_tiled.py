@@ -64,6 +64,8 @@ def probabilities_of(out, name):
 def test_a_scene_of_one_tile_gives_the_files_of_an_image(run, tmp_path):
     images = write(tmp_path / "images/a.png", paint(TILE))
     flags = ["--geojson", "--coco", "--masks", "--bbox=-61,10,-40,24"]
+    # The score of Fish is below 0.5, the others above.
+    flags += ["--presence", "0.5", "--peak-threshold", "0.5"]
     whole, tiles = tmp_path / "whole", tmp_path / "tiles"
     assert predict(run, images, whole, *flags) == 0
     flags += ["--tile-degrees", "21x14"]
@@ -73,7 +75,8 @@ def test_a_scene_of_one_tile_gives_the_files_of_an_image(run, tmp_path):
     for path in written:
         if path.name not in ("predict.json", "overlays.png"):
             assert (tiles / path).read_bytes() == (whole / path).read_bytes(), path
-    assert masks_of(tiles, "a.png", GRID).any(axis=(0, 1)).all()
+    drawn = masks_of(tiles, "a.png", GRID).any(axis=(0, 1)).tolist()
+    assert drawn == [False, True, True, True]
 
 
 def test_tiles_give_what_one_pass_over_the_scene_gives(run, tmp_path):
