@@ -29,21 +29,21 @@ def clean(probability):
     return predictions
 
 
-def encode(mask):
+def encode(mask, size=SUBMISSION):
     """Its build_rles and mask2rle."""
-    mask = cv2.resize(mask.astype(np.float32), SUBMISSION[::-1]).astype(np.int64)
+    mask = cv2.resize(mask.astype(np.float32), size[::-1]).astype(np.int64)
     pixels = np.concatenate([[0], mask.T.flatten(), [0]])
     runs = np.where(pixels[1:] != pixels[:-1])[0] + 1
     runs[1::2] -= runs[::2]
     return " ".join(str(number) for number in runs)
 
 
-def texts(batch):
+def texts(batch, size=SUBMISSION):
     """A text for each image and label, one after the other."""
     found = []
     for image in batch:
         masks = image.astype("float32")
         for label in range(4):
             masks[..., label] = clean(masks[..., label])
-        found.append([encode(masks[..., label]) for label in range(4)])
+        found.append([encode(masks[..., label], size) for label in range(4)])
     return found
