@@ -1,4 +1,4 @@
-"""Labels and grids: what the channels of masks are called, and how large masks are.
+"""Labels, grids and bands: the channels of masks and images, and how large masks are.
 
 Shape letters: B batch, H height, W width, C labels, K bands, R runs. Sizes are (height,
 width) in pixels. Masks are uint8 or bool in {0, 1}, with one channel per label, in the
@@ -17,6 +17,10 @@ SUBMISSION_SIZE = (350, 525)
 """Grid of the run-length codes in a submission, on which Dice is computed."""
 
 MOST_LABELS = 32
+MOST_BANDS = 8
+
+DTYPES = ("uint8", "uint16", "float32")
+"""Types of the values of images."""
 
 _PALETTE = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b2a400"),
@@ -44,6 +48,33 @@ class MaskSpec(NamedTuple):
 
 CLOUDS = MaskSpec(("Fish", "Flower", "Gravel", "Sugar"))
 """The competition's labels, as its csv names them, and grid."""
+
+
+class Bands(NamedTuple):
+    """The bands of the images of records, a run or an export.
+
+    Attributes:
+      names: names of the bands, in the order of the channels.
+      dtype: type of their values, one of `DTYPES`.
+    """
+
+    names: tuple[str, ...] = ("red", "green", "blue")
+    dtype: str = "uint8"
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Size of a pixel in memory."""
+        sizes = dict(zip(DTYPES, (1, 2, 4), strict=True))
+        return len(self.names) * sizes[self.dtype]
+
+    def __str__(self) -> str:
+        """Describes the bands, for messages."""
+        bands = "band" if len(self.names) == 1 else "bands"
+        return f"{len(self.names)} {bands} of {self.dtype} ({', '.join(self.names)})"
+
+
+RGB = Bands()
+"""Colours of 8 bits, to which files are converted unless other bands are asked for."""
 
 
 def colours(count: int) -> tuple[str, ...]:

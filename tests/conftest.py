@@ -36,6 +36,32 @@ def sample(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def band_sample(tmp_path_factory) -> Path:
+    """16 painted images of two 16-bit bands, 64x96 pixels, with a csv of two labels."""
+    from helpers import painters
+
+    folder = tmp_path_factory.mktemp("bands")
+    (folder / "train_images").mkdir()
+    rows = ["Image_Label,EncodedPixels"]
+    for k, (image, masks) in enumerate(painters.paint_bands(16, (64, 96), 2, 2)):
+        name = f"{k:03d}.png"
+        painters.write_png(folder / "train_images" / name, image)
+        texts = (painters.runs(masks[..., label]) for label in range(2))
+        rows += [f"{name}_{a},{text}" for a, text in zip("ab", texts, strict=True)]
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def band_records(band_sample, tmp_path_factory) -> Path:
+    """The images of two bands as records of 64x96."""
+    folder = tmp_path_factory.mktemp("band_records")
+    flags = ["--bands", "native", "--band-names", "vis,ir"]
+    assert main.main(make_tfrecords(band_sample, folder, *flags)) == 0
+    return folder
+
+
 @pytest.fixture
 def images(sample, tmp_path) -> Path:
     """Seven images, free to be spoiled."""

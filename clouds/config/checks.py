@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clouds.config.fields import Box, form, hints, name, shown
 from clouds.errors import InputError
-from clouds.schema import MOST_LABELS
+from clouds.schema import MOST_BANDS, MOST_LABELS
 
 _RESERVED = {"mean", "none", "image", "edges"}
 _PATHS = {
@@ -137,6 +137,31 @@ def transposed(size: tuple[int, int], other: tuple[int, int], what: str) -> str 
         f"{shapes[0]}, while {what} are {shapes[1]}, {other_height}x{other_width}: "
         f"images will be squeezed. Did you mean {width}x{height}?"
     )
+
+
+def check_bands(names: Iterable[str], source: str) -> tuple[str, ...]:
+    """Checks names of bands.
+
+    Args:
+      names: names, in the order of the bands.
+      source: flag that gives them, for the error.
+
+    Returns:
+      The names.
+
+    Raises:
+      InputError: there are none or too many, or a name is empty or repeated.
+    """
+    names = tuple(name.strip() for name in names)
+    if not 1 <= len(names) <= MOST_BANDS or not all(names):
+        raise InputError(
+            f"{source} must be 1 to {MOST_BANDS} names. Received: {', '.join(names)}."
+        )
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"{source} must be different names. Received: {', '.join(names)}."
+        )
+    return names
 
 
 def check_labels(labels: Iterable[str], source: str) -> tuple[str, ...]:

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clouds import schema
-from clouds.config.checks import check, check_labels, not_negative, positive
+from clouds.config.checks import (
+    check,
+    check_bands,
+    check_labels,
+    not_negative,
+    positive,
+)
 from clouds.config.fields import (
     CORES,
     RUNNER_OPTIONS,
@@ -94,6 +100,16 @@ class Records:
         "in the notebook",
         "reduced",
     )
+    bands: Literal["rgb", "native"] = flag(
+        "bands of the images: rgb converts every file to 8-bit RGB; native keeps 1 to "
+        "8 bands of 8 or 16 bits or float32 (PNG, TIFF), the same in all images",
+        "rgb",
+    )
+    band_names: Labels | None = flag(
+        "names of the bands, separated by commas, with --bands native (default: band1, "
+        "band2, …)",
+        None,
+    )
 
     val_fraction: float = flag(
         "fraction of the images held out for validation", 0.2, section="split"
@@ -163,6 +179,14 @@ class Records:
         positive(self, "size", "workers")
         _check_masks(self, "grid", "truth_size")
         not_negative(self, "shards", "seed", "folds")
+        if self.band_names is not None:
+            if self.bands != "native":
+                raise InputError(
+                    "--band-names must be used with --bands native. Add it, or leave "
+                    "the names out."
+                )
+            names = ",".join(self.band_names).split(",")
+            object.__setattr__(self, "band_names", check_bands(names, "--band-names"))
 
 
 @dataclass(frozen=True, kw_only=True)

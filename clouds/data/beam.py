@@ -22,6 +22,7 @@ from clouds.data.masks.csv_rows import Header
 from clouds.data.masks.table import Table
 from clouds.errors import InputError
 from clouds.runtime import checksums, files, pool, startup
+from clouds.schema import RGB, Bands
 from clouds.text import counted
 
 _TASKS = ".tasks.part"
@@ -41,6 +42,7 @@ class Task(NamedTuple):
       truth_size: height and width of the masks for evaluation.
       exact: as for `preprocessing.decode`.
       same_size: whether the image must have the size of the table's grid.
+      bands: bands of the image.
     """
 
     path: str
@@ -49,6 +51,7 @@ class Task(NamedTuple):
     truth_size: tuple[int, int]
     exact: bool
     same_size: bool
+    bands: Bands = RGB
 
 
 def to_json(tasks: Iterable[Task]) -> str:
@@ -81,8 +84,9 @@ def _task(path, table, *wanted) -> Task:
         header=Header(table.header[0], *map(tuple, table.header[1:])),
         grid=tuple(table.grid),
     )
-    *sizes, exact, same_size = wanted
-    return Task(path, table, *map(tuple, sizes), exact, same_size)
+    *sizes, exact, same_size, (names, dtype) = wanted
+    bands = Bands(tuple(names), dtype)
+    return Task(path, table, *map(tuple, sizes), exact, same_size, bands)
 
 
 def write(

@@ -14,13 +14,13 @@ from clouds.config.data import Records
 from clouds.data import annotations, beam, manifest, records, split_files, splits
 from clouds.data import groups as image_groups
 from clouds.data.beam import Task
-from clouds.data.images import image_files
+from clouds.data.images import image_files, native
 from clouds.data.manifest import Manifest
 from clouds.data.masks.csv_rows import STANDARD
 from clouds.data.masks.table import Table
 from clouds.errors import InputError
 from clouds.runtime import files, pool, progress
-from clouds.schema import CLOUDS
+from clouds.schema import CLOUDS, RGB, Bands
 from clouds.text import counted
 
 _FOREIGN = (".tfrecord", ".jpg", ".jpeg")
@@ -42,12 +42,13 @@ def convert(settings: Records) -> None:
         _verify(settings.verify)
         return
     available = image_files.find(settings.images)
+    bands = _bands(settings, next(iter(available.values())))
     table = _table(settings, available)
     paths = image_files.pick(available, table.images, table.path, settings.images)
     groups = None
     if settings.group_by:
         groups = image_groups.find(settings.group_by, settings.groups, table.images)
-    members, plan = splits.plan_shards(settings, table, groups)
+    members, plan = splits.plan_shards(settings, table, groups, bands)
     if table.texts is not None:
         _warn(settings, table)
         _describe(settings, table, available)
@@ -74,6 +75,21 @@ def convert(settings: Records) -> None:
                 "Free some space and run the same command again: it resumes."
             ) from error
     print(_summary(settings.out, plan))
+
+
+def _bands(settings: Records, first: str) -> Bands:
+    """Returns the bands of the images, and says what they are or lose."""
+    if settings.bands == "native":
+        bands = native.bands_of(first, settings.band_names)
+        print(f"{settings.images}: images of {bands}, kept as they are.", flush=True)
+        return bands
+    if native.is_deep(first):
+        print(
+            f"make_tfrecords: warning: {first} has more than 8 bits per value, and "
+            "becomes 8-bit RGB. --bands native keeps bands and values as they are.",
+            file=sys.stderr,
+        )
+    return RGB
 
 
 def _table(settings: Records, available: dict[str, str]) -> Table:
@@ -133,6 +149,7 @@ def _tasks(settings: Records, started: Manifest, members, table, paths):
                     started.truth_size,
                     exact,
                     same_size,
+                    started.bands,
                 )
                 for k in images
             ]
@@ -341,5 +358,10 @@ def _examples(tasks: list[Task]) -> list[bytes | InputError]:
     named = [(task.table.images[0], task.path) for task in tasks]
     grid = first.table.grid if first.same_size else None
     return records.examples(
-        named, masks, size=first.size, exact=first.exact, original_size=grid
+        named,
+        masks,
+        size=first.size,
+        exact=first.exact,
+        original_size=grid,
+        bands=first.bands,
     )

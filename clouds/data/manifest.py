@@ -14,7 +14,7 @@ from clouds.config.checks import check_labels
 from clouds.config.fields import Decode
 from clouds.errors import InputError
 from clouds.runtime import checksums, files, json_types
-from clouds.schema import MaskSpec
+from clouds.schema import DTYPES, MOST_BANDS, RGB, Bands, MaskSpec
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -35,6 +35,7 @@ _TYPES = {
     "shards": [_SHARD],
     "format": int,
     "split?": {str: str},
+    "bands?": {"names": [str], "dtype": str},
 }
 
 
@@ -73,6 +74,7 @@ class Manifest(NamedTuple):
       format: version of the format.
       split: SHA-256 of split.csv, and `group_by`, the kind of groups; None if the split
         follows from seed and labels alone.
+      bands: bands of the images; RGB is not written.
     """
 
     size: tuple[int, int]
@@ -87,6 +89,7 @@ class Manifest(NamedTuple):
     shards: tuple[Shard, ...]
     format: int = FORMAT
     split: dict[str, str] | None = None
+    bands: Bands = RGB
 
     def of_split(self, split: str) -> tuple[Shard, ...]:
         """Returns the shards of a split."""
@@ -210,6 +213,9 @@ def load(folder: str) -> Manifest | None:
         for key in ("size", "grid", "truth_size", "labels"):
             fields[key] = tuple(fields[key])
         fields["shards"] = tuple(Shard(**shard) for shard in fields["shards"])
+        if "bands" in fields:
+            names, dtype = (fields["bands"][key] for key in Bands._fields)
+            fields["bands"] = Bands(tuple(names), dtype)
         manifest = Manifest(**fields)
         _check(manifest)
     except InputError:
@@ -236,6 +242,8 @@ def _check(manifest: Manifest) -> None:
         "val_fraction": 0 <= manifest.val_fraction < 1,
         "folds": manifest.folds >= 0,
         "shards": len(manifest.shards) > 0,
+        "bands": 1 <= len(manifest.bands.names) <= MOST_BANDS
+        and manifest.bands.dtype in DTYPES,
     }
     splits = {shard.split for shard in manifest.shards}
     folds = {f"fold{fold}" for fold in range(manifest.folds)}
@@ -267,4 +275,8 @@ def save(folder: str, manifest: Manifest) -> None:
     if manifest.split is None:
         # As in records of versions that had no groups.
         del fields["split"]
+    bands = fields.pop("bands")
+    # Records of colours stay the same files as those of earlier versions.
+    if bands != RGB:
+        fields["bands"] = bands._asdict()
     checksums.write_json(f"{folder}/{FILE}", fields)

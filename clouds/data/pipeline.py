@@ -42,7 +42,7 @@ def train_batches(
       hosts: number of hosts that share the images.
 
     Returns:
-      Batches (images uint8[B, h, w, 3], masks uint8[B, h, w, C]).
+      Batches (images [B, h, w, K] of the records' bands, masks uint8[B, h, w, C]).
 
     Raises:
       InputError: a host's share of the split is smaller than one batch, or there is too
@@ -55,7 +55,7 @@ def train_batches(
         return serialized.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
 
     def decode_and_cache(serialized: tf.data.Dataset) -> tf.data.Dataset:
-        _check_cache_space(cache, examples, size or manifest.size, len(manifest.labels))
+        _check_cache_space(cache, examples, size or manifest.size, manifest)
         return decode(serialized).cache("" if cache == "memory" else f"{cache}/train")
 
     source = (folder, manifest, first * batch_size, seed, host, hosts)
@@ -268,9 +268,10 @@ def _in_order(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:
 
 
 def _check_cache_space(
-    cache: str, examples: int, size: tuple[int, int], labels: int
+    cache: str, examples: int, size: tuple[int, int], manifest: Manifest
 ) -> None:
-    needed = examples * size[0] * size[1] * (3 + labels)
+    per_pixel = manifest.bands.bytes_per_pixel + len(manifest.labels)
+    needed = examples * size[0] * size[1] * per_pixel
     if cache == "memory":
         free = psutil.virtual_memory().available
     else:

@@ -2,7 +2,7 @@
 
 `tfrecords/README.md` lists the fields. Masks are stored as zlib-compressed integers
 [h, w] in which bit c is label c: uint8, or uint16 or uint32 for more than 8 or 16
-labels.
+labels. Images in RGB are JPEGs; others are zlib-compressed values [h, w, K].
 """
 
 import zlib
@@ -13,13 +13,15 @@ import numpy as np
 import tensorflow as tf
 
 from clouds import rle
-from clouds.data.images import image_files, preprocessing
+from clouds.data.images import image_files, native, preprocessing
 from clouds.data.manifest import Manifest, Shard
 from clouds.errors import InputError
 from clouds.runtime import files
+from clouds.schema import RGB, Bands
 from clouds.text import counted
 
 _JPEG_QUALITY = 95
+_ZLIB_LEVEL = 1
 _REPORTED = 20
 _BIT_TO_BYTE = sum(1 << 7 * label for label in range(4))
 _LOWEST_BITS = 0x01010101
@@ -32,12 +34,13 @@ def examples(
     size: tuple[int, int],
     exact: bool = False,
     original_size: tuple[int, int] | None = None,
+    bands: Bands = RGB,
 ) -> list[bytes | InputError]:
     """Serializes images and their masks.
 
     A JPEG of the size of the records is kept as it is. Any other file is decoded,
     resized and encoded as JPEG of quality 95, which is smaller than PNG and decodes
-    faster.
+    faster. Images of other bands are compressed without loss.
 
     Args:
       named: name and path of each image, from `image_files.find`.
@@ -46,17 +49,17 @@ def examples(
       size: height and width of the images in the records.
       exact: decode as the notebook does (see `preprocessing.decode`).
       original_size: height and width that all files must have, if any.
+      bands: bands of the images; RGB converts any file.
 
     Returns:
       A serialized `tf.train.Example` for each image, or the error of a file that cannot
       be read or decoded, or has another size.
     """
     paths = [path for _, path in named]
-    try:
-        encoded, sizes = _encode_images(tf.constant(paths), size, exact)
-        images = zip(encoded.numpy(), sizes.numpy(), strict=True)
-    except tf.errors.OpError:
-        images = (_encode_one(path, size, exact) for path in paths)
+    if bands == RGB:
+        images = _encode_all(paths, size, exact)
+    else:
+        images = (_encode_native(path, size, exact, bands) for path in paths)
     if original_size:
         images = (
             _check_size(path, image, original_size)
@@ -115,8 +118,8 @@ def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
       size: height and width to resize to; None keeps the size of the records.
 
     Returns:
-      name string[], image uint8[h, w, 3], masks uint8[h, w, C] (pixels covered by
-      half), truth uint8[H, W, C] at the manifest's `truth_size`.
+      name string[], image [h, w, K] of the manifest's bands, masks uint8[h, w, C]
+      (pixels covered by half), truth uint8[H, W, C] at the manifest's `truth_size`.
     """
     labels = len(manifest.labels)
     masks = _unpack(_fields(serialized, "masks")["masks"], manifest.size, labels)
@@ -134,9 +137,16 @@ def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
 def parse_image(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
     """Parses only the name and the image of a record, with or without labels."""
     fields = _fields(serialized, "name", "image")
-    image, _ = preprocessing.decode_as_in_records(
-        fields["image"], size or manifest.size, manifest.size
-    )
+    if manifest.bands == RGB:
+        image, _ = preprocessing.decode_as_in_records(
+            fields["image"], size or manifest.size, manifest.size
+        )
+    else:
+        names, dtype = manifest.bands
+        values = tf.io.decode_compressed(fields["image"], "ZLIB")
+        shape = [*manifest.size, len(names)]
+        image = tf.reshape(tf.io.decode_raw(values, dtype), shape)
+        image = preprocessing.resize(image, size or manifest.size)
     return {"name": fields["name"], "image": image}
 
 
@@ -208,6 +218,23 @@ def _encode_images(paths: tf.Tensor, size, exact) -> tuple[tf.Tensor, tf.Tensor]
         parallel_iterations=1,
         fn_output_signature=(tf.string, tf.int32),
     )
+
+
+def _encode_all(paths: list[str], size, exact) -> Iterable:
+    try:
+        encoded, sizes = _encode_images(tf.constant(paths), size, exact)
+        return zip(encoded.numpy(), sizes.numpy(), strict=True)
+    except tf.errors.OpError:
+        return (_encode_one(path, size, exact) for path in paths)
+
+
+def _encode_native(path: str, size, exact, bands) -> tuple[bytes, tuple] | InputError:
+    try:
+        image = native.load(path, bands)
+    except InputError as error:
+        return error
+    resized = preprocessing.resize(image, size, exact=exact).numpy()
+    return zlib.compress(resized.tobytes(), _ZLIB_LEVEL), image.shape[:2]
 
 
 def _encode_one(path: str, size, exact) -> tuple[bytes, np.ndarray] | InputError:

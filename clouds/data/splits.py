@@ -14,11 +14,12 @@ from clouds.data.manifest import Manifest, Shard
 from clouds.data.masks.table import Table
 from clouds.errors import InputError
 from clouds.runtime import files
-from clouds.schema import CLOUDS
+from clouds.schema import CLOUDS, RGB, Bands
 from clouds.text import counted
 
 _SHARD_BYTES = 100e6
 _BYTES_PER_PIXEL = 0.5
+"""Of a JPEG; other bands are stored without loss."""
 _PARTS = 20
 
 
@@ -108,7 +109,10 @@ def holdout(
 
 
 def plan_shards(
-    settings: Records, table: Table, groups: Sequence[str] | None = None
+    settings: Records,
+    table: Table,
+    groups: Sequence[str] | None = None,
+    bands: Bands = RGB,
 ) -> tuple[list, Manifest]:
     """Plans the shards, from settings, names, labels and groups alone.
 
@@ -116,6 +120,7 @@ def plan_shards(
       settings: sizes, split and seed.
       table: the csv, or the images without labels.
       groups: group of each image, if they are to be kept together.
+      bands: bands of the images.
 
     Returns:
       For each shard the indices of its images, int64[N], and the manifest before any
@@ -124,7 +129,9 @@ def plan_shards(
     members, shards = [], []
     splits = _split(settings, table, groups)
     for split, images in splits.items():
-        parts = np.array_split(images, _shard_count(settings, split, len(images)))
+        parts = np.array_split(
+            images, _shard_count(settings, split, len(images), bands)
+        )
         members += parts
         shards += [
             Shard(f"{split}-{index:05d}-of-{len(parts):05d}.tfrecord", split, len(part))
@@ -146,6 +153,7 @@ def plan_shards(
         folds=sum(split.startswith("fold") for split in splits),
         source={"name": Path(table.path).name, "sha256": sha256},
         shards=tuple(shards),
+        bands=bands,
     )
     if not (groups or settings.split_file):
         return members, plan
@@ -232,8 +240,9 @@ def _grouped_folds(
     return assigned
 
 
-def _shard_count(settings: Records, split: str, images: int) -> int:
+def _shard_count(settings: Records, split: str, images: int, bands: Bands) -> int:
     if settings.shards and split != "val":
         return min(settings.shards, images)
     pixels = settings.size[0] * settings.size[1]
-    return min(images, int(-(-images * pixels * _BYTES_PER_PIXEL // _SHARD_BYTES)))
+    per_pixel = _BYTES_PER_PIXEL if bands == RGB else bands.bytes_per_pixel
+    return min(images, int(-(-images * pixels * per_pixel // _SHARD_BYTES)))

@@ -10,6 +10,7 @@ from clouds.data import make_tfrecords as make_tfrecords_module
 from clouds.data.beam import Task
 from clouds.data.masks.table import Table
 from clouds.errors import InputError
+from clouds.schema import Bands
 
 FIRST = "0000000.jpg"
 OTHERS = "0000001.jpg", "0000002.jpg"
@@ -149,7 +150,8 @@ def test_tasks_read_from_json_equal_those_that_were_written(labelled):
     texts = np.array([["1 3", "", "5 2 9 1", ""]], object) if labelled else None
     rows = np.array([[2, 3, 4, 5]]) if labelled else None
     table = Table(["ä.jpg"], texts, rows, "train.csv")
-    task = Task("/images/\udce4.jpg", table, (64, 96), (350, 525), True, False)
+    bands = Bands(("vis", "ir"), "uint16")
+    task = Task("/images/\udce4.jpg", table, (64, 96), (350, 525), True, False, bands)
     (read,) = beam.from_json(beam.to_json([task]))
     assert read._replace(table=None) == task._replace(table=None)
     assert (read.table.images, read.table.path) == (table.images, table.path)

@@ -623,3 +623,43 @@ def test_a_folder_of_other_things_is_refused_unless_it_shall_be_overwritten(
     assert (tmp_path / name).read_bytes() == b"mine"
     assert main.main(make_tfrecords(sample, tmp_path, "--overwrite")) == 0
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_bands_of_16_bits_are_stored_as_painted(band_sample, band_records, capsys):
+    stored = manifest.read(str(band_records))
+    assert stored.bands == schema.Bands(("vis", "ir"), "uint16")
+    assert stored.grid == (64, 96)
+    batches = pipeline.evaluation_batches(str(band_records), stored, "val", 4)
+    for batch in batches.as_numpy_iterator():
+        for name, image in zip(batch["name"], batch["image"], strict=True):
+            path = band_sample / "train_images" / name.decode()
+            expected = tf.io.decode_png(path.read_bytes(), 0, tf.uint16)
+            np.testing.assert_array_equal(image, expected)
+    assert main.main(["make_tfrecords", "--verify", str(band_records)]) == 0
+    assert "all shards were read and are intact" in capsys.readouterr().out
+
+
+def test_records_of_other_bands_do_not_resume(band_sample, band_records, capsys):
+    arguments = make_tfrecords(band_sample, band_records, "--bands", "native")
+    refused(capsys, arguments, "holds records with another bands. Give another folder")
+
+
+def test_a_conversion_that_loses_depth_says_so(band_sample, tmp_path, capsys):
+    assert main.main(make_tfrecords(band_sample, tmp_path)) == 0
+    warning = capsys.readouterr().err
+    assert "000.png has more than 8 bits per value, and becomes 8-bit RGB" in warning
+    assert manifest.read(str(tmp_path)).bands == schema.RGB
+    assert "bands" not in json.loads((tmp_path / "manifest.json").read_text())
+
+
+def test_colours_of_8_bits_cannot_be_kept_as_jpegs(sample, tmp_path, capsys):
+    arguments = make_tfrecords(sample, tmp_path, "--bands", "native")
+    refused(capsys, arguments, "it is a JPEG; with --bands native, images must be PNG")
+
+
+def test_names_of_bands_fit_the_files(band_sample, tmp_path, capsys):
+    arguments = make_tfrecords(band_sample, tmp_path, "--band-names", "vis,ir")
+    refused(capsys, arguments, "--band-names must be used with --bands native")
+    arguments += ["--bands", "native"]
+    arguments[arguments.index("vis,ir")] = "vis"
+    refused(capsys, arguments, "must be the names of the 2 bands of")

@@ -9,6 +9,7 @@ import tensorflow as tf
 from clouds import rle, schema
 from clouds.data import manifest, records, scenes
 from clouds.errors import InputError
+from clouds.schema import Bands
 
 SIZE, TRUTH = (32, 48), (35, 52)
 image, scene_masks = scenes.scene(1, (64, 96))
@@ -134,3 +135,32 @@ def test_smaller_masks_have_no_constant_shift(size, tmp_path):
         resized = records.parse(tf.constant(example), made, size)["masks"][..., 0]
         shifts.append((centroid(resized) - centroid(mask)) * size)
     assert np.abs(np.mean(shifts, 0)).max() < 0.06
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4])
+def test_other_bands_are_stored_without_loss_and_smaller(bands, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 999, (*SIZE, bands)).astype("uint16")
+    (tmp_path / "a.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    named, spec = [("a.png", str(tmp_path / "a.png"))], Bands(tuple("abcd"[:bands]))
+    spec = spec._replace(dtype="uint16")
+    planes = [tuple(packed_bits(each) for each in (masks, truth))]
+    (record,) = records.examples(named, planes, size=SIZE, bands=spec)
+    described = description._replace(bands=spec)
+    parsed = records.parse(tf.constant(record), described)
+    assert parsed["image"].dtype == tf.uint16
+    np.testing.assert_array_equal(parsed["image"], pixels)
+    assert records.parse(record, described, (16, 24))["image"].shape == (16, 24, bands)
+    stored = tf.train.Example.FromString(record).features.feature["image"]
+    assert len(stored.bytes_list.value[0]) < pixels.nbytes
+
+
+def test_an_image_of_other_bands_is_an_error_that_names_it(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, count in zip(paths, (2, 1), strict=True):
+        pixels = np.ones((*SIZE, count), np.uint16)
+        path.write_bytes(tf.io.encode_png(pixels).numpy())
+    named = [(path.name, str(path)) for path in paths]
+    pair = Bands(("vis", "ir"), "uint16")
+    results = records.examples(named, [(None, None)] * 2, size=SIZE, bands=pair)
+    assert isinstance(results[0], bytes)
+    assert "b.png has 1 band of uint16, and must have 2 bands" in str(results[1])

@@ -3,6 +3,8 @@
 Each label has a colour of its own, so that a tiny network finds it.
 """
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -41,6 +43,24 @@ def paint(count: int, size: tuple[int, int], labels: int, seed: int = 0):
         yield noisy.clip(0, 255).astype(np.uint8), masks
 
 
+def paint_bands(count: int, size: tuple[int, int], labels: int, bands: int, dtype=None):
+    """Yields images uint16 (or the dtype) [H, W, bands], bands >= 2, and their masks.
+
+    The labels are on a circle around the background in the plane of the first two
+    bands, so that each is apart from all others; further bands are noise. Values are
+    like those of reflectances of 12 bits.
+    """
+    random = np.random.default_rng(1)
+    angles = 2 * np.pi * np.arange(labels) / labels
+    centres = 0.5 + 0.4 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for _, masks in paint(count, size, labels):
+        image = np.full((*size, bands), 0.5)
+        for label in range(labels):
+            image[masks[..., label], :2] = centres[label]
+        image += random.normal(0, 0.02, image.shape)
+        yield (100 + 3900 * image).clip(1, 4095).astype(dtype or np.uint16), masks
+
+
 def runs(mask: np.ndarray, *, order: str = "F", base: int = 1) -> str:
     """Encodes a mask pixel by pixel, as its own slow twin of the encoders."""
     words, length, start = [], 0, 0
@@ -65,8 +85,29 @@ def decode(text: str, size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
+def _png_of_two(pixels: np.ndarray) -> bytes:
+    """Encodes uint16[H, W, 2] as a PNG of colour type 4 (PNG 1.2, 4.1.1)."""
+    height, width, _ = pixels.shape
+    rows = pixels.astype(">u2").reshape(height, -1).view(np.uint8)
+    rows = np.pad(rows, ((0, 0), (1, 0)))
+    header = struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(rows.tobytes()), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + _crc(name + body)
+        for name, body in chunks.items()
+    )
+
+
+def _crc(data: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(data))
+
+
 def write_png(path: Path, pixels: np.ndarray) -> None:
     """Writes an image, in RGB if it has three channels."""
+    if pixels.ndim == 3 and pixels.shape[2] == 2:
+        # Neither OpenCV nor Pillow writes grey values of 16 bits with an alpha.
+        path.write_bytes(_png_of_two(pixels))
+        return
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         pixels = pixels[..., ::-1]
     assert cv2.imwrite(str(path), pixels)

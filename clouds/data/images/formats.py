@@ -18,9 +18,6 @@ from clouds.data.images.image_headers import Header
 from clouds.data.images.preprocessing import MOST_PIXELS
 from clouds.errors import InputError
 
-MOST_BYTES = 1 << 29
-"""Maximum length of an image file."""
-
 _warned: list[str] = []
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -118,6 +115,7 @@ def _warn_dark(path: str, brightest: int) -> None:
     print(
         f"warning: {path} has 16-bit values of {brightest} at most, of 65535, so the "
         "image is almost black. If these are reflectances or 12-bit values, convert "
-        "the images to 8 bits. Further files are not reported.",
+        "the images to 8 bits, or make records with --bands native. Further files are "
+        "not reported.",
         file=sys.stderr,
     )

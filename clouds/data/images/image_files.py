@@ -6,26 +6,19 @@ subfolders. A list is a .txt file with one path per line, relative to its own fo
 """
 
 import collections
-import errno
-import functools
 import glob
-import io
-import lzma
 import os
 import posixpath
 import re
-import stat
 import unicodedata
 import urllib.parse
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from clouds.config.fields import IMAGES
-from clouds.data.images import formats
+from clouds.data.images import formats, image_bytes
 from clouds.errors import InputError
 from clouds.runtime import archives
 
@@ -33,20 +26,6 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 URLS = ("http://", "https://")
 """Starts of addresses that bin/request downloads from."""
-
-_TENSORFLOW_NOISE = re.compile(r"^{{.*?}} | \[Op:.*")
-_SHORTEST_ZIP = 100
-UNREADABLE = (
-    InputError,
-    OSError,
-    tf.errors.OpError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-)
-"""Errors of reading; RuntimeError, from zipfile: encrypted or an unknown method."""
 
 
 def find(source: str, kinds: str = IMAGES) -> dict[str, str]:
@@ -105,14 +84,9 @@ def read(path: tf.Tensor) -> tf.Tensor:
 def undecodable(path: str) -> InputError:
     """Returns the error for a file that cannot be read or decoded."""
     try:
-        length = len(formats.convert(load(path), path))
-    except UNREADABLE as error:
-        reason = _reason(error)
-        if "\\x" in path and isinstance(error, FileNotFoundError):
-            reason = "its name is not UTF-8; rename it"
-        return InputError(
-            f"{path} cannot be read ({reason}). Check the file, or leave it out."
-        )
+        length = len(_load(path))
+    except image_bytes.UNREADABLE as error:
+        return image_bytes.unreadable(path, error)
     return InputError(
         f"{path} ({length} bytes) cannot be decoded: it is not a complete JPEG, PNG, "
         "BMP, WebP, GIF or TIFF. Replace the file, or leave it out."
@@ -241,7 +215,7 @@ def _name(path: str) -> str:
 def _find_in_zip(archive: str, inside: str) -> dict[str, str]:
     prefix = f"{inside}/" if inside else ""
     paths = {}
-    for entry in _open(archive)[1]:
+    for entry in image_bytes.open_zip(archive)[1]:
         name = posixpath.basename(entry)
         if not entry.startswith(prefix) or not _is_image(entry):
             continue
@@ -272,79 +246,14 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-@functools.lru_cache(maxsize=4)
-def _open(archive: str) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
-    """Opens a zip; returns it and its entries, with '/' as their separator."""
-    try:
-        if "://" not in archive:
-            _check_regular(os.stat(archive).st_mode)  # noqa: PTH116
-        file = tf.io.gfile.GFile(archive, "rb")
-        # Before the start of a file, GFile raises another error than zipfile expects.
-        short = file.size() < _SHORTEST_ZIP
-        file = zipfile.ZipFile(io.BytesIO(file.read()) if short else file)
-    except (zipfile.BadZipFile, OSError, tf.errors.OpError) as error:
-        reason = _reason(error)
-        if tf.io.gfile.exists(archive) and not tf.io.gfile.stat(archive).length:
-            reason = "it is empty"
-        raise InputError(
-            f"--images: '{archive}' is not a readable zip ({reason}). Check the file."
-        ) from error
-    entries = file.infolist()
-    return file, {info.filename.replace("\\", "/"): info for info in entries}
-
-
 def _load_tensor(path) -> bytes:
     try:
         # Eagerly an array or text, else bytes.
-        name = os.fsdecode(np.asarray(path).item())
-        return formats.convert(load(name), name)
-    except UNREADABLE as error:
-        raise tf.errors.InvalidArgumentError(None, None, _reason(error)) from error
+        return _load(os.fsdecode(np.asarray(path).item()))
+    except image_bytes.UNREADABLE as error:
+        reason = image_bytes.reason(error)
+        raise tf.errors.InvalidArgumentError(None, None, reason) from error
 
 
-def load(path: str) -> bytes:
-    """Reads the bytes of a file, which may be inside a zip."""
-    archive, inside = archives.split(path)
-    if not archive:
-        return _read_file(path)
-    file, entries = _open(archive)
-    if inside not in entries:
-        raise InputError(f"{archive} has no {inside}")
-    _check_length(entries[inside].file_size)
-    return file.read(entries[inside])
-
-
-def _read_file(path: str) -> bytes:
-    if "://" in path:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            _check_length(file.size())
-            return file.read()
-    # Otherwise opening a pipe waits for its writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        _check_regular(status.st_mode)
-        _check_length(status.st_size)
-        return file.read(formats.MOST_BYTES)
-
-
-def _check_regular(mode: int) -> None:
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(mode):
-        raise InputError("it is not a regular file, but a pipe, a socket or a device")
-
-
-def _check_length(length: int) -> None:
-    if length > formats.MOST_BYTES:
-        raise InputError(
-            f"it has {length:,} bytes; the maximum is {formats.MOST_BYTES:,}"
-        )
-
-
-def _reason(error: Exception) -> str:
-    """Returns a short reason, without TensorFlow's names of operations."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = str(getattr(error, "message", error)).strip().splitlines()
-    return _TENSORFLOW_NOISE.sub("", lines[0]) if lines else type(error).__name__
+def _load(path: str) -> bytes:
+    return formats.convert(image_bytes.load(path), path)

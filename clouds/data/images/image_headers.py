@@ -16,6 +16,7 @@ _FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _UNASSOCIATED = 2
 _MOST_VALUES = 16
 _MOST_PAGES = 1000
+_OR_NATIVE = ", or make records with --bands native, and train on these"
 
 
 class Header(NamedTuple):
@@ -183,13 +184,16 @@ def _tiff(data: bytes) -> Header | None:
         fault = f"it has {len(pages)} pages; save one of them"
     elif samples > 4:
         fault = f"it has {samples} bands of {size[1]} x {size[0]}; save three (RGB)"
+        fault += _OR_NATIVE
     elif kind not in (1, 4) or bits not in (1, 2, 4, 8, 16):
         name = {2: "signed", 3: "float"}.get(kind, "unsigned")
         fault = (
             f"its samples are {name}, of {bits} bits; convert them to 8 bits (0-255)"
+            + _OR_NATIVE
         )
     elif bits == 16 and (samples == 2 or _value(first, _PLANES, 1) == 2):
         fault = "its bands of 16 bits are stored separately; convert them to 8 bits"
+        fault += _OR_NATIVE
     order = "little" if data[:2] == b"II" else "big"
     # OpenCV would turn some kinds only, and multiply the colours by the alpha.
     ones = [

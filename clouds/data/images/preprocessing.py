@@ -2,10 +2,12 @@
 
 The one way that pixels go, in making records, predicting and serving: `decode`
 on the host (TensorFlow), `prepare` on the device (keras.ops). Images are
-uint8[H, W, 3] in RGB until `prepare` makes them float32.
+uint8[H, W, 3] in RGB until `prepare` makes them float32, or have the K bands and the
+dtype of their files (`native`).
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from clouds.data.images import graph_formats
@@ -87,6 +89,27 @@ def decode_as_in_records(
     return resize(image, size), original_size
 
 
+def resize_as_in_records(
+    image: tf.Tensor,
+    size: tuple[int, int],
+    records_size: tuple[int, int] | None,
+    *,
+    exact: bool = False,
+) -> tf.Tensor:
+    """Resizes an image as training did: to the size of its records, then to its own.
+
+    Args:
+      image: as for `resize`.
+      size: as for `decode_as_in_records`, as are the others.
+      records_size: size of the images in the records; None to resize once.
+      exact: as for `resize`.
+
+    Returns:
+      An image as from `resize`.
+    """
+    return resize(resize(image, records_size or size, exact=exact), size)
+
+
 def limited(contents: tf.Tensor) -> tf.Tensor:
     """Rejects an image that a server should not decode.
 
@@ -153,39 +176,53 @@ def resize(
     """Resizes an image: areas are averaged to shrink, else bilinear.
 
     Args:
-      image: uint8[H, W, 3].
+      image: uint8, uint16 or float32 [H, W, K].
       size: height and width of the result.
       exact: bilinear also to shrink, as the notebook does.
 
     Returns:
-      uint8[h, w, 3], rounded.
+      The same dtype [h, w, K]; integers are rounded.
     """
+    image = tf.convert_to_tensor(image)
+    bands = image.shape[-1]
     if exact:
-        return tf.ensure_shape(_resize(image, size, "bilinear"), [*size, 3])
+        return tf.ensure_shape(_resize(image, size, "bilinear"), [*size, bands])
     shape = tf.shape(image)[:2]
     cases = [
         (tf.reduce_all(shape == size), lambda: image),
         (tf.reduce_all(shape >= size), lambda: _resize(image, size, "area")),
     ]
     resized = tf.case(cases, default=lambda: _resize(image, size, "bilinear"))
-    return tf.ensure_shape(resized, [*size, 3])
+    return tf.ensure_shape(resized, [*size, bands])
 
 
-def prepare(images, preprocess: str = "unit"):
+def prepare(images, preprocess: str = "unit", statistics=None):
     """Scales pixels for the network.
 
     Args:
-      images: uint8[B, H, W, 3].
-      preprocess: a key of `PREPROCESSING`.
+      images: uint8, uint16 or float32 [B, H, W, K].
+      preprocess: `statistics`, or a key of `PREPROCESSING`. `unit` divides uint16 by
+        65535.
+      statistics: for `statistics`, means and standard deviations of the K bands.
 
     Returns:
-      float32[B, H, W, 3].
+      float32[B, H, W, K].
     """
-    return keras.ops.cast(images, "float32") * PREPROCESSING[preprocess]
+    values = keras.ops.cast(images, "float32")
+    if preprocess == "statistics":
+        means, deviations = np.array(statistics, np.float32)
+        return (values - means) * (1 / deviations)
+    is_wide = keras.backend.standardize_dtype(images.dtype) == "uint16"
+    if preprocess == "unit" and is_wide:
+        return values * (1 / 65535)
+    return values * PREPROCESSING[preprocess]
 
 
 def _resize(image: tf.Tensor, size: tuple[int, int], method: str) -> tf.Tensor:
-    return tf.cast(tf.round(tf.image.resize(image, size, method)), tf.uint8)
+    resized = tf.image.resize(image, size, method)
+    return (
+        tf.cast(tf.round(resized), image.dtype) if image.dtype.is_integer else resized
+    )
 
 
 def _resize_extent(image: tf.Tensor, extent: tf.Tensor, size) -> tf.Tensor:

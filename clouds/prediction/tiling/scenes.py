@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from clouds.data.images import (
     graph_formats,
+    image_bytes,
     image_files,
     image_headers,
     preprocessing,
@@ -73,7 +74,7 @@ def opened(path: str, scratch: Path, memory: int) -> Iterator[Scene]:
             source = _tiff(path, stack) or _jpeg(path) or _whole(path, memory)
         except SceneError:
             raise
-        except image_files.UNREADABLE as error:
+        except image_bytes.UNREADABLE as error:
             raise SceneError(str(image_files.undecodable(path))) from error
 
         def read(*at: int) -> np.ndarray:
@@ -170,7 +171,7 @@ def _jpeg(path: str) -> Scene | None:
     """Opens an upright JPEG."""
     if path.lower().endswith((".tif", ".tiff")):
         return None
-    contents = image_files.load(path)
+    contents = image_bytes.load(path)
     header = image_headers.read(contents)
     if header is None or header.kind != "jpeg":
         return None
@@ -231,7 +232,7 @@ def _copied(source: Scene, scratch: Path, memory: int) -> Iterator[Scene]:
 
 
 def _whole(path: str, memory: int) -> Scene:
-    header = image_headers.read(image_files.load(path))
+    header = image_headers.read(image_bytes.load(path))
     if header is None:
         raise image_files.undecodable(path)
     height, width = header.size

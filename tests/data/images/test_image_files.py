@@ -4,7 +4,7 @@ import zipfile
 import pytest
 import tensorflow as tf
 
-from clouds.data.images import formats, image_files
+from clouds.data.images import image_bytes, image_files
 from clouds.errors import InputError
 
 
@@ -219,7 +219,7 @@ def test_pipes_devices_and_links_to_them_are_reported(tmp_path):
 
 
 def test_long_files_are_reported_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "MOST_BYTES", 10)
+    monkeypatch.setattr(image_bytes, "MOST_BYTES", 10)
     write(tmp_path / "a.jpg", b"x" * 11)
     archive = zipped(tmp_path / "a.zip", "longer_name.jpg")
     for path in (f"{tmp_path}/a.jpg", f"{archive}/longer_name.jpg"):

@@ -97,6 +97,32 @@ def test_preparing_scales_to_the_unit_interval_or_not_at_all():
     assert (np.array(preprocessing.prepare(batch, "raw")) == batch).all()
 
 
+def test_preparing_scales_16_bits_to_the_unit_interval():
+    batch = np.array([0, 65535, 13107], np.uint16).reshape(1, 1, 3, 1)
+    unit = np.array(preprocessing.prepare(batch)).ravel()
+    np.testing.assert_allclose(unit, [0, 1, 0.2], rtol=1e-6)
+
+
+def test_statistics_standardize_each_band():
+    batch = np.random.default_rng(0).normal((280, 5), (10, 0.1), (2, 30, 40, 2))
+    batch = batch.astype(np.float32)
+    means, deviations = batch.mean((0, 1, 2)), batch.std((0, 1, 2))
+    found = preprocessing.prepare(batch, "statistics", (means, deviations))
+    np.testing.assert_allclose(np.array(found).mean((0, 1, 2)), 0, atol=1e-3)
+    np.testing.assert_allclose(np.array(found).std((0, 1, 2)), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_other_bands_are_resized_in_their_own_depth(dtype):
+    values = np.random.default_rng(0).random((8, 12, 5)) * 60000
+    values = values.astype(dtype)
+    resized = preprocessing.resize(values, (4, 6))
+    means = values.reshape(4, 2, 6, 2, 5).astype(float).mean((1, 3))
+    assert resized.dtype == dtype
+    np.testing.assert_allclose(resized, means, atol=0.51 if dtype == "uint16" else 0.01)
+    assert preprocessing.resize(values, (4, 6), exact=True).dtype == dtype
+
+
 def centroid(plane):
     """The centre of mass of a plane, in fractions of height and width."""
     plane = np.asarray(plane, float)
