@@ -62,6 +62,21 @@ def band_records(band_sample, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def band_run(band_records, tmp_path_factory) -> Path:
+    """A run of a small network on the records of two bands, by their statistics."""
+    from helpers import small
+
+    folder = tmp_path_factory.mktemp("band_run")
+    flags = ["--preprocess", "statistics", "--show-bands", "ir,vis,vis"]
+    flags += ["--epochs", "2", "--batch-size", "4", "--precision", "mixed_bfloat16"]
+    arguments = ["train", "--records", str(band_records), "--run", str(folder), *flags]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clouds.models.unet.build", small.build)
+        assert main.main(arguments) == 0
+    return folder
+
+
 @pytest.fixture
 def images(sample, tmp_path) -> Path:
     """Seven images, free to be spoiled."""

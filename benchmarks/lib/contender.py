@@ -37,7 +37,7 @@ def ours(mode, size, batch, precision):
         ("horizontal_flip", "vertical_flip", "grid_distortion", "elastic"), 0
     )
     model = trainer_module.Trainer(
-        network, augment.build(**still), "unit", dtype=precision
+        network, augment.build(**still), ("unit",), dtype=precision
     )
     model.compile(
         optimizers.Adam(3e-4),

@@ -47,7 +47,7 @@ def load(folder, size, precision, *, fold=False):
         network = folded(network)
     images = keras.Input((*size, 3), dtype="uint8")
     logits = network(
-        preprocessing.prepare(images, run_folder.settings(folder).preprocess)
+        preprocessing.prepare(images, *run_folder.settings(folder).scaling)
     )
     found = keras.layers.Activation("sigmoid", dtype="float32")(logits)
     return keras.Model(images, found)

@@ -12,6 +12,7 @@ from clouds.config.fields import (
     Json,
     Labels,
     LocalFolder,
+    Numbers,
     Place,
     Precision,
     Size,
@@ -19,7 +20,7 @@ from clouds.config.fields import (
     kept,
 )
 from clouds.errors import InputError, MissingError
-from clouds.schema import CLOUDS, MaskSpec
+from clouds.schema import CLOUDS, RGB, Bands, MaskSpec
 from clouds.text import counted
 
 
@@ -73,8 +74,11 @@ class Training:
         "loss has a tenth of the weight of the masks' loss",
         False,
     )
-    preprocess: Literal["unit", "raw"] = flag(
-        "pixel range of the input: unit, 0 to 1, or raw, 0 to 255", "unit"
+    preprocess: Literal["unit", "raw", "statistics"] = flag(
+        "scaling of the input: unit divides by the highest value of 8 or 16 bits; raw "
+        "changes nothing; statistics subtracts the mean and divides by the standard "
+        "deviation of each band in the training images",
+        "unit",
     )
     batch_norm_momentum: float = flag(
         "momentum of batch normalization's moving averages, which validation and "
@@ -157,6 +161,11 @@ class Training:
         "needs its package (bin/setup mlflow, bin/setup wandb)",
         "none",
     )
+    show_bands: Labels | None = flag(
+        "one or three bands, by name and separated by commas, that pictures show as "
+        "grey or as red, green and blue (default: the first three)",
+        None,
+    )
     cache: Place | None = flag(
         "cache of decoded images: memory, or a folder on a fast disk", None
     )
@@ -178,6 +187,20 @@ class Training:
     records_size: Size | None = kept(None)
     labels: Labels = kept(CLOUDS.labels)
     grid: Size = kept(CLOUDS.grid)
+    band_names: Labels = kept(RGB.names)
+    dtype: Literal["uint8", "uint16", "float32"] = kept(RGB.dtype)
+    band_means: Numbers | None = kept(None)
+    band_deviations: Numbers | None = kept(None)
+
+    @property
+    def bands(self) -> Bands:
+        """Bands of the images."""
+        return Bands(self.band_names, self.dtype)
+
+    @property
+    def scaling(self) -> tuple:
+        """How pixels are scaled: the arguments of `preprocessing.prepare`."""
+        return self.preprocess, (self.band_means, self.band_deviations)
 
     @property
     def spec(self) -> MaskSpec:
@@ -215,6 +238,9 @@ class Training:
                 "afterwards."
             )
         _check_augmentation(self.augmentation)
+        if self.show_bands is not None:
+            names = tuple(",".join(self.show_bands).split(","))
+            object.__setattr__(self, "show_bands", names)
         # Last: settings that lack only the records may still be printed.
         if self.records is None:
             raise MissingError(

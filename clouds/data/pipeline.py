@@ -184,6 +184,15 @@ def test_batches(
     return _once(folder, manifest, "test", batch_size, parse)
 
 
+def train_images(folder: str, manifest: Manifest, batch_size: int) -> tf.data.Dataset:
+    """Returns batches of the training images alone, in the size of the records."""
+
+    def parse(serialized: tf.Tensor) -> tf.Tensor:
+        return records.parse_image(serialized, manifest)["image"]
+
+    return _once(folder, manifest, "train", batch_size, parse)
+
+
 def truth_batches(
     folder: str, manifest: Manifest, split: str, batch_size: int
 ) -> tf.data.Dataset:

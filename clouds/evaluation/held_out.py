@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
     Attributes:
       names: names of the images.
-      images: uint8[B, h, w, 3], at the network's size.
+      images: [B, h, w, K] of the runs' bands, at the network's size.
       masks: uint8[B, h, w, C], the truth at that size.
       truth: uint8[B, H, W, C], the truth on the submission's grid.
       probabilities: float32[B, h, w, C].
@@ -201,6 +201,12 @@ def load(
             f"The records in '{records}' must have the labels of {runs[0]}, "
             f"{', '.join(trained.labels)}. Received: {', '.join(stored.labels)}. Make "
             f"them with --labels {','.join(trained.labels)}."
+        )
+    if stored and stored.bands != trained.bands:
+        raise InputError(
+            f"The records in '{records}' must have the images of {runs[0]}, of "
+            f"{trained.bands}. Received: {stored.bands}. Make them with the same "
+            "--bands and --band-names."
         )
     # Runs of folds can also be evaluated on other records, without folds.
     in_folds = bool(stored and stored.folds)

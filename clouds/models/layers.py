@@ -49,7 +49,7 @@ class ImageNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        """Normalizes float [B, H, W, 3]."""
+        """Normalizes float [B, H, W, K]."""
         is_training = bool(training and self.trainable)
         if not is_training or inputs.dtype == "float64":
             return super().call(inputs, training=is_training)
@@ -88,7 +88,7 @@ class ImageConv2D(keras.layers.Conv2D):
     """
 
     def call(self, inputs, training=None):
-        """Convolves padded images, float [B, H + 2 pad, W + 2 pad, 3]."""
+        """Convolves padded images, float [B, H + 2 pad, W + 2 pad, K]."""
         if not (_ON_TENSORFLOW and training):
             return super().call(inputs)
         kernel = tf.convert_to_tensor(self.kernel)

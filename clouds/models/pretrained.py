@@ -99,6 +99,7 @@ def load(network: keras.Model, source: str | Path) -> str:
     """
     path = fetch() if source == "imagenet" else Path(source)
     by_layer = read(path)
+    adapted = _fit_bands(network, by_layer)
     layers = {
         # Keras 2 writes the trainable weights first.
         layer.name: [*layer.trainable_weights, *layer.non_trainable_weights]
@@ -120,7 +121,27 @@ def load(network: keras.Model, source: str | Path) -> str:
     for variable, array in loaded:
         variable.assign(array)
     count = sum(map(bool, pairs.values()))
-    return f"{count} layers ({len(loaded)} arrays) from {path}{not_loaded}"
+    return f"{count} layers ({len(loaded)} arrays) from {path}{adapted}{not_loaded}"
+
+
+def _fit_bands(network: keras.Model, by_layer: dict) -> str:
+    """Adapts the arrays of the first layers to another number of bands, and says so."""
+    names = {layer.name for layer in network.layers}
+    if not {"bn_data", "conv0"} <= names & by_layer.keys():
+        return ""
+    [(name, kernel)] = by_layer["conv0"].items()
+    wanted = network.input_shape[-1]
+    if kernel.ndim != 4 or kernel.shape[2] == wanted:
+        return ""
+    # The response to an image whose bands are alike stays the same.
+    mean = kernel.mean(axis=2, keepdims=True) * kernel.shape[2] / wanted
+    by_layer["conv0"] = {name: np.repeat(mean, wanted, axis=2)}
+    layer = network.get_layer("bn_data")
+    by_layer["bn_data"] = {v.name: np.asarray(v) for v in layer.weights}
+    return (
+        f"; conv0 is the mean over {kernel.shape[2]} bands, for each of {wanted}, and "
+        "bn_data starts anew"
+    )
 
 
 def _read_keras_2(root: h5py.Group) -> dict[str, dict[str, np.ndarray]]:

@@ -1,7 +1,7 @@
 """ResNet34 with pre-activation: the encoder of the notebook's U-Net.
 
 Layers, names and weights equal those of image-classifiers 1.0.0, so that its ImageNet
-weights fit. Images are float [B, H, W, 3]; H and W are multiples of 32.
+weights fit. Images are float [B, H, W, K]; H and W are multiples of 32.
 """
 
 import keras
@@ -19,7 +19,7 @@ def encode(images: keras.KerasTensor, *, dtype=None) -> list[keras.KerasTensor]:
     """Adds the encoder to a functional model.
 
     Args:
-      images: float [B, H, W, 3].
+      images: float [B, H, W, K].
       dtype: dtype or policy of the layers; None for the global policy.
 
     Returns:

@@ -1,7 +1,7 @@
 """The notebook's network: a U-Net with a pre-activation ResNet34 encoder.
 
 Layers, names and weights equal those of segmentation-models 1.0.1, except for the
-sigmoid: the model returns logits. Images are float [B, H, W, 3].
+sigmoid: the model returns logits. Images are float [B, H, W, K]; K is 3 there.
 """
 
 import keras
@@ -19,6 +19,7 @@ def build(
     classes: int = 4,
     *,
     class_head: bool = False,
+    bands: int = 3,
     dtype=None,
 ) -> keras.Model:
     """Builds the network.
@@ -29,11 +30,12 @@ def build(
         and the logits are cropped.
       classes: number of channels of the result.
       class_head: whether to add the class head (see `heads`).
+      bands: number of bands of the images, K.
       dtype: dtype or policy of the layers (`mixed_bfloat16`, …); None for the global
         policy.
 
     Returns:
-      A model from float [B, H, W, 3] to logits float32[B, H, W, classes]; with a class
+      A model from float [B, H, W, K] to logits float32[B, H, W, classes]; with a class
       head to a list of these and the logits of presence, float32[B, classes].
 
     Raises:
@@ -46,7 +48,7 @@ def build(
             f"size must be (height, width). Received: {size}, in unet.build. Give it "
             "without channels, such as (320, 480)."
         ) from None
-    images = x = keras.Input((height, width, 3), name="images")
+    images = x = keras.Input((height, width, bands), name="images")
     padding = tuple((0, -side % 32) for side in (height, width))
     if any(map(any, padding)):
         x = layers.ZeroPadding2D(padding, name="padding", dtype=dtype)(x)

@@ -35,7 +35,7 @@ def apply(
     Args:
       probabilities: float[B, h, w, C] in 0..1.
       rule: thresholds, minimum areas and so on.
-      images: uint8[B, ., ., 3], black in the orbit gap.
+      images: [B, ., ., K], black in the orbit gap (see `ops.observed`).
       size: (height, width) of the masks.
       class_scores: float32[B, C], probabilities of presence from a class head.
       outputs: names of the results wanted:

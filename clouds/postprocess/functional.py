@@ -48,7 +48,7 @@ def without_gap(probabilities: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
 
     Args:
       probabilities: float[B, H, W, C].
-      images: uint8[B, h, w, 3], of any size.
+      images: as for `ops.observed`, of any size.
 
     Returns:
       The probabilities, 0 where the nearest pixel of the image is black.

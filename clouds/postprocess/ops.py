@@ -111,13 +111,18 @@ def observed(images: tf.Tensor, grid: tf.Tensor) -> tf.Tensor:
     """Returns where images are not black, as they are in the gap between two orbits.
 
     Args:
-      images: uint8[B, h, w, 3]; a pixel is black if all channels are 2 or less.
+      images: [B, h, w, K]; a pixel is black if all bands are 0, or of uint8 2 or less,
+        as a JPEG leaves them.
       grid: height and width of the result.
 
     Returns:
       bool[B, height, width, 1], of the nearest pixel of the image.
     """
-    lit = tf.reduce_max(images, axis=-1, keepdims=True) > _BLACK
+    images = tf.convert_to_tensor(images)
+    if images.dtype == tf.uint8:
+        lit = tf.reduce_max(images, axis=-1, keepdims=True) > _BLACK
+    else:
+        lit = tf.reduce_any(images != 0, axis=-1, keepdims=True)
     return tf.image.resize(tf.cast(lit, tf.uint8), grid, "nearest") > 0
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from clouds.config.prediction import Prediction
 from clouds.config.training import Training
 from clouds.data import annotations, manifest, pipeline
-from clouds.data.images import image_files, preprocessing
+from clouds.data.images import image_files, reading
+from clouds.data.images.reading import Read
 from clouds.data.masks.csv_rows import HEADERS, STANDARD, Header
 from clouds.errors import InputError
 from clouds.runtime import files
@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 
     Attributes:
       names: names of B images.
-      images: uint8[B, H, W, 3].
+      images: [B, H, W, K] of the run's bands.
       faults: errors of unreadable images, by their names.
     """
 
@@ -92,6 +92,12 @@ class RecordImages:
         self._folder, self._batch_size = settings.records, settings.batch_size
         self._manifest = manifest.read(self._folder, labelled=False)
         self._size = trained.size
+        if self._manifest.bands != trained.bands:
+            raise InputError(
+                f"The records in '{self._folder}' have images of {self._manifest.bands}"
+                f", and the run needs {trained.bands}. Make them with the same --bands "
+                "and --band-names."
+            )
         self.place = _absolute(self._folder)
         self.total = self._manifest.examples("test")
         self.names, self.paths, self.orders = None, None, {}
@@ -144,15 +150,13 @@ class FileImages:
 
     def batches(self, is_selected, size=None) -> Iterator[Batch]:
         """Yields batches of selected images, as for `Source`."""
-        # Traced here, as each of the threads would trace it.
-        decode = tf.function(lambda path: self._decode(path, size)[0])
-        decode = decode.get_concrete_function(tf.TensorSpec([], tf.string))
+        read = self._reader(size)
 
         def load(name: str) -> np.ndarray | str:
             try:
-                return decode(tf.constant(self.paths[name])).numpy()
-            except tf.errors.OpError:
-                return str(image_files.undecodable(self.paths[name]))
+                return read(self.paths[name])[0]
+            except InputError as error:
+                return str(error)
 
         all_batches = (
             self.names[first : first + self._batch_size]
@@ -170,21 +174,15 @@ class FileImages:
     def shape(self) -> tuple[int, int] | None:
         """Returns height and width of the first image; None if it is unreadable."""
         try:
-            path = tf.constant(self.paths[self.names[0]])
-            height, width = self._decode(path)[1].numpy().tolist()
-        except tf.errors.OpError:
+            return self._reader()(self.paths[self.names[0]])[1]
+        except InputError:
             return None
-        return height, width
 
-    def _decode(self, path: tf.Tensor, size=None) -> tuple[tf.Tensor, tf.Tensor]:
-        trained, exact = self._trained, self._trained.decode == "exact"
-        with tf.device("CPU:0"):
-            contents = image_files.read(path)
-            if size:
-                return preprocessing.decode(contents, size, exact=exact)
-            return preprocessing.decode_as_in_records(
-                contents, trained.size, trained.records_size, exact=exact
-            )
+    def _reader(self, size: tuple[int, int] | None = None) -> Read:
+        trained = self._trained
+        sizes = (size, None) if size else (trained.size, trained.records_size)
+        exact = trained.decode == "exact"
+        return reading.reader(trained.bands, *sizes, exact=exact)
 
 
 def _batch(names: list[str], loaded: Iterator) -> Batch:

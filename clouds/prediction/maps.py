@@ -57,7 +57,7 @@ def keep(
       out: folder of the prediction.
       names: names of B images.
       probabilities: float32[B, h, w, C].
-      images: uint8[B, ., ., 3].
+      images: [B, ., ., K] of the run's bands.
       grid: height and width of the maps.
     """
     (out / FOLDER).mkdir(exist_ok=True)

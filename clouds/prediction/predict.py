@@ -20,6 +20,7 @@ from clouds.config.training import Training
 from clouds.data.masks.csv_rows import STANDARD
 from clouds.errors import InputError
 from clouds.geo.places import Places
+from clouds.plots.false_colour import to_rgb
 from clouds.postprocess import apply
 from clouds.prediction import (
     geojson,
@@ -259,10 +260,11 @@ def _finish(
     outputs.write_faults(out, unplaced, outputs.UNPLACED)
     first = itertools.islice(journal.entries(source.names), settings.overlays)
     selected = {entry.image for entry in first}
+    trained = run_folder.settings(settings.run[0])
     pictures = (
         tiled.pictures(settings, source.paths, journal, selected)
         if settings.in_tiles
-        else _selected_images(source, journal, selected, spec.grid)
+        else _pictures(source, journal, selected, trained)
     )
     drawn = outputs.draw(out, pictures, spec)
     results.end(faults, unplaced, run=settings.run)
@@ -278,17 +280,18 @@ def _finish(
     return UNREADABLE if faults or unplaced else 0
 
 
-def _selected_images(
-    source: Source, journal: Journal, selected: set[str], grid: tuple[int, int]
+def _pictures(
+    source: Source, journal: Journal, selected: set[str], trained: Training
 ) -> Iterator[tuple[np.ndarray, Entry]]:
-    """Yields images again, at the size of the pictures, with their entries."""
+    """Yields images again, at the size of the pictures in colours, with entries."""
     pairs = (
         pair
-        for batch in source.batches(selected.__contains__, grid)
+        for batch in source.batches(selected.__contains__, trained.grid)
         for pair in zip(batch.names, batch.images, strict=True)
     )
     for name, image in itertools.islice(pairs, len(selected)):
-        yield image, next(journal.entries([name]))
+        picture = to_rgb(image, trained.bands, trained.show_bands)
+        yield picture, next(journal.entries([name]))
 
 
 def _report_unreadable(settings: Prediction, source: Source, faults: dict) -> None:

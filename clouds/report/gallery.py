@@ -12,8 +12,10 @@ from clouds.evaluation import scores
 from clouds.evaluation.counts import Images
 from clouds.evaluation.held_out import Predictions
 from clouds.evaluation.results import Evaluation
+from clouds.plots.false_colour import to_rgb
 from clouds.postprocess import apply
 from clouds.prediction import polygons
+from clouds.runs import run_folder
 from clouds.schema import CLOUDS
 
 KINDS = {
@@ -110,7 +112,7 @@ def pictures(
       InputError: a run or a shard cannot be read.
     """
     rule, size = Rule(**evaluation.facts["rule"]), predictions.truth_size
-    images = evaluation.images
+    images, trained = evaluation.images, run_folder.settings(predictions.runs[0])
     dice = dict(zip(images.names, _dice(images).tolist(), strict=True))
     result = {}
     for batch in predictions.pick(names):
@@ -127,7 +129,8 @@ def pictures(
                 kind: [outline(polygons.trace(plane)) for plane in some]
                 for kind, some in planes.items()
             }
-            places, data = _places(planes, size), _data_uri(batch.images[k])
+            picture = to_rgb(batch.images[k], trained.bands, trained.show_bands)
+            places, data = _places(planes, size), _data_uri(picture)
             result[name] = Picture(
                 name, data, size, outlines, places, dice[name], evaluation.labels
             )

@@ -31,15 +31,16 @@ def load(
       precision: dtype or policy of the layers; None for that of each training.
 
     Returns:
-      A model from uint8[B, H, W, 3] to probabilities float32[B, H, W, C]. If all runs
+      A model from images [B, H, W, K] of the runs' bands, such as uint8[B, H, W, 3], to
+      probabilities float32[B, H, W, C]. If all runs
       have a class head, to a list of these and the probabilities of presence,
       float32[B, C]; `split` tells them apart.
 
     Raises:
-      InputError: a folder holds no run or no weights, or the runs differ in the size or
-        decoding of their images.
+      InputError: a folder holds no run or no weights, or the runs differ in the size,
+        decoding or bands of their images.
     """
-    settings(folders)
+    dtype = settings(folders).dtype
     # Keras cannot combine two models with the same name.
     names = ["clouds"] if len(folders) == 1 and not flips else None
     networks = [
@@ -50,7 +51,7 @@ def load(
     ]
     if names:
         return networks[0]
-    images = keras.Input(networks[0].input_shape[1:], dtype="uint8", name="images")
+    images = keras.Input(networks[0].input_shape[1:], dtype=dtype, name="images")
     views = []
     for network in networks:
         for axes in ((), *_FLIPS) if flips else ((),):
@@ -79,7 +80,7 @@ def predict(model: keras.Model, images) -> tuple[np.ndarray, np.ndarray | None]:
 
     Args:
       model: model from `load`.
-      images: uint8[B, H, W, 3].
+      images: of the bands of the runs, [B, H, W, K].
 
     Returns:
       Probabilities float32[B, H, W, C], and those of presence float32[B, C], or None.
@@ -138,6 +139,7 @@ def load_one(
         stored.size,
         len(stored.labels),
         class_head=stored.class_head,
+        bands=len(stored.band_names),
         dtype=precision or stored.precision,
     )
     try:
@@ -150,8 +152,9 @@ def load_one(
             f"The weights {path} are damaged ({reason}). Train again with --overwrite."
         ) from error
     check_unchanged([folder], [checksum])
-    images = keras.Input((*stored.size, 3), dtype="uint8", name="images")
-    logits = network(preprocessing.prepare(images, stored.preprocess))
+    shape = *stored.size, len(stored.band_names)
+    images = keras.Input(shape, dtype=stored.dtype, name="images")
+    logits = network(preprocessing.prepare(images, *stored.scaling))
     sigmoid = keras.layers.Activation("sigmoid", dtype="float32")
     if isinstance(logits, list):
         return keras.Model(images, [sigmoid(each) for each in logits], name=name)
@@ -190,7 +193,7 @@ def settings(folders: Sequence[str]) -> Training:
     """
     first, *others = (run_folder.settings(folder) for folder in folders)
     for folder, other in zip(folders[1:], others, strict=True):
-        for name in ("size", "decode", "records_size"):
+        for name in ("size", "decode", "records_size", "band_names", "dtype"):
             pair = getattr(first, name), getattr(other, name)
             if pair[0] != pair[1]:
                 hint = fields.hints(Training)[name]

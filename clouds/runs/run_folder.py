@@ -48,7 +48,7 @@ _REPLACED += (RULE, TRACKERS, "wandb", REPORT)
 # PNGs may be there before: bin/describe draws one.
 _FOREIGN = (manifest.FILE, ".tfrecord", ".jpg", ".jpeg")
 _MAY_DIFFER = {"records", "run", "epochs", "cache", "checkpoint_every"}
-_MAY_DIFFER |= {"deterministic", "overwrite", "tune", "records_size"}
+_MAY_DIFFER |= {"deterministic", "overwrite", "tune", "records_size", "show_bands"}
 _MAY_DIFFER |= {"devices", "hosts", "host_index", "coordinator", "track"}
 
 _BAD_WEIGHTS = (

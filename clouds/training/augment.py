@@ -1,6 +1,7 @@
 """Random augmentation of a batch: one draw moves images and masks.
 
-Images are uint8 or float [B, H, W, 3] in 0..255; masks uint8 [B, H, W, C] in {0, 1}.
+Images are uint8 or float [B, H, W, 3] in 0..255, or of other bands [B, H, W, K]; masks
+uint8 [B, H, W, C] in {0, 1}.
 Both keep their dtype, whatever the precision policy: coordinates are float32. Each
 image has its own draw. Outside training nothing is moved.
 """
@@ -14,28 +15,8 @@ import numpy as np
 from keras import ops
 
 from clouds.errors import InputError
+from clouds.schema import RGB, Bands
 from clouds.training import augment_layers, replicas, warp
-
-PHOTOMETRIC = (
-    "AutoContrast",
-    "ContrastLimitedAdaptiveHistogramEqualization",
-    "Equalization",
-    "RandomBrightness",
-    "RandomChannelShuffle",
-    "RandomColorDegeneration",
-    "RandomColorJitter",
-    "RandomContrast",
-    "RandomErasing",
-    "RandomGaussianBlur",
-    "RandomGrayscale",
-    "RandomHue",
-    "RandomInvert",
-    "RandomPosterization",
-    "RandomSaturation",
-    "RandomSharpness",
-    "Solarization",
-)
-"""Layers that change images only."""
 
 GEOMETRIC = (
     "RandAugment",
@@ -160,7 +141,7 @@ class RandomGeometry(keras.layers.Layer):
         far more than the loop.
 
         Args:
-          images: uint8 or float [B, H, W, 3].
+          images: uint8, uint16 or float [B, H, W, K].
           masks: uint8[B, H, W, C].
           drawn: result of `draw`.
 
@@ -262,8 +243,8 @@ class Augmentation(keras.layers.Layer):
         images = ops.cast(images, "float32")
         for name, layer in zip(self.names, self.layers, strict=True):
             images, masks = _apply(name, layer, images, masks)
-        if "int" in keras.backend.standardize_dtype(dtypes[0]):
-            images = ops.round(ops.clip(images, 0.0, 255.0))
+        if "int" in (dtype := keras.backend.standardize_dtype(dtypes[0])):
+            images = ops.round(ops.clip(images, 0.0, float(np.iinfo(dtype).max)))
         return ops.cast(images, dtypes[0]), ops.cast(masks, dtypes[1])
 
     def get_config(self):
@@ -273,7 +254,9 @@ class Augmentation(keras.layers.Layer):
         return {**super().get_config(), **settings}
 
 
-def build(*, extra=(), seed: int | None = 0, **geometry) -> Augmentation:
+def build(
+    *, extra=(), seed: int | None = 0, bands: Bands = RGB, **geometry
+) -> Augmentation:
     """Builds the augmentation, by default the notebook's.
 
     Args:
@@ -281,6 +264,7 @@ def build(*, extra=(), seed: int | None = 0, **geometry) -> Augmentation:
         `GEOMETRIC` or `MIXING`, and its arguments, in the order to apply:
         `[{"name": "RandomContrast", "factor": 0.2}]`.
       seed: random seed.
+      bands: bands of the images.
       **geometry: options of `RandomGeometry`.
 
     Returns:
@@ -288,8 +272,10 @@ def build(*, extra=(), seed: int | None = 0, **geometry) -> Augmentation:
       in `WITHOUT_XLA` turn off its `supports_jit` on TensorFlow.
 
     Raises:
-      InputError: an unknown or unsupported layer, or invalid arguments.
+      InputError: an unknown or unsupported layer, one that needs other bands, or
+        invalid arguments.
     """
+    augment_layers.check_bands(extra, bands)
     return Augmentation(extra=extra, seed=seed, geometry=geometry)
 
 
@@ -298,7 +284,7 @@ def _make(spec, seed):
     if isinstance(spec, Mapping):
         name = spec.get("name")
         arguments = {key: value for key, value in spec.items() if key != "name"}
-    known = PHOTOMETRIC + GEOMETRIC + MIXING
+    known = augment_layers.PHOTOMETRIC + GEOMETRIC + MIXING
     own = getattr(augment_layers, str(name), None)
     kind = (own or getattr(keras.layers, name, None)) if name in known else None
     if kind is None:
@@ -321,7 +307,7 @@ def _make(spec, seed):
 
 
 def _apply(name, layer, images, masks):
-    if name in PHOTOMETRIC:
+    if name in augment_layers.PHOTOMETRIC:
         return layer(images, training=True), masks
     if name in GEOMETRIC:
         moved = {"images": images, "segmentation_masks": masks}

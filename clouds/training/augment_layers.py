@@ -4,13 +4,60 @@ Images are float [B, H, W, C] in 0..255, masks uint8 [B, H, W, L]. Each image ha
 own draw; outside training nothing changes.
 """
 
+from collections.abc import Iterable, Mapping
+
 import keras
 import numpy as np
 from keras import ops
 
+from clouds.errors import InputError
+from clouds.schema import RGB, Bands
 from clouds.training import warp
 
+PHOTOMETRIC = (
+    "AutoContrast",
+    "ContrastLimitedAdaptiveHistogramEqualization",
+    "Equalization",
+    "RandomBrightness",
+    "RandomChannelShuffle",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomErasing",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPosterization",
+    "RandomSaturation",
+    "RandomSharpness",
+    "Solarization",
+)
+"""Layers that change images only."""
+
+OF_COLOURS = ("RandAugment", *(set(PHOTOMETRIC) - {"RandomChannelShuffle"}))
+"""Layers that need 8-bit RGB."""
+
 _OPTIONS = {"dtype": "float32", "autocast": False}
+
+
+def check_bands(extra: Iterable, bands: Bands) -> None:
+    """Checks that layers suit the bands of images.
+
+    Args:
+      extra: dicts with the `name` of a layer, as for `augment.build`.
+      bands: bands of the images.
+
+    Raises:
+      InputError: a layer needs 8-bit RGB, and the images are of other bands.
+    """
+    names = [spec.get("name") for spec in extra if isinstance(spec, Mapping)]
+    if bands != RGB and (wrong := [name for name in names if name in OF_COLOURS]):
+        raise InputError(
+            f"--augmentation: {wrong[0]} needs 8-bit RGB. Received: images of {bands}. "
+            "Leave it out; layers that move images, RandomChannelShuffle and CutMix "
+            "take any bands."
+        )
 
 
 @keras.saving.register_keras_serializable(package="clouds")

@@ -37,7 +37,7 @@ def make(
       settings: settings of the training.
       folder: folder of the run.
       progress: progress so far, which the callbacks update.
-      examples: images uint8[B, H, W, 3] and masks uint8[B, H, W, C] of the validation
+      examples: images [B, H, W, K] and masks uint8[B, H, W, C] of the validation
         split, for the panel.
       checkpointing: callback that saves checkpoints.
       trackers: callbacks of an experiment tracker.
@@ -69,7 +69,14 @@ def make(
         *by_loss,
         Replay(settings, progress, by_loss),
         loggers.KeepHistory(folder, progress, settings.labels),
-        loggers.Panel(folder, *examples, averaged, settings.labels),
+        loggers.Panel(
+            folder,
+            *examples,
+            averaged,
+            settings.labels,
+            settings.bands,
+            settings.show_bands,
+        ),
         loggers.Board(folder),
         *trackers,
         *means,

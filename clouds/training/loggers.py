@@ -13,12 +13,13 @@ import pandas as pd
 import tensorflow as tf
 
 from clouds import metrics
+from clouds.plots.false_colour import to_rgb
 from clouds.plots.overlays import draw_overlays
 from clouds.plots.training import draw_history
 from clouds.runs import run_facts
 from clouds.runs.checkpoints import Progress
 from clouds.runtime import progress
-from clouds.schema import CLOUDS
+from clouds.schema import CLOUDS, RGB, Bands
 from clouds.training import optimizers
 
 PANEL = "validation.png"
@@ -86,10 +87,12 @@ class Panel(keras.callbacks.Callback):
 
     Args:
       folder: folder of the run.
-      images: uint8[B, H, W, 3].
+      images: [B, H, W, K] of the run's bands.
       masks: uint8[B, H, W, C].
       averaged: callbacks for `optimizers.averaged_weights`.
       labels: names of the labels.
+      bands: bands of the images.
+      shown: bands to show, as for `false_colour.to_rgb`.
     """
 
     def __init__(
@@ -99,11 +102,14 @@ class Panel(keras.callbacks.Callback):
         masks: np.ndarray,
         averaged: list,
         labels: Sequence[str] = CLOUDS.labels,
+        bands: Bands = RGB,
+        shown: Sequence[str] | None = None,
     ):
         super().__init__()
         self.labels = labels
         self.path = folder / PANEL
         self.images, self.masks = images[:_SHOWN], masks[:_SHOWN]
+        self.pictures = [to_rgb(image, bands, shown) for image in self.images]
         self.averaged = averaged
 
     def on_epoch_end(self, epoch, logs=None):
@@ -114,7 +120,7 @@ class Panel(keras.callbacks.Callback):
         # Logits above 0 are probabilities above 0.5.
         rows = {"truth": self.masks > 0, _PREDICTED: predicted}
         draw_overlays(
-            [*self.images] * len(rows),
+            self.pictures * len(rows),
             [mask for masks in rows.values() for mask in masks],
             self.path,
             self.labels,

@@ -12,12 +12,14 @@ from clouds.config.checks import transposed
 from clouds.config.training import Training
 from clouds.data import manifest, pipeline
 from clouds.data.manifest import Manifest
+from clouds.data.statistics import measure
 from clouds.errors import InputError
 from clouds.evaluation import held_out, results
 from clouds.evaluation.tuning import tune
 from clouds.runs import checkpoints, run_folder
 from clouds.runs.checkpoints import Progress
 from clouds.runtime import files, startup
+from clouds.schema import Bands
 from clouds.text import counted
 from clouds.training import distribution, trackers, trainer
 from clouds.training.distribution import Devices
@@ -193,12 +195,41 @@ def _resolve(settings: Training, records: Manifest) -> Training:
     precision = settings.precision
     if precision == "auto":
         precision = trainer.fastest_precision()
+    _check_bands(settings, records.bands, precision)
+    statistics = settings.band_means, settings.band_deviations
+    if settings.preprocess == "statistics" and None in statistics:
+        statistics = measure(settings.records, records)
     return dataclasses.replace(
         settings,
         size=size,
         precision=precision,
+        band_names=records.bands.names,
+        dtype=records.bands.dtype,
+        band_means=statistics[0],
+        band_deviations=statistics[1],
         decode=records.decode,
         records_size=records.size,
         labels=records.labels,
         grid=records.truth_size,
     )
+
+
+def _check_bands(settings: Training, bands: Bands, precision: str) -> None:
+    shown = settings.show_bands
+    if shown and (len(shown) not in (1, 3) or not set(shown) <= set(bands.names)):
+        raise InputError(
+            f"--show-bands must be one or three of {', '.join(bands.names)}. Received: "
+            f"{', '.join(shown)}."
+        )
+    scaling = settings.preprocess
+    advice = "Give --preprocess statistics."
+    if scaling == "unit" and bands.dtype == "float32":
+        raise InputError(
+            "--preprocess unit needs images of 8 or 16 bits, whose highest value is "
+            f"known. Received: records of {bands}. {advice}"
+        )
+    if (scaling, precision) == ("raw", "mixed_float16") and bands.dtype != "uint8":
+        raise InputError(
+            "--preprocess raw cannot be combined with mixed_float16, which holds "
+            f"numbers up to 65504. Received: records of {bands}. {advice}"
+        )

@@ -35,19 +35,21 @@ class Trainer(keras.Model):
     returned with the logits for the loss.
     """
 
-    def __init__(self, network: keras.Model, augmentation, preprocess: str, dtype=None):
+    def __init__(self, network: keras.Model, augmentation, scaling: tuple, dtype=None):
         super().__init__(dtype=dtype)
+        # float32 images must be scaled before they lose digits.
+        self.autocast = False
         self.network = network
         self.augmentation = augmentation
-        self.preprocess = preprocess
+        self.scaling = scaling
 
     def call(self, inputs, training=None):
-        """(images uint8[B,H,W,3], masks uint8[B,H,W,C]) -> (logits, moved masks).
+        """(images [B,H,W,K], masks uint8[B,H,W,C]) -> (logits, moved masks).
 
         With a class head, the third is the logits of presence, float32[B, C].
         """
         images, masks = self.augmentation(inputs, training=training)
-        prepared = preprocessing.prepare(images, self.preprocess)
+        prepared = preprocessing.prepare(images, *self.scaling)
         logits = self.network(prepared, training=training)
         logits, *presence = logits if isinstance(logits, list) else [logits]
         return logits, masks, *presence
@@ -87,12 +89,14 @@ def build(settings: Training, *, steps: int = 1, fresh: bool = True) -> Trainer:
         elastic_sigma=50 * scale,
         elastic_affine=50 * scale,
         extra=json.loads(settings.augmentation),
+        bands=settings.bands,
         seed=settings.seed,
     )
     network = unet.build(
         settings.size,
         len(settings.labels),
         class_head=settings.class_head,
+        bands=len(settings.band_names),
         dtype=settings.precision,
     )
     if fresh:
@@ -100,9 +104,7 @@ def build(settings: Training, *, steps: int = 1, fresh: bool = True) -> Trainer:
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = settings.batch_norm_momentum
-    trainer = Trainer(
-        network, augmentation, settings.preprocess, dtype=settings.precision
-    )
+    trainer = Trainer(network, augmentation, settings.scaling, dtype=settings.precision)
     on_cpu = keras.backend.backend() == "tensorflow" and not (
         tf.config.list_physical_devices("GPU")
     )

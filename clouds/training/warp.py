@@ -1,7 +1,7 @@
 """Geometric operations on a batch: flips, grid and elastic distortion, sampling.
 
-Images are uint8 or float [B, H, W, C], masks uint8 [B, H, W, C]. Coordinates are
-absolute source positions in pixels, float32: pairs (rows, columns), each of a shape
+Images are uint8, uint16 or float [B, H, W, C], masks uint8 [B, H, W, C]. Coordinates
+are absolute source positions in pixels, float32: pairs (rows, columns), each of a shape
 that broadcasts to [B, H, W], so that a separable map is two vectors per image.
 Positions outside an image are mirrored at its border pixels (reflect-101,
 `gfedcb|abcdefgh|gfedcba`).

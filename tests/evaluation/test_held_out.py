@@ -173,3 +173,14 @@ def test_weights_replaced_while_they_are_predicted_with_are_noticed(
     monkeypatch.setattr(network, "load", load_and_replace)
     with pytest.raises(InputError, match="training has replaced the weights of"):
         next(predictions.batches("test"))
+
+
+def test_records_of_other_bands_than_the_runs_are_refused(runs, band_records):
+    stored = manifest.load(str(band_records))
+    with pytest.raises(InputError, match="must have the labels of"):
+        held_out.load(runs[:1], str(band_records))
+    with pytest.MonkeyPatch.context() as patch:
+        labels = run_folder.settings(runs[0]).labels
+        patch.setattr(manifest, "load", lambda _: stored._replace(labels=labels))
+        with pytest.raises(InputError, match="of 3 bands of uint8.* Received: 2 bands"):
+            held_out.load(runs[:1], str(band_records))

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 
-def build(size, classes=4, *, class_head=False, dtype=None):
+def build(size, classes=4, *, class_head=False, bands=3, dtype=None):
     """Takes the place of `unet.build`."""
     import keras
     from keras import layers
 
     from clouds.models import heads
 
-    images = keras.Input((*size, 3), name="images")
+    images = keras.Input((*size, bands), name="images")
     x = layers.Conv2D(4, 3, padding="same", name="first", dtype=dtype)(images)
     features = x = layers.BatchNormalization(name="bn", dtype=dtype)(x)
     x = layers.Conv2D(classes, 3, padding="same", name="final_conv", dtype=dtype)(x)
@@ -25,12 +25,12 @@ def build(size, classes=4, *, class_head=False, dtype=None):
     return keras.Model(images, logits, name="unet_resnet34")
 
 
-def build_smooth(size, classes=4, *, class_head=False, dtype=None):
+def build_smooth(size, classes=4, *, class_head=False, bands=3, dtype=None):
     """The same for probabilities without specks, as trained networks give them."""
     import keras
     from keras import layers
 
-    images = keras.Input((*size, 3), name="images")
+    images = keras.Input((*size, bands), name="images")
     x = layers.AveragePooling2D(8, name="pool", dtype=dtype)(images)
     x = layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(x)
     x = layers.Conv2D(classes, 1, name="final_conv", dtype=dtype)(x)

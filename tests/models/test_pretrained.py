@@ -127,14 +127,14 @@ def test_what_else_a_file_holds_or_lacks_is_listed(tmp_path, peer, network):
 def test_an_encoder_that_does_not_fit_is_refused_with_a_list(tmp_path, peer, network):
     other = encoder(peer)
     del other["stage1_unit3_bn1"], other["stage4_unit3_conv2"]
-    other["conv0"] = {"kernel": np.zeros((7, 7, 1, 64))}
+    other["conv0"] = {"kernel": np.zeros((7, 7, 3, 32))}
     other["bn_data"]["gamma"] = other["bn_data"].pop("beta")
     before = network.get_layer("bn0").get_weights()
     with pytest.raises(InputError) as refused:
         pretrained.load(network, write(tmp_path / "x.h5", other))
     message = str(refused.value)
     assert "; without stage1_unit3_bn1, stage4_unit3_conv2, decoder_" in message
-    assert "conv0 with kernel(7, 7, 1, 64) instead of kernel(7, 7, 3, 64)" in message
+    assert "conv0 with kernel(7, 7, 3, 32) instead of kernel(7, 7, 3, 64)" in message
     assert "bn_data with moving_mean(3,) moving_variance(3,) gamma(3,)" in message
     after = network.get_layer("bn0").get_weights()
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
@@ -228,3 +228,17 @@ def test_offline_the_message_says_where_to_put_the_file(cache, monkeypatch):
     (cache / name).write_bytes(b"weights")
     monkeypatch.setattr(pretrained, "MD5", hashlib.md5(b"weights").hexdigest())
     assert pretrained.fetch() == cache / name
+
+
+def test_the_first_kernel_is_averaged_for_other_bands(peer, tmp_path):
+    network = unet.build(SIZE, bands=2)
+    said = pretrained.load(network, write(tmp_path / "a.h5", encoder(peer)))
+    assert "conv0 is the mean over 3 bands, for each of 2, and bn_data starts" in said
+    kernel, first = network.get_layer("conv0").kernel, peer["conv0"]["kernel"]
+    expected = np.repeat(first.mean(2, keepdims=True) * 3 / 2, 2, axis=2)
+    np.testing.assert_allclose(kernel, expected, rtol=1e-6)
+    # An image of alike bands gets the response that it got in three.
+    np.testing.assert_allclose(np.sum(kernel, 2), first.sum(2), rtol=1e-5)
+    assert not np.any(network.get_layer("bn_data").moving_mean)
+    later = network.get_layer("bn0").moving_mean
+    np.testing.assert_array_equal(later, peer["bn0"]["moving_mean"])

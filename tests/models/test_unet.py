@@ -66,3 +66,12 @@ def test_a_size_that_is_no_multiple_of_32_is_padded_with_black():
 def test_a_size_that_is_no_height_and_width_is_refused(size):
     with pytest.raises(InputError, match=r"must be \(height, width\). Received: "):
         unet.build(size)
+
+
+def test_only_the_first_layers_follow_the_bands():
+    colours, bands = unet.build((32, 64)), unet.build((32, 64), bands=2)
+    shapes = [{w.path: w.shape for w in model.weights} for model in (colours, bands)]
+    differing = {path for path in shapes[0] if shapes[0][path] != shapes[1][path]}
+    assert {path.partition("/")[0] for path in differing} == {"bn_data", "conv0"}
+    assert bands.get_layer("conv0").kernel.shape == (7, 7, 2, 64)
+    assert bands(np.zeros((1, 32, 64, 2), "float32")).shape == (1, 32, 64, 4)

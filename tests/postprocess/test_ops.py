@@ -95,3 +95,12 @@ def test_arrays_that_are_not_probabilities_are_rejected(probabilities, message):
 def test_probabilities_are_float32_or_float64(dtype):
     checked = ops.check_probabilities(tf.zeros([1, 5, 6, 4], dtype), "clean")
     assert checked.dtype == (tf.float64 if dtype == tf.float64 else tf.float32)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_other_bands_are_missing_where_all_are_0(dtype):
+    images = np.zeros((1, 2, 2, 2), dtype)
+    images[0, 0, 0] = 0, 1
+    images[0, 1, 1] = 1, 0
+    observed = ops.observed(images, (2, 2))[0, ..., 0]
+    np.testing.assert_array_equal(observed, [[True, False], [False, True]])

@@ -1,14 +1,18 @@
 import concurrent.futures
+import dataclasses
+import shutil
 import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers.commands import make_tfrecords
 
 from clouds import schema
 from clouds.cli import main
 from clouds.config.prediction import Prediction
 from clouds.config.training import Training
+from clouds.data import manifest
 from clouds.errors import InputError
 from clouds.prediction import inputs
 
@@ -196,3 +200,35 @@ def test_records_with_masks_are_refused(sample, tmp_path):
     assert main.main(make_tfrecords(sample, tmp_path)) == 0
     with pytest.raises(InputError, match="needs records with no masks"):
         of_records(str(tmp_path))
+
+
+PAIR = dataclasses.replace(TRAINED, band_names=("vis", "ir"), dtype="uint16")
+
+
+def test_images_of_other_bands_come_as_they_are(band_sample):
+    folder = band_sample / "train_images"
+    settings = Prediction(run=("r",), images=str(folder), out="o", batch_size=2)
+    batch = next(inputs.FileImages(settings, PAIR).batches(every))
+    assert batch.images.dtype == np.uint16
+    for name, image in zip(batch.names, batch.images, strict=True):
+        expected = tf.io.decode_png((folder / name).read_bytes(), 0, tf.uint16)
+        np.testing.assert_array_equal(image, expected)
+
+
+def test_files_and_records_of_other_bands_than_the_runs_are_named(
+    images, band_records, tmp_path
+):
+    settings = Prediction(run=("r",), images=str(images), out="o", batch_size=9)
+    (batch,) = inputs.FileImages(settings, PAIR).batches(every)
+    assert not batch.names
+    name, fault = next(iter(batch.faults.items()))
+    assert name in fault and "it is a JPEG; with --bands native" in fault
+    copy = shutil.copytree(band_records, tmp_path / "records")
+    stored = manifest.load(str(copy))
+    shards = [shard._replace(split="test") for shard in stored.shards[:1]]
+    name = "test-00000-of-00001.tfrecord"
+    (copy / stored.shards[0].name).rename(copy / name)
+    shards = (shards[0]._replace(name=name),)
+    manifest.save(str(copy), stored._replace(shards=shards))
+    with pytest.raises(InputError, match="images of 2 bands of uint16 .*needs 3 bands"):
+        of_records(str(copy))

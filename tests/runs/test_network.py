@@ -103,3 +103,24 @@ def test_a_class_head_is_averaged_evaluated_and_exported(
     top = functional.presence(functional.resize(probabilities, (350, 525)))
     answer = function(batch.images)
     np.testing.assert_allclose(answer["score"], (top + presence) / 2, atol=1e-4)
+
+
+def test_a_network_of_other_bands_scales_them_as_its_run_did(band_run, monkeypatch):
+    monkeypatch.setattr(unet, "build", small.build)
+    stored = run_folder.settings(str(band_run))
+    images = np.random.default_rng(0).integers(0, 4096, (2, 64, 96, 2), np.uint16)
+    found = network.load([str(band_run)], precision="float32").predict_on_batch(images)
+    scaled = (images - np.array(stored.band_means)) / np.array(stored.band_deviations)
+    plain = small.build((64, 96), 2, bands=2)
+    plain.load_weights(band_run / run_folder.WEIGHTS)
+    logits = plain.predict_on_batch(scaled.astype("float32"))
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), atol=1e-4)
+    flipped = network.load([str(band_run)], flips=True).predict_on_batch(images)
+    assert flipped.shape == (2, 64, 96, 2)
+
+
+def test_runs_of_other_bands_are_not_averaged(band_run, tmp_path):
+    other = shutil.copytree(band_run, tmp_path / "run")
+    edit(other / "config.json", band_names=["vis", "nir"])
+    with pytest.raises(InputError, match="the same band_names to be averaged"):
+        network.settings([str(band_run), str(other)])

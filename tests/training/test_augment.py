@@ -10,7 +10,8 @@ import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
 from clouds.errors import InputError
-from clouds.training import augment
+from clouds.schema import Bands
+from clouds.training import augment, augment_layers
 
 SIZE = (64, 96)
 POLICIES = ["float32", "mixed_float16", "mixed_bfloat16"]
@@ -245,7 +246,7 @@ def test_a_layer_is_made_again_from_its_config():
     np.testing.assert_array_equal(moved[0], same[0])
 
 
-@pytest.mark.parametrize("name", augment.PHOTOMETRIC)
+@pytest.mark.parametrize("name", augment_layers.PHOTOMETRIC)
 def test_a_photometric_layer_changes_images_alone(name):
     images, masks = batch()
     layer = augment.build(extra=chain(name), **always())
@@ -288,7 +289,7 @@ def test_cutmix_copies_one_rectangle_of_image_and_all_its_masks():
 
 @pytest.mark.parametrize("compiles", [True, False])
 def test_every_layer_runs_in_a_graph_and_where_it_says_so_in_xla(compiles):
-    every = {*augment.PHOTOMETRIC, *augment.GEOMETRIC, *augment.MIXING}
+    every = {*augment_layers.PHOTOMETRIC, *augment.GEOMETRIC, *augment.MIXING}
     outside = set(augment.WITHOUT_XLA)
     names = sorted(every - outside if compiles else outside)
     layer = augment.build(extra=chain(*names), **always())
@@ -386,3 +387,22 @@ def test_a_model_trains_on_jax_too():
         command, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("dtype", "bands"), [("uint16", 2), ("float32", 5)])
+@pytest.mark.parametrize("extra", ["RandomChannelShuffle", "RandomRotation", "CutMix"])
+def test_other_bands_keep_dtype_and_values(extra, dtype, bands):
+    images = np.random.default_rng(0).random((2, *SIZE, bands)) * 60000
+    masks = np.zeros((2, *SIZE, 3), np.uint8)
+    names = tuple("abcdefgh"[:bands])
+    spec = {
+        "name": extra,
+        **({"factor": 0.1} if extra != "RandomChannelShuffle" else {}),
+    }
+    layer = augment.build(
+        extra=[spec], bands=Bands(names, dtype), grid_distortion=1, elastic=1
+    )
+    moved, _ = layer((images.astype(dtype), masks), training=True)
+    assert moved.dtype == dtype
+    assert np.array(moved).max() > 50000
+    assert moved.shape == images.shape

@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from clouds.errors import InputError
+from clouds.schema import RGB, Bands
 from clouds.training import augment, augment_layers
 
 rng = np.random.default_rng(0)
@@ -54,3 +56,12 @@ def test_a_layer_is_made_by_its_name_and_again_from_its_config(name):
     assert made.get_config() == layer.layers[0].get_config()
     with pytest.raises(augment.InputError, match=f"{name} rejects its arguments"):
         augment.build(extra=[{"name": name, "probability": 2.0}])
+
+
+def test_layers_of_colours_are_refused_for_other_bands():
+    bands = Bands(("vis", "ir"), "uint16")
+    for name in ("RandomContrast", "RandomGaussianBlur", "RandAugment"):
+        with pytest.raises(InputError, match=f"{name} needs 8-bit RGB. Received: .*ir"):
+            augment_layers.check_bands([{"name": name}], bands)
+        augment_layers.check_bands([{"name": name}], RGB)
+    augment_layers.check_bands([{"name": "RandomChannelShuffle"}], bands)

@@ -17,12 +17,16 @@ from clouds import metrics
 from clouds.cli import main
 from clouds.config import resolve
 from clouds.config.rule import Rule
-from clouds.data import manifest, pipeline
+from clouds.config.training import Training
+from clouds.data import manifest, pipeline, statistics
+from clouds.errors import InputError
 from clouds.models import unet
 from clouds.runs import checkpoints, run_folder
 from clouds.runs import network as network_module
 from clouds.runtime import files
+from clouds.schema import Bands
 from clouds.training import callbacks, loggers
+from clouds.training import train as train_module
 from clouds.training import trainer as trainer_module
 
 
@@ -384,3 +388,48 @@ def test_a_run_is_tuned_at_its_end_if_asked_for_once_for_its_weights(
     run_folder.save_rule(str(tmp_path), Rule(), {})
     assert main.main([*of_run, *options[:2], "--overwrite", *options[2:]]) == 0
     assert run_folder.rule_facts(str(tmp_path))["tuned_on"]["images"] == 4
+
+
+def test_a_run_stores_its_bands_and_their_statistics(band_run, band_records):
+    stored = run_folder.settings(str(band_run))
+    assert stored.bands == Bands(("vis", "ir"), "uint16")
+    measured = statistics.measure(str(band_records), manifest.read(str(band_records)))
+    assert (stored.band_means, stored.band_deviations) == measured
+    config = json.loads((band_run / "run.json").read_text())["config"]
+    assert config["band_means"] == list(measured[0])
+    panel = cv2.imread(str(band_run / "validation.png"))
+    # vis, green and blue, does not look like ir, red.
+    assert panel[..., 0].std() > 0 and (panel[..., 0] != panel[..., 2]).mean() > 0.1
+
+
+def test_a_run_of_bands_resumes_with_its_own_statistics(
+    band_run, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(unet, "build", small.build)
+    monkeypatch.setattr("clouds.training.train.measure", None)
+    copy = shutil.copytree(band_run, tmp_path / "run")
+    assert main.main(["train", "--run", str(copy), "--epochs", "3"]) == 0
+    assert "Resuming after 2 epochs." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("bands", "options", "message"),
+    [
+        ("float32", {}, "unit needs images of 8 or 16 bits.* 2 bands of float32"),
+        ("uint16", {"preprocess": "raw"}, "cannot be combined with mixed_float16"),
+        ("uint16", {"show_bands": ("vis", "ir")}, "one or three of vis, ir. Rec"),
+        ("uint16", {"show_bands": ("nir",)}, "one or three of vis, ir. Received: nir"),
+    ],
+)
+def test_settings_that_do_not_suit_the_bands_are_refused(bands, options, message):
+    settings = Training(records="r", run="x", **options)
+    with pytest.raises(InputError, match=message):
+        train_module._check_bands(
+            settings, Bands(("vis", "ir"), bands), "mixed_float16"
+        )
+
+
+def test_layers_of_colours_do_not_start_on_other_bands(band_records, tmp_path, capsys):
+    flags = ["--records", band_records, "--run", tmp_path / "x", "--batch-size", 4]
+    flags += ["--augmentation", '[{"name": "RandomHue", "factor": 0.1}]']
+    refused(capsys, "RandomHue needs 8-bit RGB. Received: images of 2", *flags)

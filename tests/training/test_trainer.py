@@ -22,7 +22,7 @@ def trainer(precision="float32", **geometry):
     model = trainer_module.Trainer(
         small.build((32, 64), dtype=precision),
         augment.build(seed=0, **geometry),
-        "unit",
+        ("unit",),
         dtype=precision,
     )
     model.compile(
@@ -104,7 +104,7 @@ def test_pixels_are_prepared_as_the_settings_say(preprocess, factor):
 def small_trainer(settings):
     network = small.build((16, 16))
     trainer = trainer_module.Trainer(
-        network, augment.build(grid_distortion=0, elastic=0), "unit"
+        network, augment.build(grid_distortion=0, elastic=0), ("unit",)
     )
     trainer.compile(
         optimizers.build(settings, 1), losses.bce_dice, metrics=metrics.of_logits()
