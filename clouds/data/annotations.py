@@ -86,7 +86,7 @@ def read(
         return _read_drawn(coco.read(path), labels, source)
     if form == "png":
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
-        return _read_drawn(png_masks.find(path, names, images), labels, source)
+        return _read_drawn(png_masks.find(path, names, images, labels), labels, source)
     rows, faults, header = csv_rows.read_rows(path, form=form, labels=labels or ())
     if not rows and not faults:
         raise InputError(f"{path} has no rows. It needs one per image and label.")
