@@ -62,6 +62,11 @@ class Bands(NamedTuple):
     dtype: str = "uint8"
 
     @property
+    def as_png(self) -> bool:
+        """Whether a PNG can hold them, which a graph can decode, unlike a TIFF."""
+        return self.dtype != "float32" and len(self.names) <= 4
+
+    @property
     def bytes_per_pixel(self) -> int:
         """Size of a pixel in memory."""
         sizes = dict(zip(DTYPES, (1, 2, 4), strict=True))

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+import tifffile
 from helpers import painters, small
 
 from clouds.cli import main
@@ -34,8 +35,8 @@ def write_images(folder, painted, suffix):
     return masks
 
 
-def check_records(folder, masks, labels):
-    """Compares the records' masks for evaluation with the painted ones."""
+def check_records(folder, masks, labels, pixels=None):
+    """Compares the records' masks for evaluation, and images, with the painted ones."""
     stored = manifest.read(str(folder))
     assert stored.labels == labels
     seen = 0
@@ -45,23 +46,26 @@ def check_records(folder, masks, labels):
             for name, truth in zip(batch["name"], batch["truth"], strict=True):
                 np.testing.assert_array_equal(truth, masks[name.decode()])
                 seen += 1
+            for name, image in zip(batch["name"], batch["image"], strict=True):
+                if pixels:
+                    np.testing.assert_array_equal(image, pixels[name.decode()])
     assert seen == len(masks)
 
 
-def train_to_export(tmp_path, records, images, size, *flags):
+def train_to_export(tmp_path, records, images, *flags, training=()):
     """Trains, tunes, predicts and exports: the folders of the prediction and model."""
     run, found, model = (tmp_path / name for name in ("run", "found", "model"))
     options = ["--epochs", 8, "--batch-size", 4, "--learning-rate", 0.05]
     options += ["--batch-norm-momentum", 0.5, "--precision", "float32", "--tune"]
     options += ["--grid-distortion", 0, "--elastic", 0, "--stop-patience", 20]
-    command("train", "--records", records, "--run", run, *options)
+    command("train", "--records", records, "--run", run, *options, *training)
     source = ["--run", run, "--images", images, "--out", found]
     command("predict", *source, "--masks", "--coco", "--geojson", *flags)
     command("export", "--run", run, "--out", model)
     return run, found, model
 
 
-def check_masks(found, model, images, labels, grid, rows_of):
+def check_masks(found, model, images, labels, grid, rows_of, pixels=None):
     """Compares the csv, the PNGs, COCO and the served masks of each image."""
     with (found / "submission_post.csv").open() as file:
         texts = rows_of(csv.DictReader(file))
@@ -73,7 +77,13 @@ def check_masks(found, model, images, labels, grid, rows_of):
     drawn = 0
     for path in sorted(images.iterdir()):
         contents = np.array(path.read_bytes(), object)
-        (row,) = serve([{model_store.FILES: contents}])
+        if serve.takes_files:
+            (row,) = serve([{model_store.FILES: contents}])
+        if pixels:
+            by_number = version.signatures["images"]([{"images": pixels[path.name]}])
+            row = by_number[0] if not serve.takes_files else row
+            for name, value in by_number[0].items():
+                np.testing.assert_array_equal(value, row[name])
         assert row["label"].astype(str).tolist() == list(labels)
         assert row["grid"].tolist() == list(grid)
         for label, text in zip(labels, row["rle"].astype(str), strict=True):
@@ -116,7 +126,7 @@ def test_steel_sheets_with_classes_in_a_column_become_served_masks(tmp_path):
     lines = [f"{name},1 1,{k}" for name in sorted(masks) for k in (1, 2, 3, 4)]
     sample.write_text("\n".join(["ImageId,EncodedPixels,ClassId", *lines]) + "\n")
     flags = ["--sample-submission", sample]
-    run, found, model = train_to_export(tmp_path, records, images, size, *flags)
+    run, found, model = train_to_export(tmp_path, records, images, *flags)
     header = (found / "submission_post.csv").read_text().partition("\n")[0]
     assert header == "ImageId,EncodedPixels,ClassId"
     command("submit-check", found / "submission_post.csv", *flags, "--grid", "256x1600")
@@ -146,7 +156,7 @@ def test_ships_of_one_label_and_several_rows_become_served_masks(tmp_path, capsy
     command("make_tfrecords", *source, *options, "--rle-base", 0)
     check_records(records, masks, ("ship",))
     flags = ["--submission-format", "image"]
-    run, found, model = train_to_export(tmp_path, records, images, size, *flags)
+    run, found, model = train_to_export(tmp_path, records, images, *flags)
 
     def rows_of(table):
         return {(row["ImageId"], "ship"): row["EncodedPixels"] for row in table}
@@ -164,10 +174,12 @@ def test_ships_of_one_label_and_several_rows_become_served_masks(tmp_path, capsy
     command("report", "--run", run)
 
 
-def test_seven_labels_of_pngs_or_coco_become_served_masks(tmp_path):
+def test_seven_labels_with_two_bands_of_16_bits_become_served_masks(tmp_path):
     size, labels = (64, 96), tuple("abcdefg")
     images = tmp_path / "images"
-    masks = write_images(images, painters.paint(16, size, 7), ".png")
+    painted = list(painters.paint_bands(16, size, 7, 2))
+    masks = write_images(images, painted, ".png")
+    pixels = {name: image for name, (image, _) in zip(masks, painted, strict=True)}
     folder = tmp_path / "masks"
     folder.mkdir()
     annotations = []
@@ -192,15 +204,48 @@ def test_seven_labels_of_pngs_or_coco_become_served_masks(tmp_path):
     for csv_file, out in (("masks", "records"), ("coco.json", "again")):
         source = ["--csv", tmp_path / csv_file, "--images", images]
         options = ["--size", "64x96", "--unlisted", "empty", "--out", tmp_path / out]
+        options += ["--bands", "native", "--band-names", "vis,ir"]
         command("make_tfrecords", *source, *options)
-        check_records(tmp_path / out, masks, labels)
-    run, found, model = train_to_export(tmp_path, tmp_path / "records", images, size)
-
-    def rows_of(table):
-        rows = (
-            (row["Image_Label"].rpartition("_"), row["EncodedPixels"]) for row in table
-        )
-        return {(image, label): text for (image, _, label), text in rows}
-
-    check_masks(found, model, images, labels, size, rows_of)
+        check_records(tmp_path / out, masks, labels, pixels)
+    training = ["--preprocess", "statistics", "--show-bands", "vis,ir,ir"]
+    run, found, model = train_to_export(
+        tmp_path, tmp_path / "records", images, training=training
+    )
+    check_masks(found, model, images, labels, size, by_image_and_label, pixels)
     assert tuned_dice(run) > 0.5
+    command("evaluate", "--records", tmp_path / "records", "--run", run)
+    command("report", "--run", run)
+    assert "2 bands of uint16 (vis, ir)" in (model / "1/model_card.md").read_text()
+
+
+def test_values_of_five_bands_in_tiffs_become_served_masks(tmp_path, capsys):
+    pytest.importorskip("rasterio", reason="`bin/setup geo` installs it")
+    size, labels = (64, 96), ("a", "b")
+    images, folder = tmp_path / "images", tmp_path / "masks"
+    painted = list(painters.paint_bands(16, size, 2, 5, np.float32))
+    pixels = {f"{k:03d}.tif": 200 + image / 40 for k, (image, _) in enumerate(painted)}
+    masks = {f"{k:03d}.tif": planes for k, (_, planes) in enumerate(painted)}
+    images.mkdir()
+    folder.mkdir()
+    for name, image in pixels.items():
+        options = {"photometric": "minisblack", "planarconfig": "contig"}
+        tifffile.imwrite(images / name, image, **options)
+        values = (masks[name] * np.array([1, 2])).sum(-1).astype(np.uint8)
+        painters.write_png(folder / f"{name[:3]}.png", values)
+    source = ["--csv", folder, "--images", images, "--out", tmp_path / "records"]
+    options = ["--size", "64x96", "--unlisted", "empty", "--labels", "a,b"]
+    command("make_tfrecords", *source, *options, "--bands", "native")
+    check_records(tmp_path / "records", masks, labels, pixels)
+    options = ["--preprocess", "statistics"]
+    run, found, model = train_to_export(
+        tmp_path, tmp_path / "records", images, training=options
+    )
+    assert "no PNG holds 5 bands of float32" in capsys.readouterr().out
+    check_masks(found, model, images, labels, size, by_image_and_label, pixels)
+    assert tuned_dice(run) > 0.5
+
+
+def by_image_and_label(table):
+    """Returns the texts of a submission."""
+    rows = ((row["Image_Label"].rpartition("_"), row["EncodedPixels"]) for row in table)
+    return {(image, label): text for (image, _, label), text in rows}

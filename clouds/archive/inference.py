@@ -17,6 +17,7 @@ from clouds.errors import InputError
 from clouds.runs import exports
 from clouds.runs.exports import Exported
 from clouds.runtime import files
+from clouds.schema import RGB
 
 _SIGNATURE = "serving_default"
 _INPUT = "image_bytes"
@@ -75,7 +76,9 @@ def predict(batch: Sequence[tuple[str, str]], exported: Exported) -> Iterator[di
         answers = [_answer_alone(content, exported) for content in contents]
     for (name, path, _), answer in zip(readable, answers, strict=True):
         if answer is None:
-            reason = f"{path} cannot be decoded: expected a complete JPEG, PNG or BMP"
+            bands = exported.bands
+            kinds = "JPEG, PNG or BMP" if bands == RGB else f"PNG of {bands}"
+            reason = f"{path} cannot be decoded: expected a complete {kinds}"
             yield {"image": name, "failed": reason}
         else:
             yield {"image": name, **answer}

@@ -41,12 +41,17 @@ def predict(settings: Archive) -> int:
         ) from error
     version = exports.highest(settings.model)
     try:
-        spec = exports.spec(version)
+        spec, bands = exports.spec(version), exports.bands(version)
         checksums.check_list(version)
     except ValueError as error:
         raise InputError(
             f"'{version}' is damaged ({error}). Copy or export it again."
         ) from error
+    if not bands.as_png:
+        raise InputError(
+            f"'{version}' takes numbers of {bands}, not files. Predict with the run: "
+            "bin/predict --run DIR."
+        )
     images = list(image_files.find(settings.images).items())
     chunks = [
         images[first : first + settings.chunk]

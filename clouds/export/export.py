@@ -3,9 +3,10 @@
 A model's folder has a folder for each version, named by its number, and for the server
 `models.config` and `batching_parameters.txt`. A version has, next to the SavedModel,
 `model_card.md`, `signature.md`, `assets.extra/postprocess.json` (the post-processing
-rule), `assets.extra/masks.json` (labels and
-grid of the masks), `assets.extra/tf_serving_warmup_requests` and
-`assets.extra/SHA256SUMS`, which `bin/serve` compares.
+rule), `assets.extra/masks.json` (labels and grid of the masks),
+`assets.extra/bands.json` (bands of the images, unless they are RGB),
+`assets.extra/tf_serving_warmup_requests` and `assets.extra/SHA256SUMS`, which
+`bin/serve` compares.
 """
 
 import dataclasses
@@ -25,11 +26,12 @@ from clouds.export import model_card, signatures, warmup
 from clouds.export.signatures import Signature
 from clouds.runs import network, run_facts, run_folder
 from clouds.runtime import checksums, files
+from clouds.schema import RGB
 
 NAME = "clouds"
 """Name of the model on the server."""
 
-EXTRA, MASKS = "assets.extra", "masks.json"
+EXTRA, MASKS, BANDS = "assets.extra", "masks.json", "bands.json"
 MODELS, BATCHING = "models.config", "batching_parameters.txt"
 
 
@@ -58,6 +60,7 @@ def export(settings: Export) -> Path:
         records_size=training.records_size,
         exact=training.decode == "exact",
         spec=training.spec,
+        bands=training.bands,
     )
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -75,6 +78,11 @@ def export(settings: Export) -> Path:
         files.write(out / MODELS, models_config(versions(out)))
         files.write(out / BATCHING, _BATCHING)
     print(f"{version}: signatures {', '.join(built)}")
+    if not training.bands.as_png:
+        print(
+            f"They take images as numbers, not files: no PNG holds {training.bands}, "
+            "and a SavedModel decodes no TIFF."
+        )
     print(describe_source(source, settings.run[0]))
     trained = _trained_precision(settings)
     if settings.precision not in (None, trained):
@@ -143,15 +151,18 @@ def _check(settings: Export) -> None:
 def _write_version(folder: Path, version: str, settings: Export, rule, built) -> None:
     outputs = save(folder, built)
     inputs = {name: spec for name, (_, spec) in built.items()}
-    spec = run_folder.settings(settings.run[0]).spec
-    described = model_card.signatures(version, inputs, outputs, spec)
+    trained = run_folder.settings(settings.run[0])
+    spec, bands = trained.spec, trained.bands
+    described = model_card.signatures(version, inputs, outputs, spec, bands)
     files.write(folder / model_card.SIGNATURES, described)
     files.write(folder / model_card.MODEL, _card(version, settings, rule))
     extra = folder / EXTRA
     extra.mkdir()
     checksums.write_json(extra / run_folder.RULE, dataclasses.asdict(rule))
     checksums.write_json(extra / MASKS, spec._asdict())
-    warmup.write(extra / warmup.FILE, NAME, inputs)
+    if bands != RGB:
+        checksums.write_json(extra / BANDS, bands._asdict())
+    warmup.write(extra / warmup.FILE, NAME, inputs, bands)
     checksums.write_list(folder)
 
 

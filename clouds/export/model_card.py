@@ -12,7 +12,7 @@ from clouds import __version__
 from clouds.config.rule import Rule, area
 from clouds.config.training import Training
 from clouds.data.images import preprocessing
-from clouds.schema import CLOUDS, MaskSpec
+from clouds.schema import CLOUDS, RGB, Bands, MaskSpec
 from clouds.text import counted
 
 MODEL, SIGNATURES = "model_card.md", "signature.md"
@@ -38,6 +38,7 @@ def signatures(
     inputs: Mapping[str, tf.TensorSpec],
     outputs: Mapping[str, Mapping[str, tf.TensorSpec]],
     spec: MaskSpec = CLOUDS,
+    bands: Bands = RGB,
 ) -> str:
     """Describes the signatures of a model in Markdown.
 
@@ -46,6 +47,7 @@ def signatures(
       inputs: type of each signature's input.
       outputs: types of each signature's outputs, by name.
       spec: labels and grid of the masks.
+      bands: bands of the images.
     """
     rows = [
         f"| `{name}` | {_type(given.name, given)} | "
@@ -55,7 +57,7 @@ def signatures(
     return _SIGNATURES.format(
         version=version,
         rows="\n".join(rows),
-        most=f"{preprocessing.MOST_PIXELS:,}",
+        images=_describe_images(bands),
         grid=_grid(spec),
         labels=", ".join(spec.labels),
         first=spec.labels[0],
@@ -91,6 +93,7 @@ def model(
         version=version,
         clouds=__version__,
         network=f"{networks}{views}, at {size} in {precision}",
+        bands=_describe_bands(runs[0].settings),
         runs="\n".join(map(_describe_run, runs)),
         metrics=_metrics_table(
             metrics, rule, [run.weights for run in runs], flips, spec.labels
@@ -104,6 +107,28 @@ def model(
 def _type(name: str, spec: tf.TensorSpec) -> str:
     shape = ["B", *("any" if n is None else str(n) for n in spec.shape[1:])]
     return f"`{name}` {spec.dtype.name}[{', '.join(shape)}]"
+
+
+def _describe_images(bands: Bands) -> str:
+    most = f"{preprocessing.MOST_PIXELS:,}"
+    if bands == RGB:
+        return _COLOURS.format(most=most)
+    files = f"- `image_bytes`: PNG files of {bands}, of {most} pixels at most.\n"
+    images = f"- `images`: values of {bands}, of any height and width."
+    return (files if bands.as_png else "") + images
+
+
+def _describe_bands(settings: Training) -> str:
+    """Describes other bands than RGB, and how they are scaled."""
+    if settings.bands == RGB:
+        return ""
+    scaled = {"unit": ", divided by their highest value", "raw": ""}
+    means, deviations = settings.band_means, settings.band_deviations
+    if settings.preprocess == "statistics":
+        pairs = zip(settings.band_names, means, deviations, strict=True)
+        each = (f"{name} {mean:.6g} ± {sd:.6g}" for name, mean, sd in pairs)
+        scaled["statistics"] = f", standardized by {', '.join(each)}"
+    return f"\n- images of {settings.bands}{scaled[settings.preprocess]}"
 
 
 def _describe_run(trained: Trained) -> str:
@@ -197,6 +222,11 @@ def _value(metric: Mapping) -> str:
     return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**metric)
 
 
+_COLOURS = """\
+- `image_bytes`: JPEG, PNG or BMP files of {most} pixels at most. Grey, palette, alpha,
+  CMYK and 16-bit images are converted to 8-bit RGB.
+- `images`: pixels of 0..255 in RGB, of any height and width."""
+
 _SIGNATURES = """\
 # Signatures of clouds, version {version}
 
@@ -206,9 +236,7 @@ _SIGNATURES = """\
 
 B is the number of images of a request, 1 or more. The labels are, in order, {labels}.
 
-- `image_bytes`: JPEG, PNG or BMP files of {most} pixels at most. Grey, palette, alpha,
-  CMYK and 16-bit images are converted to 8-bit RGB.
-- `images`: pixels of 0..255 in RGB, of any height and width.
+{images}
 - `rle`: masks in the competition's format, "start length start length ...". Pixels are
   counted from 1 down the columns of a grid of {grid}, whatever the size of the image.
   Empty if the label is absent.
@@ -259,7 +287,7 @@ Finds {labels} in images. Exported by clouds {clouds}: a U-Net on ResNet34, {net
 
 ## Data
 
-{runs}
+{runs}{bands}
 
 {about}## Metrics
 

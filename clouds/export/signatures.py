@@ -1,8 +1,9 @@
 """Signatures of exported models: graphs from requests to answers (TensorFlow).
 
 Requests hold `image_bytes` string[B], JPEG, PNG or BMP files, or `images` [B, H, W, 3],
-pixels of 0..255 in RGB of any size. Answers have the batch dimension first, since
-servers batch requests:
+pixels of 0..255 in RGB of any size. Of other bands, `image_bytes` are PNGs, if a PNG
+can hold them, and `images` [B, H, W, K] are their values. Answers have the batch
+dimension first, since servers batch requests:
 
 - `rle` string[B, C], the post-processed masks in the competition's format;
 - `score` float32[B, C], the score of the label's presence (`apply.presence_scores`);
@@ -20,11 +21,11 @@ import keras
 import tensorflow as tf
 
 from clouds.config.rule import Rule
-from clouds.data.images import preprocessing
+from clouds.data.images import graph_formats, preprocessing
 from clouds.models.layers import UpsampledConv2D
 from clouds.postprocess import apply
 from clouds.runs.network import split
-from clouds.schema import CLOUDS, MaskSpec
+from clouds.schema import CLOUDS, RGB, Bands, MaskSpec
 
 DEFAULT = "serving_default"
 
@@ -39,6 +40,7 @@ def build(
     records_size: tuple[int, int] | None = None,
     exact: bool = False,
     spec: MaskSpec = CLOUDS,
+    bands: Bands = RGB,
 ) -> dict[str, Signature]:
     """Builds the signatures of a network.
 
@@ -50,27 +52,33 @@ def build(
       exact: whether the network was trained on exactly decoded images (see
         `preprocessing.decode`).
       spec: labels and grid of the masks.
+      bands: bands of the images.
 
     Returns:
       By name: `serving_default` from `image_bytes`, `images` from float32 and
       `images_uint8` from uint8 to all outputs in the module's docstring;
       `probabilities` from `image_bytes` to `probabilities` float32[B, h, w, C];
       `masks_png` from `image_bytes` to `mask_bytes` string[B, C], black and white
-      PNGs. Bytes that cannot be decoded, and pixels out of range, raise
-      `InvalidArgumentError` for the entire batch.
+      PNGs. Of other bands than RGB, `images` is of their dtype, there is no
+      `images_uint8`, and where no PNG holds the bands, all are from `images`. Bytes
+      that cannot be decoded, and pixels out of range, raise `InvalidArgumentError` for
+      the entire batch.
     """
     size, grid = network.input_shape[1:3], spec.grid
     predict = cast_kernels_once(network)
 
+    def resize(image):
+        return preprocessing.resize_as_in_records(
+            image, size, records_size, exact=exact
+        )
+
     def decode(contents):
-        contents = preprocessing.limited(contents)
+        contents = preprocessing.limited(contents, bands)
+        if bands != RGB:
+            return resize(graph_formats.decode_bands(contents, bands))
         return preprocessing.decode_as_in_records(
             contents, size, records_size, exact=exact
         )[0]
-
-    def resize(image):
-        image = preprocessing.resize(image, records_size or size, exact=exact)
-        return preprocessing.resize(image, size)
 
     def draw(images, outputs):
         probabilities, scores = split(predict(images))
@@ -92,24 +100,33 @@ def build(
         planes = tf.transpose(tf.cast(masks, tf.uint8) * 255, [0, 3, 1, 2])[..., None]
         return {"mask_bytes": tf.io.encode_png(planes)}
 
+    resized = tf.TensorSpec([*size, len(bands.names)], bands.dtype)
+
     def from_files(function):
-        return lambda image_bytes: function(_map(decode, image_bytes, size))
+        given = tf.TensorSpec([None], tf.string, "image_bytes")
+        return lambda image_bytes: function(_map(decode, image_bytes, resized)), given
 
-    def from_pixels(function):
-        return lambda images: function(_map(resize, _check_pixels(images), size))
+    def from_pixels(function, dtype=bands.dtype):
+        given = tf.TensorSpec([None, None, None, len(bands.names)], dtype, "images")
+        return (
+            lambda images: function(
+                _map(resize, _check_pixels(images, bands), resized)
+            ),
+            given,
+        )
 
-    files = tf.TensorSpec([None], tf.string, "image_bytes")
-    shape = [None, None, None, 3]
-    return {
-        DEFAULT: (from_files(answer), files),
-        "probabilities": (
-            from_files(lambda images: {"probabilities": split(predict(images))[0]}),
-            files,
+    from_any = from_files if bands.as_png else from_pixels
+    built = {
+        DEFAULT: from_any(answer),
+        "probabilities": from_any(
+            lambda images: {"probabilities": split(predict(images))[0]}
         ),
-        "images": (from_pixels(answer), tf.TensorSpec(shape, tf.float32, "images")),
-        "images_uint8": (from_pixels(answer), tf.TensorSpec(shape, tf.uint8, "images")),
-        "masks_png": (from_files(masks_png), files),
+        "images": from_pixels(answer),
     }
+    if bands == RGB:
+        built["images"] = from_pixels(answer, "float32")
+        built["images_uint8"] = from_pixels(answer)
+    return built | {"masks_png": from_any(masks_png)}
 
 
 def cast_kernels_once(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -142,20 +159,25 @@ def _layers(network):
         yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]
 
 
-def _map(function, batch, size):
+def _map(function, batch, spec):
     """Calls a function of one image for each image of a batch, in parallel."""
     not_empty = tf.Assert(
         tf.shape(batch)[0] > 0, ["A batch must hold an image. Received: none."]
     )
-    spec = tf.TensorSpec([*size, 3], tf.uint8)
     with tf.control_dependencies([not_empty]):
         return tf.map_fn(function, batch, fn_output_signature=spec)
 
 
-def _check_pixels(images):
-    """Converts pixels to uint8; floats out of range, NaN and 0..1 are errors."""
-    if images.dtype == tf.uint8:
+def _check_pixels(images, bands):
+    """Converts colours to uint8; floats out of range, NaN and 0..1 are errors."""
+    images = tf.convert_to_tensor(images)
+    if images.dtype.is_integer:
         return images
+    if bands != RGB:
+        message = "Values must be finite numbers. Received: some that are not."
+        finite = tf.Assert(tf.reduce_all(tf.math.is_finite(images)), [message])
+        with tf.control_dependencies([finite]):
+            return tf.identity(images)
     brightest = tf.reduce_max(images, axis=[1, 2, 3])
     in_range = tf.Assert(
         tf.reduce_all(tf.abs(images - 127.5) <= 127.5),

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from clouds.data import scenes
+from clouds.schema import RGB, Bands
 
 FILE = "tf_serving_warmup_requests"
 
@@ -25,20 +26,27 @@ _NAME, _SIGNATURE_NAME = 1, 3
 _KEY, _VALUE = 1, 2
 
 
-def write(path: Path, model: str, inputs: Mapping[str, tf.TensorSpec]) -> None:
+def write(
+    path: Path, model: str, inputs: Mapping[str, tf.TensorSpec], bands: Bands = RGB
+) -> None:
     """Writes a request with a procedural scene for each signature.
 
     Args:
       path: file to write.
       model: name of the model on the server.
       inputs: type of each signature's input, string[B] of image files or pixels
-        [B, H, W, 3].
+        [B, H, W, K].
+      bands: bands of the images; other than RGB show a scene's red in each.
     """
     image, _ = scenes.scene(0, _SIZE)
-    jpeg = cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
+    if bands == RGB:
+        file = cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
+    else:
+        image = np.repeat(image[..., :1], len(bands.names), -1).astype(bands.dtype)
+        file = tf.io.encode_png(image).numpy() if bands.as_png else None
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, spec in inputs.items():
-            batch = [jpeg] if spec.dtype == tf.string else image[None]
+            batch = [file] if spec.dtype == tf.string else image[None]
             tensor = tf.make_tensor_proto(np.array(batch, spec.dtype.as_numpy_dtype))
             name = _field(_NAME, model.encode())
             name += _field(_SIGNATURE_NAME, signature.encode())

@@ -7,11 +7,12 @@ import tensorflow as tf
 from clouds.config.checks import check_labels
 from clouds.errors import InputError
 from clouds.runtime import checksums, files
-from clouds.schema import CLOUDS, MaskSpec
+from clouds.schema import CLOUDS, RGB, Bands, MaskSpec
 
 GRAPH = "saved_model.pb"
 
 _MASKS, _SPEC = "assets.extra/masks.json", {"labels": [str], "grid": [int]}
+_BANDS, _NAMES = "assets.extra/bands.json", {"names": [str], "dtype": str}
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,12 @@ class Exported:
     Attributes:
       model: the SavedModel, with its `signatures`.
       spec: labels and grid of its masks.
+      bands: bands of the images.
     """
 
     model: object
     spec: MaskSpec
+    bands: Bands = RGB
 
 
 def highest(folder: str) -> str:
@@ -59,7 +62,7 @@ def load(folder: str) -> Exported:
       InputError: its labels cannot be used.
     """
     checksums.check_list(folder)
-    return Exported(tf.saved_model.load(folder), spec(folder))
+    return Exported(tf.saved_model.load(folder), spec(folder), bands(folder))
 
 
 def spec(folder: str) -> MaskSpec:
@@ -77,6 +80,22 @@ def spec(folder: str) -> MaskSpec:
         return CLOUDS
     fields = checksums.read_json(path, _SPEC)
     return MaskSpec(check_labels(fields["labels"], path), tuple(fields["grid"]))
+
+
+def bands(folder: str) -> Bands:
+    """Reads the bands of the images; exports without the file have RGB.
+
+    Args:
+      folder: folder of the version.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    path = f"{folder}/{_BANDS}"
+    if not tf.io.gfile.exists(path):
+        return RGB
+    fields = checksums.read_json(path, _NAMES)
+    return Bands(tuple(fields["names"]), fields["dtype"])
 
 
 def checksum(folder: str) -> str:

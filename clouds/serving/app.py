@@ -25,6 +25,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from clouds.config.serving import Serving
+from clouds.schema import Bands
 from clouds.serving import limits, model_store, monitoring, protocol, web_page
 from clouds.serving.batching import Batcher, QueueFullError
 from clouds.serving.model_store import Model, Signature
@@ -141,7 +142,8 @@ class Service:
         return Route(path, respond, methods=[method])
 
     async def _show_page(self, request: Request) -> Response:
-        page = web_page.build(self._model.version.spec)
+        version = self._model.version
+        page = web_page.build(version.spec, version.bands)
         return Response(page.html, headers=page.headers)
 
     async def _report_health(self, request: Request) -> Response:
@@ -175,6 +177,12 @@ class Service:
     async def _predict_image(self, request: Request) -> Response:
         version = self._model.version
         names = [protocol.DEFAULT]
+        if not version.signatures[protocol.DEFAULT].takes_files:
+            raise Refusal(
+                400,
+                f"The model takes no files, but 'images' of {version.bands} as numbers "
+                f"in JSON, at /v1/models/{self._model.name}:predict.",
+            )
         if "probabilities" in request.query_params:
             names.append("probabilities")
         async with self._bodies.read(request) as body:
@@ -216,7 +224,7 @@ class Service:
             )
         checked = [0] * len(rows)
         if signature.takes_files:
-            checked = await self._in_thread(self._check_files, rows)
+            checked = await self._in_thread(self._check_files, rows, signature.bands)
         faults = [each if isinstance(each, Refusal) else None for each in checked]
         good = [row for row, fault in zip(rows, faults, strict=True) if not fault]
         shapes = tuple(value.shape for value in (good or rows)[0].values())
@@ -233,10 +241,10 @@ class Service:
         self._metrics.images.labels("answered").inc(len(results) - refused)
         return results
 
-    def _check_files(self, rows: list[Row]) -> list[int | Refusal]:
+    def _check_files(self, rows: list[Row], bands: Bands) -> list[int | Refusal]:
         max_pixels = int(self._settings.max_pixels * _MEGA)
         contents = (row[model_store.FILES].item() for row in rows)
-        return [limits.check_image(each, max_pixels) for each in contents]
+        return [limits.check_image(each, max_pixels, bands) for each in contents]
 
     def _in_thread(self, function: Callable, *arguments):
         loop = asyncio.get_running_loop()

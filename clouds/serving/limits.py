@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import re
 import urllib.parse
@@ -11,6 +12,7 @@ import tensorflow as tf
 from starlette.requests import ClientDisconnect, Request
 
 from clouds.data.images import graph_formats, preprocessing
+from clouds.schema import RGB, Bands
 from clouds.serving import protocol
 from clouds.serving.protocol import Refusal
 
@@ -18,7 +20,14 @@ _RETRY_AFTER = 1
 
 _FILE = [tf.TensorSpec([], tf.string)]
 _header_size = tf.function(preprocessing.header_size, input_signature=_FILE)
-_check_format = tf.function(graph_formats.check, input_signature=_FILE)
+
+
+@functools.lru_cache
+def _format_checker(bands: Bands) -> Callable:
+    if bands == RGB:
+        return tf.function(graph_formats.check, input_signature=_FILE)
+    check = functools.partial(graph_formats.check_bands, bands=bands)
+    return tf.function(check, input_signature=_FILE)
 
 
 class Bodies:
@@ -205,12 +214,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def check_image(contents: bytes, max_pixels: int) -> int | Refusal:
+def check_image(contents: bytes, max_pixels: int, bands: Bands = RGB) -> int | Refusal:
     """Checks by its header whether a server should decode an image file.
 
     Returns:
       The number of pixels, or the refusal (400) of a file that is not a JPEG, PNG or
-      BMP, is damaged, has too many pixels, or would be decoded wrongly.
+      BMP, is damaged, has too many pixels or other bands, or would be decoded wrongly.
     """
     received = f"Received: {len(contents)} bytes"
     if not contents.startswith(preprocessing.SIGNATURES):
@@ -228,7 +237,7 @@ def check_image(contents: bytes, max_pixels: int) -> int | Refusal:
             f"{height}. Send a smaller one: the model resizes it anyway.",
         )
     try:
-        _check_format(contents)
+        _format_checker(bands)(contents)
     except tf.errors.InvalidArgumentError as error:
         found = re.search(r"Image must be [^\]\n]*\.", error.message)
         return Refusal(400, found[0] if found else f"Image must be whole. {received}.")

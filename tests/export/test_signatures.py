@@ -13,6 +13,7 @@ from clouds.data.images import preprocessing
 from clouds.data.scenes import scene
 from clouds.export import signatures
 from clouds.postprocess import apply
+from clouds.schema import Bands
 
 SIZE = (24, 36)
 RULE = Rule(thresholds=(0.4, 0.4, 0.3, 0.4), min_sizes=(300, 300, 300, 0))
@@ -246,3 +247,77 @@ def test_the_orbit_gap_is_removed_from_the_masks(network):
         area = built["images_uint8"][0](image[None])["area"]
         share = area.numpy() / np.prod(schema.SUBMISSION_SIZE)
         assert share == pytest.approx(columns / 36, abs=0.03)
+
+
+def of_bands(bands):
+    """Signatures of a network whose probabilities are the first and the last band."""
+    count, highest = len(bands.names), {"uint16": 65535.0, "float32": 1.0}[bands.dtype]
+    images = keras.Input((*SIZE, count), dtype=bands.dtype)
+    shares = keras.ops.cast(images, "float32") / highest
+    ends = keras.ops.concatenate([shares[..., :1], shares[..., -1:]], -1)
+    spec, rule = schema.MaskSpec(("a", "b"), SIZE), Rule(**TWO)
+    built = signatures.build(keras.Model(images, ends), rule, spec=spec, bands=bands)
+    return {
+        name: tf.function(function, input_signature=[given], autograph=False)
+        for name, (function, given) in built.items()
+    }
+
+
+TWO = {"thresholds": (0.5, 0.5), "min_sizes": (0, 0), "gap": False}
+PAIR = Bands(("vis", "ir"), "uint16")
+
+
+@pytest.fixture(scope="module")
+def of_pair():
+    return of_bands(PAIR)
+
+
+def blocks(count, dtype):
+    """Images of random blocks, so that averages over them are exact."""
+    values = np.random.default_rng(0).random((3, *SIZE, count))
+    values = (values * (65535 if dtype == "uint16" else 1)).astype(dtype)
+    return values, values.repeat(2, 1).repeat(2, 2)
+
+
+def test_bands_of_16_bits_are_taken_as_pngs_and_as_numbers(of_pair):
+    small, large = blocks(2, "uint16")
+    expected = small[..., [0, 1]].astype("f4") / 65535
+    files = tf.constant([tf.io.encode_png(image).numpy() for image in large])
+    found = of_pair["probabilities"](files)["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    by_file, by_number = of_pair["serving_default"](files), of_pair["images"](large)
+    for k, image in enumerate(expected):
+        for label in range(2):
+            mask = rle.decode(by_file["rle"][k, label].numpy().decode(), SIZE)
+            np.testing.assert_array_equal(mask, image[..., label] > 0.5)
+    for name in by_file:
+        np.testing.assert_array_equal(by_file[name], by_number[name])
+    assert "images_uint8" not in of_pair
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (tf.io.encode_png(np.ones((4, 4, 2), np.uint8)), "a PNG of 2 bands of uint16"),
+        (tf.io.encode_png(np.ones((4, 4, 3), np.uint16)), "a PNG of 2 bands of uint16"),
+        (tf.io.encode_jpeg(np.ones((4, 4, 3), np.uint8)), "a PNG of 2 bands of uint16"),
+        (b"\x89PNG\r\n\x1a\n", "Image must"),
+        (b"", "Image must"),
+    ],
+)
+def test_files_of_other_bands_are_refused(of_pair, contents, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        of_pair["serving_default"](tf.reshape(tf.constant(contents), [1]))
+
+
+def test_bands_that_no_png_holds_are_taken_as_numbers():
+    served = of_bands(Bands(tuple("abcde"), "float32"))
+    small, large = blocks(5, "float32")
+    for name in ("serving_default", "probabilities", "images", "masks_png"):
+        (given,) = served[name].input_signature
+        assert (given.name, given.dtype, given.shape[-1]) == ("images", tf.float32, 5)
+    found = served["probabilities"](large)["probabilities"]
+    np.testing.assert_allclose(found, small[..., [0, 4]], atol=1e-6)
+    large[0, 0, 0, 0] = np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="finite numbers"):
+        served["serving_default"](large)

@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from clouds.config.rule import Rule
-from clouds.export import signatures
+from clouds.export import export, signatures
+from clouds.runtime import checksums
+from clouds.schema import RGB, Bands
 
 SIZE = 64, 96
 RULE = Rule(min_sizes=(100,) * 4, gap=False)
@@ -29,14 +31,27 @@ class Network:
         return tf.concat([colours, grey], -1)
 
 
-def write(folder: Path, version: int = 1) -> None:
+class BandNetwork(Network):
+    """The same for the bands of images: Fish is the first, the others are 0."""
+
+    def __call__(self, images, training=False):
+        first = tf.cast(images[..., :1], tf.float32) / float(images.dtype.max)
+        return tf.concat([first, *[tf.zeros_like(first)] * 3], -1)
+
+
+def write(folder: Path, version: int = 1, bands: Bands = RGB) -> None:
     """Writes a version of the model."""
-    built = signatures.build(Network(), RULE)
+    network = Network() if bands == RGB else BandNetwork()
+    built = signatures.build(network, RULE, bands=bands)
     functions = {
         name: tf.function(function, input_signature=[spec]).get_concrete_function()
         for name, (function, spec) in built.items()
     }
-    tf.saved_model.save(tf.Module(), str(folder / str(version)), signatures=functions)
+    path = folder / str(version)
+    tf.saved_model.save(tf.Module(), str(path), signatures=functions)
+    if bands != RGB:
+        (path / export.EXTRA).mkdir()
+        checksums.write_json(path / export.EXTRA / export.BANDS, bands._asdict())
 
 
 def picture(height=140, width=210) -> np.ndarray:

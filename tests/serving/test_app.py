@@ -262,6 +262,7 @@ def held_up(model, monkeypatch):
         return signature(rows)
 
     slowly.inputs, slowly.takes_files = signature.inputs, True
+    slowly.bands = signature.bands
     monkeypatch.setitem(model.version.signatures, protocol.DEFAULT, slowly)
     yield begun, go
     go.set()
@@ -406,6 +407,7 @@ def test_an_error_of_the_server_is_returned_without_its_text(
 
     signature = model.version.signatures[protocol.DEFAULT]
     broken.inputs, broken.takes_files = signature.inputs, True
+    broken.bands = signature.bands
     monkeypatch.setitem(model.version.signatures, protocol.DEFAULT, broken)
     refused(ask("POST", "/v1/images", content=GOOD), 500, "The server failed")
     assert "/a/path" in caplog.text
@@ -417,3 +419,24 @@ def test_the_page_is_served(ask):
     response = ask("GET", "/")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert "<title>Cloud patterns</title>" in response.text
+
+
+def test_files_for_a_model_that_takes_numbers_are_refused(tmp_path):
+    tiny_export.write(tmp_path, bands=schema.Bands(tuple("abcde"), "float32"))
+
+    async def whole():
+        service = Service(Serving(model="unused"), Model(str(tmp_path), "clouds"))
+        application = service.application()
+        async with application.router.lifespan_context(application):
+            transport = httpx.ASGITransport(application)
+            options = {"transport": transport, "base_url": "http://localhost"}
+            async with httpx.AsyncClient(**options) as client:
+                refused = await client.post("/v1/images", content=GOOD)
+                image = np.zeros((4, 6, 5)).tolist()
+                body = {"instances": [{"images": image}]}
+                return refused, await client.post(PREDICT, json=body)
+
+    refused, answered = asyncio.run(whole())
+    assert refused.status_code == 400
+    assert "takes no files, but 'images' of 5 bands of float32" in refused.text
+    assert answered.json()["predictions"][0]["rle"] == [""] * 4

@@ -4,10 +4,12 @@ import struct
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import tiny_export
 from starlette.requests import Request
 from starlette.responses import Response
 
+from clouds.schema import Bands
 from clouds.serving import limits
 from clouds.serving.protocol import Refusal
 
@@ -211,3 +213,13 @@ def test_little_is_read_of_uploads_beyond_the_connections():
     expect = [(b"expect", b"100-continue")]
     assert answered(3, [b"abc"], headers=expect)[::2] == (503, 0)
     assert answered(3, [], seconds=0.01)[::2] == (503, 0)
+
+
+def test_an_image_of_other_bands_is_refused_by_its_header():
+    bands = Bands(("vis", "ir"), "uint16")
+    image = np.ones((4, 6, 2), np.uint16)
+    good = tf.io.encode_png(image).numpy()
+    assert limits.check_image(good, 100, bands) == 24
+    for bad in (image.astype(np.uint8), image[..., :1]):
+        refusal = limits.check_image(tf.io.encode_png(bad).numpy(), 100, bands)
+        assert "Image must be a PNG of 2 bands of uint16 (vis, ir)." in refusal.reason

@@ -11,6 +11,7 @@ from clouds import schema
 from clouds.errors import InputError
 from clouds.postprocess import apply
 from clouds.runtime import checksums
+from clouds.schema import Bands
 from clouds.serving.model_store import Model
 from clouds.serving.protocol import Refusal, Spec
 
@@ -169,3 +170,31 @@ def test_a_version_that_has_changed_since_its_export_is_refused(tiny_model, tmp_
     path.write_bytes(path.read_bytes() + b"more")
     with pytest.raises(InputError, match=f"{path.name} has changed since the export"):
         Model(str(tmp_path), "clouds")
+
+
+PAIR = Bands(("vis", "ir"), "uint16")
+
+
+def test_a_version_of_other_bands_takes_pngs_and_numbers(tmp_path):
+    tiny_export.write(tmp_path, bands=PAIR)
+    version = Model(str(tmp_path), "clouds", warm=[1]).version
+    assert version.bands == PAIR
+    image = np.zeros((64, 96, 2), np.uint16)
+    image[10:40, 20:50, 0] = 65535
+    png = tf.io.encode_png(image).numpy()
+    (by_file,) = version.signatures["serving_default"]([row(png)])
+    (by_number,) = version.signatures["images"]([{"images": image}])
+    assert by_file["area"][0] == by_number["area"][0] > 1000
+    with pytest.raises(Refusal, match=r"a complete PNG of 2 bands of uint16 \(vis, ir"):
+        version.signatures["serving_default"]([row(png[:60])])
+
+
+def test_a_version_of_bands_that_no_png_holds_takes_numbers(tmp_path):
+    bands = Bands(tuple("abcde"), "float32")
+    tiny_export.write(tmp_path, bands=bands)
+    version = Model(str(tmp_path), "clouds", warm=[1]).version
+    default = version.signatures["serving_default"]
+    assert not default.takes_files
+    assert default.inputs["images"].shape == (None, None, None, 5)
+    (answer,) = default([{"images": np.zeros((64, 96, 5), np.float32)}])
+    assert answer["rle"].tolist() == [b""] * 4

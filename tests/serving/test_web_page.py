@@ -10,7 +10,7 @@ from helpers import tiny_export
 from selenium.webdriver import ActionChains, Keys
 
 from clouds import rle, schema
-from clouds.schema import CLOUDS
+from clouds.schema import CLOUDS, RGB, Bands
 from clouds.serving import web_page
 
 
@@ -254,3 +254,13 @@ def test_it_fits_a_phone_and_works_by_keyboard(opened):
         reached.add(browser.switch_to.active_element.get_attribute("id"))
     wanted = {"file", "opacity", "threshold-0", "threshold-3", "csv", "geojson"}
     assert wanted <= reached
+
+
+def test_the_page_names_the_files_that_a_model_takes():
+    bands = Bands(("vis", "i<r"), "uint16")
+    for given, text in (
+        (RGB, ">JPEG, PNG or BMP<"),
+        (bands, ">PNG of 2 bands of uint16 (vis, i&lt;r), shown in the colours"),
+        (bands._replace(dtype="float32"), ">No files: the model takes 2 bands of flo"),
+    ):
+        assert text in web_page.build(CLOUDS, given).html

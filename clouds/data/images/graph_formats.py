@@ -3,11 +3,16 @@
 Elsewhere, `formats` converts such files before; an exported model refuses them.
 """
 
+import numpy as np
 import tensorflow as tf
+
+from clouds.schema import Bands
 
 DARKEST_16_BIT = 1 << 14
 """Minimum of the brightest of 16-bit values, unless all are 0."""
 
+_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+"""Colour type of a PNG by its number of bands."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 # An orientation of 2 to 8 in Exif data, little and big endian. RE2 matches text in
 # UTF-8, apart from \C, one byte.
@@ -81,6 +86,45 @@ def check(contents: tf.Tensor) -> tf.Tensor:
         "a PNG with an alpha channel, not with a transparent colour": keyed,
         "of 8 bits: its 16-bit values are almost black": is_dark,
     }
+    return _checked(contents, faults)
+
+
+def check_bands(contents: tf.Tensor, bands: Bands) -> tf.Tensor:
+    """Refuses files other than PNGs of some bands.
+
+    Args:
+      contents: string[], the file.
+      bands: bands that it must have.
+
+    Returns:
+      The same.
+
+    Raises:
+      tf.errors.InvalidArgumentError: it is another file, of other bands or depth, or
+        turned by an orientation tag, or has a single transparent colour.
+    """
+    header = tf.strings.substr(contents, 0, 26) + "\0" * 26
+    header = tf.io.decode_raw(tf.strings.substr(header, 0, 26), tf.uint8)
+    colour, bits = _COLOUR_TYPES[len(bands.names)], 8 * np.dtype(bands.dtype).itemsize
+    fits = tf.strings.substr(contents, 0, len(_PNG)) == _PNG
+    fits &= (header[24] == bits) & (header[25] == colour)
+    turned = tf.strings.regex_full_match(contents, _TURNED_PNG)
+    keyed = tf.strings.regex_full_match(contents, _KEYED_PNG)
+    faults = {
+        f"a PNG of {bands}": ~fits,
+        "upright: remove the orientation tag, and turn it": turned,
+        "a PNG without a transparent colour": (colour in (0, 2)) & keyed,
+    }
+    return _checked(contents, faults)
+
+
+def decode_bands(contents: tf.Tensor, bands: Bands) -> tf.Tensor:
+    """Decodes a PNG that passed `check_bands`, to [H, W, K] of the bands."""
+    image = tf.io.decode_png(contents, 0, bands.dtype)
+    return tf.ensure_shape(image, [None, None, len(bands.names)])
+
+
+def _checked(contents: tf.Tensor, faults: dict[str, tf.Tensor]) -> tf.Tensor:
     checks = [
         tf.Assert(~fault, [f"Image must be {wanted}."])
         for wanted, fault in faults.items()

@@ -19,8 +19,8 @@ from clouds.runtime import startup
 from clouds.schema import DTYPES, MOST_BANDS, RGB, Bands
 from clouds.text import counted
 
-PNG_BANDS = {0: 1, 4: 2, 2: 3, 6: 4}
-"""Number of bands of a PNG by its colour type; 3 is a palette."""
+_PALETTE = 3
+"""Colour type of a PNG."""
 
 # `warnings.catch_warnings` is not for several threads at once.
 _opening = threading.Lock()
@@ -121,9 +121,9 @@ def decode(contents: bytes) -> np.ndarray:
 
 
 def _decode_png(contents: bytes, header: image_headers.Header) -> np.ndarray:
-    colour = contents[25]
-    if header.bits < 8 or colour not in PNG_BANDS or not header.decodable:
-        what = "a palette" if colour == 3 else f"{header.bits} bits per sample"
+    has_palette = contents[25] == _PALETTE
+    if header.bits < 8 or has_palette or not header.decodable:
+        what = "a palette" if has_palette else f"{header.bits} bits per value"
         what = what if header.decodable else "a transparent colour"
         raise InputError(f"it is a PNG with {what}; save bands of 8 or 16 bits")
     _check_pixels(*header.size)

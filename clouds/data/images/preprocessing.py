@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from clouds.data.images import graph_formats
+from clouds.schema import RGB, Bands
 
 PREPROCESSING = {"unit": 1 / 255, "raw": 1.0}
 """Factor on the pixels: the notebook's 0..1, or the ImageNet weights' 0..255."""
@@ -110,7 +111,7 @@ def resize_as_in_records(
     return resize(resize(image, records_size or size, exact=exact), size)
 
 
-def limited(contents: tf.Tensor) -> tf.Tensor:
+def limited(contents: tf.Tensor, bands: Bands = RGB) -> tf.Tensor:
     """Rejects an image that a server should not decode.
 
     A PNG of 100 kB can hold gigabytes. GIF is rejected since its header does not give
@@ -118,13 +119,15 @@ def limited(contents: tf.Tensor) -> tf.Tensor:
 
     Args:
       contents: string[], the file.
+      bands: bands of the image; other than RGB must be a PNG's.
 
     Returns:
       The same.
 
     Raises:
       tf.errors.InvalidArgumentError: the file is not a JPEG, PNG or BMP, has more than
-        `MOST_PIXELS`, or would be decoded wrongly (see `graph_formats.check`).
+        `MOST_PIXELS`, or would be decoded wrongly (see `graph_formats.check` and
+        `graph_formats.check_bands`).
     """
     sides = header_size(contents)
     small = tf.Assert(
@@ -132,7 +135,9 @@ def limited(contents: tf.Tensor) -> tf.Tensor:
         [f"Image must have {MOST_PIXELS} pixels at most. Received: sides of", sides],
     )
     with tf.control_dependencies([small]):
-        return graph_formats.check(contents)
+        if bands == RGB:
+            return graph_formats.check(contents)
+        return graph_formats.check_bands(contents, bands)
 
 
 def header_size(contents: tf.Tensor) -> tf.Tensor:
