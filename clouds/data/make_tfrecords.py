@@ -5,7 +5,6 @@ import itertools
 import sys
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from clouds import rle
@@ -20,7 +19,7 @@ from clouds.data.masks.csv_rows import STANDARD
 from clouds.data.masks.table import Table
 from clouds.errors import InputError
 from clouds.runtime import files, pool, progress
-from clouds.schema import CLOUDS, RGB, Bands
+from clouds.schema import CLOUDS
 from clouds.text import counted
 
 _FOREIGN = (".tfrecord", ".jpg", ".jpeg")
@@ -42,7 +41,8 @@ def convert(settings: Records) -> None:
         _verify(settings.verify)
         return
     available = image_files.find(settings.images)
-    bands = _bands(settings, next(iter(available.values())))
+    first = next(iter(available.values()))
+    bands = native.choose(first, settings.bands, settings.band_names)
     table = _table(settings, available)
     paths = image_files.pick(available, table.images, table.path, settings.images)
     groups = None
@@ -75,21 +75,6 @@ def convert(settings: Records) -> None:
                 "Free some space and run the same command again: it resumes."
             ) from error
     print(_summary(settings.out, plan))
-
-
-def _bands(settings: Records, first: str) -> Bands:
-    """Returns the bands of the images, and says what they are or lose."""
-    if settings.bands == "native":
-        bands = native.bands_of(first, settings.band_names)
-        print(f"{settings.images}: images of {bands}, kept as they are.", flush=True)
-        return bands
-    if native.is_deep(first):
-        print(
-            f"make_tfrecords: warning: {first} has more than 8 bits per value, and "
-            "becomes 8-bit RGB. --bands native keeps bands and values as they are.",
-            file=sys.stderr,
-        )
-    return RGB
 
 
 def _table(settings: Records, available: dict[str, str]) -> Table:
@@ -125,12 +110,7 @@ def _with_unlisted(settings: Records, table: Table, available) -> Table:
             f"{counted(len(unlisted), 'image')} of {settings.images} have no row in "
             f"{table.path}, first '{unlisted[0]}'. Add rows, or give --unlisted empty."
         )
-    shape = len(unlisted), len(table.labels)
-    return table._replace(
-        images=[*table.images, *unlisted],
-        texts=np.concatenate([table.texts, np.full(shape, "", object)]),
-        rows=np.concatenate([table.rows, np.zeros(shape, np.int64)]),
-    )
+    return table.with_empty(unlisted)
 
 
 def _tasks(settings: Records, started: Manifest, members, table, paths):

@@ -73,7 +73,7 @@ def predict(settings: Prediction) -> int:
     if settings.located:
         gridded.check(settings, places, source.paths)
     if settings.in_tiles:
-        plan.check(settings, trained.size, rule, places, source.paths)
+        plan.check(settings, trained, rule, places, source.paths)
     warnings = (
         settings.bbox
         and not settings.in_tiles

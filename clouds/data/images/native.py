@@ -6,6 +6,7 @@ is refused: palettes, other depths, values that are missing or not finite.
 """
 
 import importlib.util
+import sys
 import threading
 import warnings
 
@@ -51,6 +52,30 @@ def load(path: str, bands: Bands | None = None) -> np.ndarray:
             "Convert it, or leave it out."
         )
     return pixels
+
+
+def choose(path: str, kind: str, names: tuple[str, ...] | None = None) -> Bands:
+    """Chooses the bands of images, and says what they are, or lose.
+
+    Args:
+      path: path of the first image.
+      kind: `rgb` or `native`.
+      names: names of native bands.
+
+    Raises:
+      InputError: as for `bands_of`.
+    """
+    if kind == "native":
+        bands = bands_of(path, names)
+        print(f"Images of {bands}, kept as they are.", flush=True)
+        return bands
+    if is_deep(path):
+        print(
+            f"make_tfrecords: warning: {path} has more than 8 bits per value, and "
+            "becomes 8-bit RGB. --bands native keeps bands and values as they are.",
+            file=sys.stderr,
+        )
+    return RGB
 
 
 def bands_of(path: str, names: tuple[str, ...] | None = None) -> Bands:

@@ -39,6 +39,15 @@ class Table(NamedTuple):
             images=self.images[part], texts=self.texts[part], rows=self.rows[part]
         )
 
+    def with_empty(self, images: list[str]) -> "Table":
+        """Returns the table with more images, without masks."""
+        shape = len(images), len(self.labels)
+        return self._replace(
+            images=[*self.images, *images],
+            texts=np.concatenate([self.texts, np.full(shape, "", object)]),
+            rows=np.concatenate([self.rows, np.zeros(shape, np.int64)]),
+        )
+
     @property
     def present(self) -> np.ndarray:
         """bool[N, C], whether an image has a label."""

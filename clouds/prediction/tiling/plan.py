@@ -6,6 +6,7 @@ from typing import NamedTuple
 from clouds.config.fields import Box, Degrees, Pixels, shown
 from clouds.config.prediction import Prediction
 from clouds.config.rule import Rule
+from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.geo import rasters
 from clouds.geo.places import Places
@@ -13,6 +14,7 @@ from clouds.postprocess import blockwise
 from clouds.prediction.tiling import geometry
 from clouds.prediction.tiling.geometry import Axis
 from clouds.prediction.tiling.scenes import SceneError
+from clouds.schema import RGB
 
 _SMALLEST_TILE = 32
 _SAME = 0.01
@@ -33,7 +35,7 @@ def identity(settings: Prediction) -> list:
 
 def check(
     settings: Prediction,
-    size: tuple[int, int],
+    trained: Training,
     rule: Rule,
     places: Places | None,
     paths: Mapping[str, str],
@@ -42,16 +44,22 @@ def check(
 
     Args:
       settings: settings of the tiles.
-      size: height and width of the network's images.
+      trained: settings of the run.
       rule: rule of the masks.
       places: places of the images, if any.
       paths: paths of the images by their names.
 
     Raises:
-      InputError: the rule is for whole images; width and height seem to be exchanged;
-        or tiles in pixels would differ in degrees.
+      InputError: the rule is for whole images; the run is not on 8-bit RGB; width and
+        height seem to be exchanged; or tiles in pixels would differ in degrees.
     """
     blockwise.check(rule)
+    size = trained.size
+    if trained.bands != RGB:
+        raise InputError(
+            f"Tiles need a run on 8-bit RGB. Received: one on {trained.bands}. Cut the "
+            "scenes into images, and predict these."
+        )
     flag, hint = "--tile-pixels", Pixels
     if settings.tile_degrees:
         flag, hint = "--tile-degrees", Degrees
