@@ -6,6 +6,8 @@ from helpers import tiny_export
 
 from clouds.archive import predict_archive, results
 from clouds.cli import main
+from clouds.runtime import checksums
+from clouds.schema import Bands
 
 pytest.importorskip("apache_beam", reason="needs the extra beam")
 
@@ -97,3 +99,11 @@ def test_a_folder_without_a_model_is_refused(images, tmp_path, capsys):
     assert archive(tmp_path, images, tmp_path / "out") == 2
     assert "has no version of a model" in capsys.readouterr().err
     assert predict_archive.FILE not in {path.name for path in tmp_path.rglob("*")}
+
+
+def test_a_model_that_takes_no_files_is_refused(images, tmp_path, capsys):
+    bands = Bands(tuple("abcde"), "float32")
+    tiny_export.write(tmp_path / "model", bands=bands)
+    checksums.write_list(tmp_path / "model/1")
+    assert archive(tmp_path / "model", images, tmp_path / "out") == 2
+    assert "takes numbers of 5 bands of float32" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from helpers import tiny_export
 from clouds.errors import InputError
 from clouds.runs import exports
 from clouds.runtime import checksums
-from clouds.schema import CLOUDS
+from clouds.schema import CLOUDS, RGB, Bands
 
 
 def test_the_highest_version_is_found_by_number(tmp_path):
@@ -39,3 +39,11 @@ def test_labels_and_grid_are_those_of_the_export(tmp_path):
     (folder / "masks.json").write_text("{")
     with pytest.raises(ValueError, match="Expecting"):
         exports.spec(str(tmp_path))
+
+
+def test_bands_are_those_of_the_export(tmp_path):
+    tiny_export.write(tmp_path, version=1)
+    assert exports.bands(f"{tmp_path}/1") == RGB
+    bands = Bands(("vis", "ir"), "uint16")
+    tiny_export.write(tmp_path, version=2, bands=bands)
+    assert exports.load(f"{tmp_path}/2").bands == bands
