@@ -61,6 +61,7 @@ class Tiles:
         self._spec = trained.spec
         self._places = places or Places({}, {})
         self._with_scores = settings.with_scores
+        self._described = set()
 
     def predict(
         self, paths: Mapping[str, str], is_missing: Callable[[str], bool]
@@ -94,7 +95,11 @@ class Tiles:
             )
             mosaic = Mosaic(folder / "rows", *tiles, len(self._spec.labels))
             missing = mosaic.missing()
-            _report(name, scene, tiles, missing)
+            text = _describe(scene, tiles, missing)
+            # Most scenes are alike.
+            if text not in self._described:
+                progress.write(f"{name}: {text}")
+            self._described.add(text)
             count = len(tiles.columns)
             with progress.bar(
                 desc=name,
@@ -241,15 +246,16 @@ def _key(name: str, path: str) -> str:
     return hashlib.sha1(json.dumps(facts).encode()).hexdigest()
 
 
-def _report(name: str, scene: Scene, tiles: plan.Tiling, missing: list[int]) -> None:
+def _describe(scene: Scene, tiles: plan.Tiling, missing: list[int]) -> str:
+    """Describes how a scene is predicted, for the user."""
     rows, columns = tiles
     text = (
-        f"{name}: {scene.size[1]}x{scene.size[0]} pixels, {scene.how}; "
+        f"{scene.size[1]}x{scene.size[0]} pixels, {scene.how}; "
         f"{len(columns)}x{len(rows)} tiles{' around the globe' * columns.wraps}; masks "
         f"of {columns.cells}x{rows.cells} cells (width x height)."
     )
     if rows.padding or columns.padding:
-        text += " It is smaller than a tile, which is filled up with black."
+        text += " The scene is smaller than a tile and is padded with black."
     if len(missing) < len(rows):
-        text += f" Resumed after row {len(rows) - len(missing)} of tiles."
-    progress.write(text)
+        text += f" Resuming after row {len(rows) - len(missing)} of tiles."
+    return text

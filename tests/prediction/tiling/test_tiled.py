@@ -157,7 +157,7 @@ def test_an_interrupted_scene_resumes_after_its_last_row(
     assert not (out / "submission.csv").exists()
     capsys.readouterr()
     assert in_tiles(run, images, out, *flags) == 0
-    assert "Resumed after row 2 of tiles." in capsys.readouterr().err
+    assert "Resuming after row 2 of tiles." in capsys.readouterr().err
     # Three tiles a row, of four rows; the third row was begun.
     assert len(predicted) == 8 + 6
     for name in ("submission.csv", "submission_post.csv", "probabilities/a.png.npz"):
