@@ -262,7 +262,7 @@ def _finish(
     selected = {entry.image for entry in first}
     trained = run_folder.settings(settings.run[0])
     pictures = (
-        tiled.pictures(settings, source.paths, journal, selected)
+        tiled.pictures(settings, trained, source.paths, journal, selected)
         if settings.in_tiles
         else _pictures(source, journal, selected, trained)
     )

@@ -39,7 +39,7 @@ def build_smooth(size, classes=4, *, class_head=False, bands=3, dtype=None):
     return keras.Model(images, logits, name="unet_resnet34")
 
 
-def write_run(folder: Path, records: Path, *, fold=None, seed=0, size=(64, 96)):
+def write_run(folder: Path, records, *, fold=None, seed=0, size=(64, 96), **others):
     """A run's folder with random weights for `build_smooth`, as if it was trained."""
     import keras
 
@@ -47,11 +47,10 @@ def write_run(folder: Path, records: Path, *, fold=None, seed=0, size=(64, 96)):
     from clouds.runs import run_folder
 
     keras.utils.set_random_seed(seed)
-    settings = Training(
-        records=str(records), run=str(folder), fold=fold, size=size, precision="float32"
-    )
+    given = {"records": str(records), "run": str(folder), "fold": fold, "size": size}
+    settings = Training(**given, precision="float32", **others)
     run_folder.create(settings, {"started": "now"})
-    network = build_smooth(size)
+    network = build_smooth(size, bands=len(settings.band_names))
     last = network.get_layer("final_conv")
     last.kernel.assign(4 * last.kernel)
     run_folder.save_weights(network, folder)

@@ -45,13 +45,28 @@ def load(path: str, bands: Bands | None = None) -> np.ndarray:
         pixels = decode(image_bytes.load(path))
     except image_bytes.UNREADABLE as error:
         raise image_bytes.unreadable(path, error) from error
-    own = pixels.shape[2], pixels.dtype.name
-    if bands and own != (len(bands.names), bands.dtype):
+    if bands:
+        check_bands(path, bands, pixels.shape[2], pixels.dtype.name)
+    return pixels
+
+
+def check_bands(path: str, bands: Bands, count: int, dtype: str) -> None:
+    """Refuses a file with other bands.
+
+    Args:
+      path: path of the file.
+      bands: bands that it must have.
+      count: number of its bands.
+      dtype: type of their values.
+
+    Raises:
+      InputError: they differ.
+    """
+    if (count, dtype) != (len(bands.names), bands.dtype):
         raise InputError(
-            f"{path} has {counted(own[0], 'band')} of {own[1]}, and must have {bands}. "
+            f"{path} has {counted(count, 'band')} of {dtype}, and must have {bands}. "
             "Convert it, or leave it out."
         )
-    return pixels
 
 
 def choose(path: str, kind: str, names: tuple[str, ...] | None = None) -> Bands:
@@ -138,10 +153,6 @@ def decode(contents: bytes) -> np.ndarray:
             f"it is a {kind.upper() if header else kind}; with --bands native, images "
             "must be PNG or TIFF"
         )
-    if pixels.dtype == np.float32 and (missing := (~np.isfinite(pixels)).sum()):
-        raise InputError(
-            f"{missing} of its {pixels.size} values are NaN or infinite; fill them"
-        )
     return formats.turn(pixels, header.orientation)
 
 
@@ -163,18 +174,42 @@ def _decode_tiff(contents: bytes) -> np.ndarray:
     try:
         with rasterio.MemoryFile(contents) as memory, _opened(memory, rasterio) as file:
             _check_tiff(file)
-            pixels = file.read()
-            missing = _missing(file, pixels, rasterio)
+            _check_pixels(file.height, file.width)
+            return read_window(file)
     except rasterio.errors.RasterioError as error:
         raise InputError(
             "it is a damaged TIFF, or of an unsupported variant"
         ) from error
-    if missing:
+
+
+def read_window(file, window=None) -> np.ndarray:
+    """Reads the values of an open TIFF, and refuses missing ones.
+
+    Args:
+      file: dataset of rasterio.
+      window: window of rasterio; None for the whole image.
+
+    Returns:
+      [H, W, K] of its bands, as stored: not turned.
+
+    Raises:
+      InputError: values are missing, NaN or infinite; the message does not name it.
+    """
+    pixels = file.read(window=window)
+    if missing := _missing(file, pixels, window):
         raise InputError(
             f"{missing} of its {pixels.size} values are missing, by its nodata value "
             "or its mask; fill them, best with 0 in all bands"
         )
+    _check_finite(pixels)
     return np.moveaxis(pixels, 0, -1)
+
+
+def _check_finite(pixels: np.ndarray) -> None:
+    if pixels.dtype == np.float32 and (missing := (~np.isfinite(pixels)).sum()):
+        raise InputError(
+            f"{missing} of its {pixels.size} values are NaN or infinite; fill them"
+        )
 
 
 def _load_rasterio():
@@ -195,7 +230,6 @@ def _opened(memory, rasterio):
 
 
 def _check_tiff(file) -> None:
-    _check_pixels(file.height, file.width)
     dtypes = sorted(set(file.dtypes))
     if file.subdatasets:
         raise InputError(f"it has {len(file.subdatasets)} pages; save one of them")
@@ -207,16 +241,16 @@ def _check_tiff(file) -> None:
         )
 
 
-def _missing(file, pixels: np.ndarray, rasterio) -> int:
+def _missing(file, pixels: np.ndarray, window) -> int:
     """Counts missing values, apart from 0."""
-    flags = rasterio.enums.MaskFlags
+    flags = startup.load("rasterio.enums").MaskFlags
     masked = [
         flags.nodata in each or (flags.per_dataset in each and flags.alpha not in each)
         for each in file.mask_flag_enums
     ]
     if not any(masked):
         return 0
-    return int(((file.read_masks() == 0) & (pixels != 0)).sum())
+    return int(((file.read_masks(window=window) == 0) & (pixels != 0)).sum())
 
 
 def _check_pixels(height: int, width: int) -> None:

@@ -14,7 +14,6 @@ from clouds.postprocess import blockwise
 from clouds.prediction.tiling import geometry
 from clouds.prediction.tiling.geometry import Axis
 from clouds.prediction.tiling.scenes import SceneError
-from clouds.schema import RGB
 
 _SMALLEST_TILE = 32
 _SAME = 0.01
@@ -50,16 +49,11 @@ def check(
       paths: paths of the images by their names.
 
     Raises:
-      InputError: the rule is for whole images; the run is not on 8-bit RGB; width and
-        height seem to be exchanged; or tiles in pixels would differ in degrees.
+      InputError: the rule is for whole images; width and height seem to be exchanged;
+        or tiles in pixels would differ in degrees.
     """
     blockwise.check(rule)
     size = trained.size
-    if trained.bands != RGB:
-        raise InputError(
-            f"Tiles need a run on 8-bit RGB. Received: one on {trained.bands}. Cut the "
-            "scenes into images, and predict these."
-        )
     flag, hint = "--tile-pixels", Pixels
     if settings.tile_degrees:
         flag, hint = "--tile-degrees", Degrees

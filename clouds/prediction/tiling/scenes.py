@@ -21,11 +21,13 @@ from clouds.data.images import (
     image_bytes,
     image_files,
     image_headers,
+    native,
     preprocessing,
 )
 from clouds.errors import InputError
 from clouds.geo import rasters
 from clouds.runtime import files, startup
+from clouds.schema import RGB, Bands
 
 Read = Callable[[int, int, int, int], np.ndarray]
 _LEAST_ROWS = 16
@@ -44,7 +46,7 @@ class Scene(NamedTuple):
     Attributes:
       size: height and width.
       read: function from top, left, height and width of a window within the image to
-        its pixels, uint8[height, width, 3].
+        its pixels, [height, width, K] of its bands.
       how: how the file is read, for the user.
     """
 
@@ -54,32 +56,38 @@ class Scene(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: str, scratch: Path, memory: int) -> Iterator[Scene]:
+def opened(
+    path: str, scratch: Path, memory: int, bands: Bands = RGB
+) -> Iterator[Scene]:
     """Opens an image to read windows of it.
 
     Args:
       path: path from `image_files.find`.
       scratch: file for the decoded pixels, removed at the end.
       memory: megabytes for pixels.
+      bands: bands of the image; RGB converts any file.
 
     Yields:
       The image.
 
     Raises:
-      SceneError: it cannot be read or decoded, or needs more memory.
+      SceneError: it cannot be read or decoded, has other bands, or needs more memory.
       InputError: the disk has too little space for the decoded pixels.
     """
     with contextlib.ExitStack() as stack:
         try:
-            source = _tiff(path, stack) or _jpeg(path) or _whole(path, memory)
+            source = _open(path, stack, memory, bands)
         except SceneError:
             raise
         except image_bytes.UNREADABLE as error:
-            raise SceneError(str(image_files.undecodable(path))) from error
+            reason = error if bands != RGB else image_files.undecodable(path)
+            raise SceneError(str(reason)) from error
 
         def read(*at: int) -> np.ndarray:
             try:
                 return source.read(*at)
+            except InputError as error:
+                raise SceneError(f"{path} cannot be used: {error}.") from error
             except (tf.errors.OpError, OSError) as error:
                 raise SceneError(
                     f"{path} cannot be decoded: it is damaged, or cut short. Replace "
@@ -88,7 +96,7 @@ def opened(path: str, scratch: Path, memory: int) -> Iterator[Scene]:
 
         scene = source._replace(read=read)
         if not scene.how:
-            scene = stack.enter_context(_copied(scene, scratch, memory))
+            scene = stack.enter_context(_copied(scene, scratch, memory, bands))
         yield scene
 
 
@@ -103,7 +111,7 @@ def window(scene: Scene, top: int, left: int, size: tuple[int, int]) -> np.ndarr
       size: height and width of the window.
 
     Returns:
-      uint8[height, width, 3], black where there is no pixel.
+      [height, width, K] of its bands, black where there is no pixel.
     """
     (height, width), (rows, columns) = size, scene.size
     present = min(height, rows - top)
@@ -128,7 +136,7 @@ def thumbnail(scene: Scene, size: tuple[int, int]) -> np.ndarray:
       size: height and width of the result.
 
     Returns:
-      uint8[h, w, 3].
+      [h, w, K] of its bands.
     """
     rows, columns = (
         ((np.arange(n) + 0.5) * full / n).astype(int)
@@ -138,7 +146,13 @@ def thumbnail(scene: Scene, size: tuple[int, int]) -> np.ndarray:
     return np.stack(list(lines))
 
 
-def _tiff(path: str, stack: contextlib.ExitStack) -> Scene | None:
+def _open(path: str, stack: contextlib.ExitStack, memory: int, bands: Bands) -> Scene:
+    if bands != RGB:
+        return _tiff(path, stack, bands) or _whole_native(path, memory, bands)
+    return _tiff(path, stack, bands) or _jpeg(path) or _whole(path, memory)
+
+
+def _tiff(path: str, stack: contextlib.ExitStack, bands: Bands) -> Scene | None:
     """Opens a local TIFF whose bands need no special treatment, by rasterio."""
     is_tiff = path.lower().endswith((".tif", ".tiff")) and Path(path).is_file()
     if not is_tiff or importlib.util.find_spec("rasterio") is None:
@@ -153,12 +167,18 @@ def _tiff(path: str, stack: contextlib.ExitStack) -> Scene | None:
             file = stack.enter_context(rasterio.open(path, driver="GTiff"))
         except errors.RasterioError:
             return None
-    if not _is_plain(file) or rasters.orientation(path) != 1:
+    if rasters.orientation(path) != 1:
+        return None
+    if bands != RGB:
+        native.check_bands(path, bands, file.count, ", ".join(sorted(set(file.dtypes))))
+    elif not _is_plain(file):
         return None
 
     def read(top: int, left: int, height: int, width: int) -> np.ndarray:
         at = rasterio.windows.Window(left, top, width, height)
         try:
+            if bands != RGB:
+                return native.read_window(file, at)
             return _to_rgb(file.read(window=at))
         except errors.RasterioError as error:
             raise OSError(str(error)) from error
@@ -212,16 +232,19 @@ def _to_rgb(bands: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _copied(source: Scene, scratch: Path, memory: int) -> Iterator[Scene]:
+def _copied(source: Scene, scratch: Path, memory: int, bands: Bands) -> Iterator[Scene]:
     """Decodes an image once, from its top down, into a file that is then read."""
     height, width = source.size
-    files.check_free_space(scratch.parent, height * width * 3, "Decoded pixels")
-    rows = max(_LEAST_ROWS, memory * _MEGABYTE // (width * 3 * 4))
+    row_bytes = width * bands.bytes_per_pixel
+    files.check_free_space(scratch.parent, height * row_bytes, "Decoded pixels")
+    rows = max(_LEAST_ROWS, memory * _MEGABYTE // (row_bytes * 4))
     try:
         with scratch.open("wb") as file:
             for top in range(0, height, rows):
-                file.write(source.read(top, 0, min(rows, height - top), width).data)
-        pixels = np.memmap(scratch, np.uint8, "r", shape=(height, width, 3))
+                strip = source.read(top, 0, min(rows, height - top), width)
+                file.write(np.ascontiguousarray(strip).data)
+        shape = height, width, len(bands.names)
+        pixels = np.memmap(scratch, bands.dtype, "r", shape=shape)
 
         def read(top: int, left: int, height: int, width: int) -> np.ndarray:
             return np.array(pixels[top : top + height, left : left + width])
@@ -231,12 +254,13 @@ def _copied(source: Scene, scratch: Path, memory: int) -> Iterator[Scene]:
         scratch.unlink(missing_ok=True)
 
 
-def _whole(path: str, memory: int) -> Scene:
+def _check_whole(path: str, memory: int, bands: Bands) -> None:
+    """Refuses a file that is too large to be decoded whole, or cannot be decoded."""
     header = image_headers.read(image_bytes.load(path))
     if header is None:
         raise image_files.undecodable(path)
     height, width = header.size
-    needed = -(-height * width * 3 // _MEGABYTE)
+    needed = -(-height * width * bands.bytes_per_pixel // _MEGABYTE)
     if needed > memory or height * width > preprocessing.MOST_PIXELS:
         allowed = f"Give --tile-memory {needed}, or convert"
         if height * width > preprocessing.MOST_PIXELS:
@@ -246,12 +270,24 @@ def _whole(path: str, memory: int) -> Scene:
             f"whole, which needs {needed} MB. {allowed} it to a tiled GeoTIFF "
             "(gdal_translate -co TILED=YES) and run bin/setup geo."
         )
+
+
+def _whole_native(path: str, memory: int, bands: Bands) -> Scene:
+    _check_whole(path, memory, bands)
+    return _in_memory(native.load(path, bands))
+
+
+def _whole(path: str, memory: int) -> Scene:
+    _check_whole(path, memory, RGB)
     contents = image_files.read(tf.constant(path)).numpy()
     if contents.startswith(_JPEG):
         pixels = tf.io.decode_jpeg(contents, 3, dct_method="INTEGER_ACCURATE").numpy()
     else:
         pixels = graph_formats.decode(tf.constant(contents)).numpy()
+    return _in_memory(pixels)
 
+
+def _in_memory(pixels: np.ndarray) -> Scene:
     def read(top: int, left: int, height: int, width: int) -> np.ndarray:
         return pixels[top : top + height, left : left + width]
 

@@ -20,6 +20,7 @@ from clouds.config.rule import Rule
 from clouds.config.training import Training
 from clouds.data.images import preprocessing
 from clouds.geo.places import HOW, Places
+from clouds.plots.false_colour import to_rgb
 from clouds.postprocess import blockwise, ops
 from clouds.postprocess.apply import presence_scores
 from clouds.postprocess.blockwise import Block
@@ -89,7 +90,8 @@ class Tiles:
             fault = self._places.faults.get(name) or f"{path} has no place. {HOW}."
             raise SceneError(f"--tile-degrees: {fault} Or give --tile-pixels instead.")
         memory = self._settings.tile_memory
-        with scenes.opened(path, folder / "pixels", memory) as scene:
+        bands = self._trained.bands
+        with scenes.opened(path, folder / "pixels", memory, bands) as scene:
             tiles = plan.tiling(
                 self._settings, self._spec.grid, path, scene.size, place and place.box
             )
@@ -138,11 +140,9 @@ class Tiles:
         """Resizes a window as training did: to the size of its records, then on."""
         trained, exact = self._trained, self._trained.decode == "exact"
         with tf.device("CPU:0"):
-            image = tf.constant(window)
-            if trained.records_size:
-                image = preprocessing.resize(image, trained.records_size, exact=exact)
-                return preprocessing.resize(image, trained.size)
-            return preprocessing.resize(image, trained.size, exact=exact)
+            return preprocessing.resize_as_in_records(
+                tf.constant(window), trained.size, trained.records_size, exact=exact
+            )
 
     def _on_grid(self, probabilities, class_scores, images):
         """Returns probabilities, observed areas and scores on the rule's grid."""
@@ -205,14 +205,16 @@ def _stored(blocks: Iterable[Block], stored: np.ndarray) -> Iterator[Block]:
 
 def pictures(
     settings: Prediction,
+    trained: Training,
     paths: Mapping[str, str],
     journal: Journal,
     selected: Iterable[str],
 ) -> Iterator[tuple[np.ndarray, Entry]]:
-    """Yields scenes again, smaller, with their entries.
+    """Yields scenes again, smaller and in colours, with their entries.
 
     Args:
       settings: folder and memory.
+      trained: settings of the run.
       paths: paths of the scenes by their names.
       journal: entries of the scenes.
       selected: names of the scenes.
@@ -224,8 +226,10 @@ def pictures(
         factor = -(-width // _PICTURE_WIDTH)
         size = max(1, height // factor), max(1, width // factor)
         path = paths[entry.image]
-        with scenes.opened(path, scratch, settings.tile_memory) as scene:
-            yield scenes.thumbnail(scene, size), entry
+        memory, bands = settings.tile_memory, trained.bands
+        with scenes.opened(path, scratch, memory, bands) as scene:
+            small = scenes.thumbnail(scene, size)
+        yield to_rgb(small, bands, trained.show_bands), entry
 
 
 def clear(out: Path) -> None:

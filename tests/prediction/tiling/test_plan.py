@@ -2,9 +2,6 @@ import types
 
 import pytest
 
-from clouds.config.rule import Rule
-from clouds.config.training import Training
-from clouds.errors import InputError
 from clouds.prediction.tiling import plan
 from clouds.prediction.tiling.scenes import SceneError
 
@@ -45,11 +42,3 @@ def test_a_box_across_the_antimeridian_has_the_width_of_its_degrees():
 def test_tiles_of_few_pixels_are_rejected():
     with pytest.raises(SceneError, match="tiles of 21x14 .width x height.; both must"):
         tiling((30, 360), (-180, -15, 180, 15), tile_degrees=(21, 14))
-
-
-def test_tiles_of_other_bands_than_colours_are_refused():
-    trained = Training(
-        records="r", run="x", size=(64, 96), band_names=("vis",), dtype="uint16"
-    )
-    with pytest.raises(InputError, match="8-bit RGB. Received: one on 1 band of uint1"):
-        plan.check(types.SimpleNamespace(), trained, Rule(), None, {})

@@ -7,6 +7,7 @@ from PIL import Image
 from clouds.data.images import image_files
 from clouds.prediction.tiling import scenes
 from clouds.prediction.tiling.scenes import SceneError
+from clouds.schema import Bands
 
 SIZE = (150, 230)
 TURNED = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
@@ -145,3 +146,71 @@ def test_damaged_files_are_named(tmp_path, name):
     path.unlink()
     with pytest.raises(SceneError, match=r"cannot be read \(No such file"):
         read(path)
+
+
+BANDS = Bands(("c02", "c13", "c09"), "uint16")
+
+
+def write_native(path, pixels, **options):
+    rasterio = pytest.importorskip("rasterio", reason="`bin/setup geo` installs it")
+    height, width, count = pixels.shape
+    size = {"height": height, "width": width, "count": count, "dtype": pixels.dtype}
+    transform = rasterio.Affine(0.1, 0, -61, 0, -0.1, 24)
+    options |= {"driver": "GTiff", "crs": "EPSG:4326", "transform": transform}
+    with rasterio.open(path, "w", **size, **options) as file:
+        file.write(np.moveaxis(pixels, -1, 0))
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        ({"tiled": True, "blockxsize": 64, "blockysize": 64}, "window by window"),
+        ({}, "decoded once, in strips"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_other_bands_are_read_in_windows_as_they_are(tmp_path, options, how, dtype):
+    bands = BANDS._replace(dtype=dtype)
+    pixels = (PIXELS.astype(dtype) * 200)[..., ::-1]
+    write_native(tmp_path / "a.tif", pixels, **options)
+    with scenes.opened(str(tmp_path / "a.tif"), tmp_path / "s", 64, bands) as scene:
+        assert scene.how == how
+        part = scene.read(7, 50, 90, 100)
+        assert part.dtype == dtype
+        assert (part == pixels[7:97, 50:150]).all()
+        beyond = scenes.window(scene, 100, 200, (80, 40))
+        assert (beyond[:50, 30:] == pixels[100:, :10]).all()
+        assert not beyond[50:].any()
+
+
+def test_a_png_of_other_bands_is_decoded_whole(tmp_path):
+    pixels = PIXELS.astype(np.uint16) * 200
+    cv2.imwrite(str(tmp_path / "a.png"), pixels[..., ::-1])
+    with scenes.opened(str(tmp_path / "a.png"), tmp_path / "s", 64, BANDS) as scene:
+        assert scene.how == "decoded whole"
+        assert (scene.read(0, 0, *SIZE) == pixels).all()
+
+
+def test_values_and_bands_that_do_not_fit_are_named(tmp_path):
+    path = tmp_path / "a.tif"
+    pixels = PIXELS.astype(np.float32)
+    write_native(path, pixels)
+    with (
+        pytest.raises(SceneError, match=r"a\.tif has 3 bands of float32, and must"),
+        scenes.opened(str(path), tmp_path / "s", 64, BANDS),
+    ):
+        pass
+    bands = BANDS._replace(dtype="float32")
+    pixels[140, 7] = np.nan
+    write_native(path, pixels, tiled=True, blockxsize=64, blockysize=64)
+    with scenes.opened(str(path), tmp_path / "s", 64, bands) as scene:
+        scene.read(0, 0, 100, 100)
+        with pytest.raises(SceneError, match=r"a\.tif cannot be used: 3 of its .* NaN"):
+            scene.read(100, 0, 50, 100)
+    pixels[140, 7] = -9
+    write_native(path, pixels, nodata=-9)
+    with (
+        pytest.raises(SceneError, match="3 of its .* values are missing, by its noda"),
+        scenes.opened(str(path), tmp_path / "s", 64, bands),
+    ):
+        pass

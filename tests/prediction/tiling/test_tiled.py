@@ -265,3 +265,41 @@ def test_memory_sets_the_blocks_and_not_the_masks(run, tmp_path, monkeypatch):
     for name in ("submission.csv", "submission_post.csv"):
         one, many = (tmp_path / out / name for out in ("one", "many"))
         assert one.read_bytes() == many.read_bytes()
+
+
+def test_scenes_of_other_bands_are_predicted_from_their_values(
+    smooth_network, tmp_path
+):
+    rasterio = pytest.importorskip("rasterio", reason="`bin/setup geo` installs it")
+    scaling = {"band_means": (20000.0, 9000.0), "band_deviations": (9000.0, 3000.0)}
+    bands = {"band_names": ("vis", "ir"), "dtype": "uint16", **scaling}
+    run = small.write_run(tmp_path / "run", "r", **bands)
+    pixels = paint((256, 288))[..., :2].astype(np.uint16) * 200
+    options = {"driver": "GTiff", "count": 2, "dtype": "uint16", "tiled": True}
+    options |= {"blockxsize": 64, "blockysize": 64, "crs": "EPSG:4326"}
+    (tmp_path / "images").mkdir()
+    for name, height, width in (("a.tif", 256, 288), ("one.tif", 128, 192)):
+        place = rasterio.Affine(0.1, 0, -61, 0, -0.1, 24)
+        size = {"height": height, "width": width, "transform": place}
+        with rasterio.open(tmp_path / "images" / name, "w", **options, **size) as file:
+            file.write(np.moveaxis(pixels[:height, :width], -1, 0))
+    flags = ["--probabilities", "npz", "--tile-pixels", "192x128", "--overlays", 2]
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    assert predict(run, tmp_path / "images", out, *flags) == 0
+    assert probabilities_of(out, "a.tif").shape == (700, 788, 4)
+    assert cv2.imread(str(out / "overlays.png")) is not None
+    assert predict(run, tmp_path / "images", whole, "--overlays", 0) == 0
+    # The second one is as large as a tile.
+    one = masks_of(out, "one.tif", GRID)
+    assert (one == masks_of(whole, "one.tif", GRID)).all()
+    assert one.any()
+    # A scene of colours is refused.
+    assert (
+        predict(
+            run,
+            write(tmp_path / "rgb/a.png", pixels[..., [0, 1, 1]] // 200),
+            tmp_path / "rgb_out",
+            *flags,
+        )
+        == 2
+    )
