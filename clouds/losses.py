@@ -22,7 +22,8 @@ def bce_dice_present(masks, logits):
     is left to a gate (`Rule.presence`). From the competition's first place.
     """
     masks, logits = ops.cast(masks, "float32"), ops.cast(logits, "float32")
-    present = ops.max(masks, axis=(1, 2), keepdims=True)
+    # Shares of annotators count where they are the majority.
+    present = ops.cast(ops.max(masks, axis=(1, 2), keepdims=True) > 0.5, "float32")
     logits = logits * present
     drawn = metrics.dice_coef(masks, ops.sigmoid(logits) * present)
     return 0.75 * bce(masks, logits) + 0.25 * (1 - drawn)
@@ -41,7 +42,8 @@ def presence(masks, logits):
       masks: [B, H, W, C].
       logits: float[B, C] of the class head.
     """
-    present = ops.max(ops.cast(masks, "float32"), axis=(1, 2))
+    present = ops.max(ops.cast(masks, "float32"), axis=(1, 2)) > 0.5
+    present = ops.cast(present, "float32")
     logits = ops.cast(logits, "float32")
     entropy = ops.binary_crossentropy(present, logits, from_logits=True)
     return ops.mean(entropy, axis=None)

@@ -12,10 +12,13 @@ from clouds.config.checks import (
     positive,
 )
 from clouds.config.fields import (
+    BOXES,
     CORES,
     RUNNER_OPTIONS,
+    WORKFLOWS,
     Decode,
     File,
+    Files,
     Folder,
     Labels,
     LocalFolder,
@@ -24,6 +27,7 @@ from clouds.config.fields import (
     Place,
     Runner,
     Size,
+    Workflows,
     flag,
 )
 from clouds.errors import InputError
@@ -62,6 +66,7 @@ class Records:
     """
 
     csv: Place | None = flag(_CSV, None)
+    boxes: Files | None = flag(f"{BOXES}; instead of --csv", None)
     images: Place | None = flag("folder or zip of the images", None)
     out: Folder | None = flag("output folder for the records", None)
     overwrite: bool = flag("replace the records in the folder", False)
@@ -89,6 +94,13 @@ class Records:
     csv_format: MaskFormat | None = flag(_FORMAT, None)
     rle_order: RleOrder = flag(_ORDER, "column")
     rle_base: int = flag(_BASE, 1)
+    vote: Literal["union", "majority", "soft"] = flag(
+        "masks of --boxes: pixels in a box of any annotator, or of more than half of "
+        "those who saw the image; soft trains on the share of annotators, and "
+        "validates on the majority",
+        "majority",
+    )
+    workflows: Workflows | None = flag(WORKFLOWS, None)
     unlisted: Literal["skip", "empty", "error"] = flag(
         "images that --csv does not list: skip leaves them out; empty treats them, and "
         "labels without a row, as having no mask; error rejects them",
@@ -152,16 +164,19 @@ class Records:
 
     def __post_init__(self):
         """Rejects missing and contradictory settings."""
-        source = self.csv or self.unlabelled
+        if self.csv and self.boxes:
+            raise InputError("--csv and --boxes exclude each other.")
+        source = self.csv or self.boxes or self.unlabelled
         if not self.verify and not (source and self.images and self.out):
             raise InputError(
-                "--csv, --images and --out must be given, or --verify; "
+                "--csv or --boxes, --images and --out must be given, or --verify; "
                 "with --unlabelled, --csv is optional."
             )
         chosen = {
             "--folds": self.folds,
             "--group-by": self.group_by,
             "--split-file": self.split_file,
+            "--boxes": self.boxes,
         }
         given = [name for name, value in chosen.items() if value]
         if self.unlabelled and given:

@@ -19,7 +19,7 @@ from clouds.config.data import Records
 from clouds.data import manifest, records
 from clouds.data.manifest import Manifest
 from clouds.data.masks.csv_rows import Header
-from clouds.data.masks.table import Table
+from clouds.data.masks.table import Drawings, Table
 from clouds.errors import InputError
 from clouds.runtime import checksums, files, pool, startup
 from clouds.schema import RGB, Bands
@@ -83,6 +83,7 @@ def _task(path, table, *wanted) -> Task:
         labels=tuple(table.labels),
         header=Header(table.header[0], *map(tuple, table.header[1:])),
         grid=tuple(table.grid),
+        drawings=table.drawings and Drawings(*table.drawings),
     )
     *sizes, exact, same_size, (names, dtype) = wanted
     bands = Bands(tuple(names), dtype)

@@ -2,21 +2,19 @@
 
 import contextlib
 import itertools
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import tensorflow as tf
 
 from clouds import rle
-from clouds.config.checks import transposed
 from clouds.config.data import Records
-from clouds.data import annotations, beam, manifest, records, split_files, splits
+from clouds.data import beam, manifest, records, sources, split_files, splits
 from clouds.data import groups as image_groups
 from clouds.data.beam import Task
 from clouds.data.images import image_files, native
 from clouds.data.manifest import Manifest
-from clouds.data.masks.csv_rows import STANDARD
-from clouds.data.masks.table import Table
+from clouds.data.masks import votes
+from clouds.data.records import Votes
 from clouds.errors import InputError
 from clouds.runtime import files, pool, progress
 from clouds.schema import CLOUDS
@@ -43,16 +41,15 @@ def convert(settings: Records) -> None:
     available = image_files.find(settings.images)
     first = next(iter(available.values()))
     bands = native.choose(first, settings.bands, settings.band_names)
-    table = _table(settings, available)
+    table = sources.read(settings, available)
     paths = image_files.pick(available, table.images, table.path, settings.images)
     groups = None
     if settings.group_by:
         groups = image_groups.find(settings.group_by, settings.groups, table.images)
     members, plan = splits.plan_shards(settings, table, groups, bands)
     if table.texts is not None:
-        _warn(settings, table)
-        _describe(settings, table, available)
-        _warn_of_divided(groups, members, plan)
+        sources.describe(settings, table, available)
+        sources.warn(settings, table, groups, members, plan)
     _make_folder(settings.out)
     with files.sole_writer(settings.out, "--out"):
         started = _start(settings, plan)
@@ -77,42 +74,6 @@ def convert(settings: Records) -> None:
     print(_summary(settings.out, plan))
 
 
-def _table(settings: Records, available: dict[str, str]) -> Table:
-    if settings.csv is None:
-        labels = settings.labels or CLOUDS.labels
-        return Table(list(available), None, None, settings.images, labels)
-    source = annotations.Source(
-        settings.csv_format,
-        settings.rle_order,
-        settings.rle_base,
-        settings.unlisted != "empty",
-        settings.grid,
-        lambda: annotations.size_of_first(available),
-    )
-    table = annotations.read(settings.csv, settings.labels, source, available)
-    if settings.unlabelled:
-        return table._replace(texts=None)
-    return _with_unlisted(settings, table, available)
-
-
-def _with_unlisted(settings: Records, table: Table, available) -> Table:
-    """Adds images that the csv does not list, as images without masks."""
-    listed = set(table.images) | {name.rpartition(".")[0] for name in table.images}
-    unlisted = [
-        name
-        for name in available
-        if name not in listed and name.rpartition(".")[0] not in listed
-    ]
-    if not unlisted or settings.unlisted == "skip":
-        return table
-    if settings.unlisted == "error":
-        raise InputError(
-            f"{counted(len(unlisted), 'image')} of {settings.images} have no row in "
-            f"{table.path}, first '{unlisted[0]}'. Add rows, or give --unlisted empty."
-        )
-    return table.with_empty(unlisted)
-
-
 def _tasks(settings: Records, started: Manifest, members, table, paths):
     """Yields the tasks of each missing shard."""
     exact = settings.decode == "exact"
@@ -133,53 +94,6 @@ def _tasks(settings: Records, started: Manifest, members, table, paths):
                 )
                 for k in images
             ]
-
-
-def _warn(settings: Records, table: Table) -> None:
-    warnings = (
-        transposed(settings.size, table.grid, "the images of the csv"),
-        annotations.find_warning(table, table.grid),
-    )
-    for warning in filter(None, warnings):
-        print(f"make_tfrecords: warning: {warning}", file=sys.stderr)
-
-
-def _warn_of_divided(groups: Sequence[str] | None, members, plan: Manifest) -> None:
-    """Warns of groups that a split file divides."""
-    splits_of = {}
-    for shard, images in zip(plan.shards, members, strict=True):
-        for image in images if groups else ():
-            splits_of.setdefault(groups[image], set()).add(shard.split)
-    divided = [group for group, names in splits_of.items() if len(names) > 1]
-    if divided:
-        print(
-            f"make_tfrecords: warning: {len(divided)} of "
-            f"{counted(len(splits_of), 'group')} are in several splits, first "
-            f"'{divided[0]}': scores will be too high. Omit --split-file to keep "
-            "groups together.",
-            file=sys.stderr,
-        )
-
-
-def _describe(settings: Records, table: Table, available: dict[str, str]) -> None:
-    """Prints how the masks were read, unless as the competition's."""
-    left_out = len(available) - len(table.images)
-    if table.labels != CLOUDS.labels or table.header != STANDARD:
-        form = settings.csv_format or annotations.find_form(settings.csv)
-        form = form or f"{table.header.form} ({','.join(table.header.columns)})"
-        grid = "x".join(map(str, table.grid))
-        print(
-            f"{table.path}: form {form}; labels {', '.join(table.labels)}; runs on a "
-            f"grid of {grid}; {counted(int(table.present.sum()), 'mask')} of "
-            f"{counted(len(table.images), 'image')}.",
-            flush=True,
-        )
-    if left_out > 0:
-        print(
-            f"{counted(left_out, 'image')} of {settings.images} without a row are left "
-            "out; --unlisted empty takes them as images without masks.",
-            flush=True,
-        )
 
 
 def _verify(folder: str) -> None:
@@ -344,4 +258,14 @@ def _examples(tasks: list[Task]) -> list[bytes | InputError]:
         exact=first.exact,
         original_size=grid,
         bands=first.bands,
+        votes=[_votes(task) for task in tasks],
     )
+
+
+def _votes(task: Task) -> Votes | None:
+    """Returns the annotators of an image, and their shares if they are trained on."""
+    drawings = task.table.drawings
+    if drawings is None:
+        return None
+    soft = votes.shares(task.table, task.size) if drawings.vote == votes.SOFT else None
+    return Votes([number for number, _ in drawings.images[0]], soft)

@@ -17,6 +17,7 @@ from clouds.runtime import checksums, files, json_types
 from clouds.schema import DTYPES, MOST_BANDS, RGB, Bands, MaskSpec
 
 FORMAT = 1
+SOFT = "soft"
 FILE = "manifest.json"
 
 
@@ -69,7 +70,8 @@ class Manifest(NamedTuple):
       seed: random seed of split and order.
       val_fraction: fraction of the images held out; 0 with folds.
       folds: number of folds; 0 with a validation split.
-      source: name and SHA-256 of the csv, or of the folder and its images' names.
+      source: name and SHA-256 of the csv or boxes, or of the folder and its images'
+        names; for boxes also the vote.
       shards: shards, in order.
       format: version of the format.
       split: SHA-256 of split.csv, and `group_by`, the kind of groups; None if the split
@@ -98,6 +100,11 @@ class Manifest(NamedTuple):
     def examples(self, split: str) -> int:
         """Returns the number of images of a split."""
         return sum(shard.examples for shard in self.of_split(split))
+
+    @property
+    def soft(self) -> bool:
+        """Whether training uses shares of annotators instead of masks."""
+        return self.source.get("vote") == SOFT
 
     @property
     def spec(self) -> MaskSpec:

@@ -42,7 +42,8 @@ def train_batches(
       hosts: number of hosts that share the images.
 
     Returns:
-      Batches (images [B, h, w, K] of the records' bands, masks uint8[B, h, w, C]).
+      Batches (images [B, h, w, K] of the records' bands, masks uint8[B, h, w, C]). For
+      records with `--vote soft`, masks are the shares of annotators, float32 in 0..1.
 
     Raises:
       InputError: a host's share of the split is smaller than one batch, or there is too
@@ -50,6 +51,8 @@ def train_batches(
     """
     examples = batch_size * steps(folder, manifest, batch_size, hosts=hosts)
     parse = _images_and_masks(manifest, size)
+    if manifest.soft:
+        parse = _images_and_shares(manifest, size)
 
     def decode(serialized: tf.data.Dataset) -> tf.data.Dataset:
         return serialized.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
@@ -279,7 +282,8 @@ def _in_order(folder: str, manifest: Manifest, split: str) -> tf.data.Dataset:
 def _check_cache_space(
     cache: str, examples: int, size: tuple[int, int], manifest: Manifest
 ) -> None:
-    per_pixel = manifest.bands.bytes_per_pixel + len(manifest.labels)
+    per_mask = 4 if manifest.soft else 1
+    per_pixel = manifest.bands.bytes_per_pixel + per_mask * len(manifest.labels)
     needed = examples * size[0] * size[1] * per_pixel
     if cache == "memory":
         free = psutil.virtual_memory().available
@@ -297,5 +301,13 @@ def _images_and_masks(manifest: Manifest, size):
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         record = records.parse(serialized, manifest, size)
         return record["image"], record["masks"]
+
+    return parse
+
+
+def _images_and_shares(manifest: Manifest, size):
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = records.parse_image(serialized, manifest, size)["image"]
+        return image, records.parse_shares(serialized, manifest, size)
 
     return parse

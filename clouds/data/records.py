@@ -6,7 +6,8 @@ labels. Images in RGB are JPEGs; others are zlib-compressed values [h, w, K].
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -27,6 +28,19 @@ _BIT_TO_BYTE = sum(1 << 7 * label for label in range(4))
 _LOWEST_BITS = 0x01010101
 
 
+class Votes(NamedTuple):
+    """Annotators of an image.
+
+    Attributes:
+      annotators: numbers of those who saw it.
+      shares: uint8[h, w, C], share of them times 255 (see `votes.shares`); None if the
+        masks are trained on.
+    """
+
+    annotators: list[int]
+    shares: np.ndarray | None = None
+
+
 def examples(
     named: list[tuple[str, str]],
     masks: list[tuple[np.ndarray | None, np.ndarray | None]],
@@ -35,6 +49,7 @@ def examples(
     exact: bool = False,
     original_size: tuple[int, int] | None = None,
     bands: Bands = RGB,
+    votes: Sequence[Votes | None] | None = None,
 ) -> list[bytes | InputError]:
     """Serializes images and their masks.
 
@@ -50,6 +65,7 @@ def examples(
       exact: decode as the notebook does (see `preprocessing.decode`).
       original_size: height and width that all files must have, if any.
       bands: bands of the images; RGB converts any file.
+      votes: annotators of each image; None for masks of another kind.
 
     Returns:
       A serialized `tf.train.Example` for each image, or the error of a file that cannot
@@ -65,9 +81,10 @@ def examples(
             _check_size(path, image, original_size)
             for path, image in zip(paths, images, strict=True)
         )
+    votes = votes or [None] * len(named)
     return [
-        image if isinstance(image, InputError) else _example(name, *image, planes)
-        for (name, _), image, planes in zip(named, images, masks, strict=True)
+        image if isinstance(image, InputError) else _example(name, *image, *planes)
+        for (name, _), image, *planes in zip(named, images, masks, votes, strict=True)
     ]
 
 
@@ -132,6 +149,23 @@ def parse(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
         "masks": masks,
         "truth": parse_truth(serialized, manifest),
     }
+
+
+def parse_shares(serialized: tf.Tensor, manifest: Manifest, size=None) -> tf.Tensor:
+    """Parses the share of annotators of each pixel, float32[h, w, C] in 0..1.
+
+    Args:
+      serialized: string[], of records made with `--vote soft`.
+      manifest: manifest of the records.
+      size: height and width to resize to; None keeps the size of the records.
+    """
+    values = _fields(serialized, "shares")["shares"]
+    values = tf.io.decode_raw(tf.io.decode_compressed(values, "ZLIB"), tf.uint8)
+    values = tf.reshape(values, [*manifest.size, len(manifest.labels)])
+    shares = tf.cast(values, tf.float32) / 255
+    if size and tuple(size) != tuple(manifest.size):
+        shares = tf.image.resize(shares, size, "area")
+    return shares
 
 
 def parse_image(serialized: tf.Tensor, manifest: Manifest, size=None) -> dict:
@@ -255,14 +289,19 @@ def _check_size(path: str, image, expected) -> tuple[bytes, np.ndarray] | InputE
     )
 
 
-def _example(name: str, image: bytes, original_size, masks: tuple) -> bytes:
+def _example(
+    name: str, image: bytes, original_size, masks: tuple, votes: Votes | None
+) -> bytes:
     features = {
         "name": _bytes(name.encode()),
         "image": _bytes(image),
-        "original_size": tf.train.Feature(
-            int64_list=tf.train.Int64List(value=original_size)
-        ),
+        "original_size": _integers(original_size),
     }
+    if votes:
+        features["annotators"] = _integers(votes.annotators)
+        if votes.shares is not None:
+            shares = zlib.compress(votes.shares.tobytes(), _ZLIB_LEVEL)
+            features["shares"] = _bytes(shares)
     for field, plane in zip(("masks", "truth"), masks, strict=True):
         if plane is not None:
             features[field] = _bytes(compress(plane))
@@ -300,3 +339,7 @@ def _groups_of_four(plane: tf.Tensor, labels: int):
 
 def _bytes(value: bytes) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _integers(values) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))

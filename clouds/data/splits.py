@@ -2,18 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from sklearn.model_selection import StratifiedGroupKFold
 
 from clouds.config.data import Records
-from clouds.data import split_files
+from clouds.data import sources, split_files
 from clouds.data.manifest import Manifest, Shard
 from clouds.data.masks.table import Table
 from clouds.errors import InputError
-from clouds.runtime import files
 from clouds.schema import CLOUDS, RGB, Bands
 from clouds.text import counted
 
@@ -138,10 +135,6 @@ def plan_shards(
             for index, part in enumerate(parts)
         ]
     has_val = "val" in splits
-    if settings.csv:
-        sha256 = _checksum(settings.csv)
-    else:
-        sha256 = hashlib.sha256("\n".join(table.images).encode()).hexdigest()
     plan = Manifest(
         size=settings.size,
         grid=table.grid,
@@ -151,7 +144,7 @@ def plan_shards(
         seed=settings.seed,
         val_fraction=0 if settings.split_file else settings.val_fraction * has_val,
         folds=sum(split.startswith("fold") for split in splits),
-        source={"name": Path(table.path).name, "sha256": sha256},
+        source=sources.identity(settings, table),
         shards=tuple(shards),
         bands=bands,
     )
@@ -162,15 +155,6 @@ def plan_shards(
     if groups:
         split["group_by"] = settings.group_by
     return members, plan._replace(split=split)
-
-
-def _checksum(path: str) -> str:
-    """Returns the SHA-256 of a file, or of the files of a folder and their names."""
-    if not tf.io.gfile.isdir(path):
-        return files.checksum(path)
-    names = sorted(tf.io.gfile.listdir(path))
-    lines = (f"{name} {files.checksum(f'{path}/{name}')}" for name in names)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _truth_size(table: Table) -> tuple[int, int]:

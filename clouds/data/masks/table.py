@@ -9,6 +9,20 @@ from clouds.data.masks.csv_rows import STANDARD, Header
 from clouds.schema import CLOUDS
 
 
+class Drawings(NamedTuple):
+    """Boxes that annotators drew, from which masks are made by vote.
+
+    Attributes:
+      size: height and width of the images in the pixels of the boxes.
+      vote: `union`, `majority`, or `soft`, which keeps the share of annotators, too.
+      images: for each image, number and boxes of each annotator who saw it.
+    """
+
+    size: rle.Size
+    vote: str
+    images: list[list[tuple[int, list[tuple]]]]
+
+
 class Table(NamedTuple):
     """Images and their run-length codes, in the order of the csv.
 
@@ -20,6 +34,7 @@ class Table(NamedTuple):
       labels: names of the C labels.
       header: form of the csv, and its columns.
       grid: height and width of the grid of the runs.
+      drawings: the boxes that the masks were made of; None for other masks.
     """
 
     images: list[str]
@@ -29,14 +44,21 @@ class Table(NamedTuple):
     labels: tuple[str, ...] = CLOUDS.labels
     header: Header = STANDARD
     grid: rle.Size = schema.GRID
+    drawings: Drawings | None = None
 
     def one(self, image: int) -> "Table":
         """Returns the table of one image."""
         part = slice(image, image + 1)
         if self.texts is None:
             return self._replace(images=self.images[part])
+        drawings = self.drawings
+        if drawings:
+            drawings = drawings._replace(images=drawings.images[part])
         return self._replace(
-            images=self.images[part], texts=self.texts[part], rows=self.rows[part]
+            images=self.images[part],
+            texts=self.texts[part],
+            rows=self.rows[part],
+            drawings=drawings,
         )
 
     def with_empty(self, images: list[str]) -> "Table":

@@ -12,7 +12,7 @@ import numpy as np
 from clouds import rle
 from clouds.data.masks import boxes
 from clouds.data.masks.boxes import Boxes
-from clouds.data.masks.table import Table
+from clouds.data.masks.table import Drawings, Table
 
 UNION, MAJORITY, SOFT = "union", "majority", "soft"
 
@@ -104,7 +104,6 @@ def table(
     labels: tuple[str, ...],
     *,
     size: rle.Size,
-    grid: rle.Size,
     vote: str,
     path: str,
 ) -> Table:
@@ -113,9 +112,9 @@ def table(
     Args:
       annotators: boxes by annotator.
       labels: names of the labels.
-      size: height and width of the images in the pixels of the boxes.
-      grid: height and width of the grid of the runs.
-      vote: `union`; else `majority`.
+      size: height and width of the images in the pixels of the boxes, and of the grid
+        of the runs.
+      vote: `union`; or `majority` or `soft`, both with masks by majority.
       path: name of the source, for messages.
 
     Returns:
@@ -123,12 +122,34 @@ def table(
     """
     images = sorted({name for one in annotators.values() for name in one.images})
     texts = np.full((len(images), len(labels)), "", object)
-    for row, image in enumerate(images):
-        drawn = [
-            one.images[image] for one in annotators.values() if image in one.images
+    drawn = [
+        [
+            (number, one.images[image])
+            for number, one in enumerate(annotators.values(), start=1)
+            if image in one.images
         ]
-        for column, votes in enumerate(count(drawn, len(labels), size, grid)):
+        for image in images
+    ]
+    for row, of_image in enumerate(drawn):
+        shapes = [shapes for _, shapes in of_image]
+        for column, votes in enumerate(count(shapes, len(labels), size, size)):
             runs = votes.runs(vote)
             texts[row, column] = " ".join(map(str, runs.reshape(-1).tolist()))
-    rows = np.zeros(texts.shape, np.int64)
-    return Table(images, texts, rows, path, labels, grid=grid)
+    rows, drawings = np.zeros(texts.shape, np.int64), Drawings(size, vote, drawn)
+    return Table(images, texts, rows, path, labels, grid=size, drawings=drawings)
+
+
+def shares(table: Table, size: rle.Size) -> np.ndarray:
+    """Returns the share of annotators who see each label in an image.
+
+    Args:
+      table: table of one image, from boxes.
+      size: height and width of the result.
+
+    Returns:
+      uint8[H, W, C], shares times 255.
+    """
+    ((drawn,), grid) = table.drawings.images, table.drawings.size
+    votes = count([one for _, one in drawn], len(table.labels), grid, grid)
+    planes = [one.shares(size) for one in votes]
+    return np.rint(255 * np.stack(planes, axis=-1)).astype(np.uint8)
