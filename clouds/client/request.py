@@ -23,7 +23,9 @@ from clouds.config.fields import IMAGES_ASKED
 from clouds.config.serving import Request
 from clouds.data.images import formats, image_files, preprocessing
 from clouds.errors import InputError
-from clouds.prediction import geojson, outputs, writers
+from clouds.geo import places
+from clouds.geo.places import Places
+from clouds.prediction import geojson, outputs, placing, writers
 from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results
 from clouds.runtime import files, progress
@@ -55,12 +57,17 @@ def request(settings: Request) -> int:
     """
     sources = _find(settings.images)
     retry = Retry(settings.retries, settings.deadline, _report)
-    out = Path(settings.out)
+    out, placed = Path(settings.out), _places(settings, sources)
     with contextlib.closing(client.connect(settings)) as model:
         version = _check_server(settings, model, retry)
         out.mkdir(parents=True, exist_ok=True)
         with files.sole_writer(settings.out, "--out"):
-            results = Results(out, "request", _identity(settings, version, sources))
+            results = Results(
+                out,
+                "request",
+                _identity(settings, version, sources),
+                {"places": placed.checksum} if placed else {},
+            )
             if not settings.overwrite:
                 if results.finished(_names(settings)):
                     print(
@@ -74,7 +81,7 @@ def request(settings: Request) -> int:
                 _check_box(settings, next(iter(sources.values())), retry)
             results.start(overwrite=settings.overwrite)
             faults = _gather(settings, sources, model, retry, results.journal)
-            return _finish(settings, sources, results, faults, model, retry)
+            return _finish(settings, sources, results, faults, model, retry, placed)
 
 
 def ask(
@@ -153,6 +160,20 @@ def _identity(settings: Request, version: int, sources: dict[str, str]) -> dict:
         "order": hashlib.sha256(json.dumps(paths).encode()).hexdigest(),
         **{name: getattr(settings, name) for name in ("overlays", "geojson", "bbox")},
     }
+
+
+def _places(settings: Request, sources: dict[str, str]) -> Places | None:
+    """Finds the places of the images, for GeoJSON."""
+    if not settings.geojson:
+        return None
+    paths = {
+        name: None if path.startswith(image_files.URLS) else path
+        for name, path in sources.items()
+    }
+    found = places.find(paths, table=settings.places, fallback=settings.bbox)
+    for fault in list(found.faults.values())[:_MAX_REPORTS] if found else ():
+        _report(f"no place: {fault}")
+    return found
 
 
 def _names(settings: Request) -> list[str]:
@@ -241,6 +262,7 @@ def _finish(
     faults: dict[str, str],
     model: Client,
     retry: Retry,
+    placed: Places | None,
 ) -> int:
     out, journal = Path(settings.out), results.journal
     if not len(journal):
@@ -251,14 +273,16 @@ def _finish(
             f"{sources[name]}: {fault}"
         )
     spec = _spec(settings, model, retry)
-    if settings.geojson and not settings.bbox:
+    if settings.geojson and not placed:
         print(geojson.in_pixels(spec))
+    located, unplaced = (placed.located, placed.faults) if placed else (None, {})
+    unplaced = {name: fault for name, fault in unplaced.items() if name in journal}
     with contextlib.ExitStack() as stack:
         path = out / outputs.CLEANED
         contexts = [writers.submission(path, "cleaned", {}, spec.labels)]
         if settings.geojson:
             path = out / outputs.GEOJSON
-            contexts.append(writers.collection(path, settings.bbox, spec))
+            contexts.append(writers.collection(path, None, spec, located))
         adders = [stack.enter_context(context) for context in contexts]
         for entry in journal.entries(sources):
             for add in adders:
@@ -267,11 +291,16 @@ def _finish(
     pictures = ((_decode(sources[entry.image], spec.grid), entry) for entry in first)
     outputs.draw(out, pictures, spec)
     outputs.write_faults(out, faults)
-    results.end(faults)
+    outputs.write_faults(out, unplaced, outputs.UNPLACED)
+    results.end(faults, unplaced)
     written = ", ".join(str(out / name) for name in _names(settings))
     print(f"{counted(len(journal), 'image')}: {written}")
+    if unplaced:
+        path = str(out / outputs.UNPLACED)
+        advice = placing.advice(unplaced, len(sources), path, "request")
+        print(advice, file=sys.stderr)
     if not faults:
-        return 0
+        return FAILED if unplaced else 0
     print(
         f"request: {len(faults)} of {counted(len(sources), 'image')} have no answer "
         f"and no rows; see {out / outputs.UNREADABLE}. The same command asks for these "

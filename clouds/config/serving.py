@@ -4,10 +4,18 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from clouds.config.checks import check, check_apart, check_box, not_negative, positive
-from clouds.config.fields import IMAGES_ASKED, Box, Form, LocalFolder, Places, flag
+from clouds.config.fields import (
+    IMAGES_ASKED,
+    Box,
+    File,
+    Form,
+    LocalFolder,
+    Name,
+    Places,
+    flag,
+)
 from clouds.errors import InputError
 
-Name = Annotated[str, Form("NAME", "a name")]
 Host = Annotated[str, Form("ADDRESS", "an address")]
 Server = Annotated[str, Form("ADDRESS:PORT", "an address and a port, or a URL")]
 
@@ -137,8 +145,15 @@ class Request:
     )
     geojson: bool = flag("write the masks as polygons to masks.geojson", False)
     bbox: Box | None = flag(
-        "bounding box of each image for --geojson: west, south, east, north in "
-        "degrees, such as --bbox=-61,5,-40,19 (default: polygons in pixels)",
+        "bounding box of images without another place, for --geojson: west, south, "
+        "east, north in degrees, such as --bbox=-61,5,-40,19 (default: polygons in "
+        "pixels)",
+        None,
+    )
+    places: File | None = flag(
+        "csv of bounding boxes for --geojson, with columns "
+        "image,time,west,south,east,north (default: from GeoTIFF tags, world files or "
+        "names)",
         None,
     )
 
@@ -151,3 +166,5 @@ class Request:
             check_box(self.bbox)
             if not self.geojson:
                 raise InputError("--bbox must be used with --geojson. Add it.")
+        if self.places and not self.geojson:
+            raise InputError("--places must be used with --geojson. Add it.")

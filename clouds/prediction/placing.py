@@ -41,16 +41,19 @@ def find(settings: Prediction, paths: Mapping[str, str | None] | None) -> Places
     return found
 
 
-def advice(faults: Mapping[str, str], total: int, path: str) -> str:
+def advice(
+    faults: Mapping[str, str], total: int, path: str, command: str = "predict"
+) -> str:
     """Returns the line that ends a prediction of images without a place.
 
     Args:
       faults: reasons by the names of the images.
       total: number of all images.
       path: file with the reasons.
+      command: name of the command.
     """
     return (
-        f"predict: {len(faults)} of {counted(total, 'image')} have no place: they "
+        f"{command}: {len(faults)} of {counted(total, 'image')} have no place: they "
         f"have no geometry in GeoJSON, and are not in maps. See {path}. Correct the "
         "places and run the same command again; images are not predicted twice."
     )

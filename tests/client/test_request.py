@@ -73,6 +73,33 @@ def test_a_box_of_other_proportions_is_a_warning_or_an_error(
         assert "in pixels" not in shown.out
 
 
+def test_images_are_placed_by_their_names_and_a_csv(server, tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    named = "Aqua_CorrectedReflectance20150205_-61--40_10-24.jpeg"
+    for name in (named, "a.jpg", "b.jpg"):
+        (images / name).write_bytes(tiny_export.encoded())
+    table = tmp_path / "places.csv"
+    row = "image,time,west,south,east,north\na.jpg,2015-02-06,0,0,21,14\n"
+    table.write_text(row)
+    flags = ["--geojson", "--overlays", "0", "--places", str(table)]
+    out = tmp_path / "out"
+    assert ask(server, out, images, flags=flags) == 3
+    assert "1 of 3 images have no place" in capsys.readouterr().err
+    assert (out / "unplaced.txt").read_text().startswith("b.jpg")
+    features = json.loads((out / "masks.geojson").read_text())["features"]
+    properties = {each["properties"]["image"]: each for each in features}
+    assert properties[named]["properties"]["satellite"] == "Aqua"
+    assert properties["a.jpg"]["properties"]["time"] == "2015-02-06"
+    assert properties["b.jpg"]["geometry"] is None
+    table.write_text(f"{row}b.jpg,2015-02-07,0,0,21,14\n")
+    assert ask(server, out, images, flags=flags) == 0
+    assert "Already answered: 3 of 3 images" in capsys.readouterr().out
+    assert not (out / "unplaced.txt").exists()
+    features = json.loads((out / "masks.geojson").read_text())["features"]
+    assert all(each["geometry"] for each in features)
+
+
 def test_images_may_be_zips_files_patterns_and_urls(server, pictures, tmp_path):
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.write(pictures / "a.jpg", "inside/z.jpg")
