@@ -50,8 +50,8 @@ _LABELS = (
 _FORMAT = (
     "format of --csv: image_label for the columns Image_Label,EncodedPixels; "
     "image_class for ImageId,ClassId,EncodedPixels; image for ImageId,EncodedPixels; "
-    "coco; png for a folder of <image>_<label>.png (default: inferred from the path "
-    "and the columns)"
+    "coco; png for a folder of <image>_<label>.png, or of <image>.png with the numbers "
+    "of --labels as values (default: inferred from the path and the columns)"
 )
 _ORDER = "direction in which runs count pixels: down the columns, or along the rows"
 _BASE = "number of the first pixel in the runs"
