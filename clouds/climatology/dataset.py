@@ -1,6 +1,5 @@
 """The NetCDF file of a climatology, after the CF conventions 1.11."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import clouds
 from clouds.climatology import frequencies
 from clouds.climatology.frequencies import Daily, Frequency
 from clouds.config.presentation import Climatology
+from clouds.geo import cf
 from clouds.runtime import files
 
 _DAY = np.timedelta64(1, "D")
@@ -48,21 +48,27 @@ def write(
     }
     coordinates = {"pattern": _pattern(labels)}
     coordinates["pattern_name"] = ("pattern", np.array(labels, object))
-    encoding = {}
+    encoding = dict.fromkeys(("latitude_bnds", "longitude_bnds"), {"_FillValue": None})
     for name, (low, high) in axes.items():
         ends, attributes = np.stack([low, high], axis=1), {"bounds": f"{name}_bnds"}
         if name in _GRID:
             centres, unit = ends.mean(1), "north" if name == "latitude" else "east"
             attributes |= {"standard_name": name, "units": f"degrees_{unit}"}
+            # Coordinates have no missing values.
+            encoding[name] = {"_FillValue": None}
         else:
             centres, ends = (x.astype("datetime64[ns]") for x in (low, ends))
             attributes["standard_name"] = "time"
+            attributes["units_metadata"] = "leap_seconds: none"
             encoding[name] = {"units": "days since 1970-01-01", "dtype": "int32"}
+            encoding[name]["calendar"] = "standard"
         coordinates[name] = (name, centres, attributes)
         values[f"{name}_bnds"] = ((name, "bnds"), ends)
     data = xarray.Dataset(values, coordinates, _attributes(settings))
     compressed = {"zlib": True, "complevel": 4, "shuffle": True}
-    encoding |= {name: compressed for name, x in data.data_vars.items() if x.ndim > 1}
+    for name, variable in data.data_vars.items():
+        if variable.ndim > 1:
+            encoding[name] = {**encoding.get(name, {}), **compressed}
     with files.replacing(path) as part:
         data.to_netcdf(part, engine="h5netcdf", encoding=encoding)
 
@@ -121,7 +127,9 @@ def _text(meaning: str) -> dict[str, str]:
 def _pattern(labels: Sequence[str]) -> tuple:
     numbers = np.arange(1, len(labels) + 1, dtype=np.int8)
     meanings = " ".join(label.replace(" ", "_") for label in labels)
-    return "pattern", numbers, {"flag_values": numbers, "flag_meanings": meanings}
+    attributes = {"long_name": "pattern of cloud organisation"}
+    attributes |= {"flag_values": numbers, "flag_meanings": meanings}
+    return "pattern", numbers, attributes
 
 
 def _attributes(settings: Climatology) -> dict[str, str]:
@@ -129,10 +137,10 @@ def _attributes(settings: Climatology) -> dict[str, str]:
     chosen = "post-processed masks"
     if settings.threshold is not None:
         chosen = f"probabilities above {settings.threshold:g}"
-    return {
-        "Conventions": "CF-1.11",
-        "title": "Frequency of patterns of cloud organisation",
-        "source": f"clouds {clouds.__version__}, from {chosen}",
-        "inputs": json.dumps([Path(path).name for path in inputs]),
-        "resamples": str(settings.resamples),
-    }
+    title = "Frequency of patterns of cloud organisation"
+    return {"Conventions": cf.CONVENTIONS} | cf.provenance(
+        title,
+        source=f"clouds {clouds.__version__}, from {chosen}",
+        inputs=[Path(path).name for path in inputs],
+        resamples=settings.resamples,
+    )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+import clouds
 from clouds.config.fields import Box
 from clouds.geo.places import Place
 
@@ -118,6 +119,8 @@ def provenance(title: str, **facts) -> dict[str, str]:
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in facts.items()
     }
+    # Without a time: the same command writes the same file.
+    texts["history"] = f"written by clouds {clouds.__version__}"
     return {"title": title, **texts}
 
 
@@ -178,7 +181,7 @@ def _patterns(labels: Sequence[str]) -> list[Variable]:
 def _times() -> list[Variable]:
     attributes = {"standard_name": "time", "axis": "T", "bounds": "time_bnds"}
     attributes |= {"units": "seconds since 1970-01-01 00:00:00"}
-    attributes |= {"calendar": "standard"}
+    attributes |= {"calendar": "standard", "units_metadata": "leap_seconds: none"}
     per_time = (_TIMES_PER_CHUNK,)
     bounds = ("time", "bnds")
     return [
