@@ -156,7 +156,7 @@ def _add_fields(parser: Parser, settings: type) -> None:
 
 
 def _options(field: dataclasses.Field, hint) -> dict:
-    if hint is bool:
+    if hint in (bool, bool | None):
         return {"action": argparse.BooleanOptionalAction}
     if field.metadata.get("positional"):
         # Optional here, as --config may give it.

@@ -69,6 +69,23 @@ def test_flags_not_given_are_left_out(parser):
     assert given == {"names": ["a", "b"], "fast": False, "thing": "here"}
 
 
+@pytest.mark.parametrize(("flag", "value"), [("--sure", True), ("--no-sure", False)])
+def test_a_switch_without_a_default_takes_no_argument(flag, value):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Unsure:
+        """Does something.
+
+        Example:
+          bin/ask
+        """
+
+        sure: bool | None = fields.flag("whether it is sure", None)
+
+    parser = parser_module.build({"ask": Unsure})[1]["ask"]
+    assert vars(parser.parse_args([flag]))["sure"] is value
+    assert "sure" not in vars(parser.parse_args([]))
+
+
 def test_a_renamed_flag_is_still_accepted_but_hidden(parser):
     assert vars(parser.parse_args(["--quick"]))["fast"] is True
     assert vars(parser.parse_args(["--no-quick"]))["fast"] is False
