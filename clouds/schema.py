@@ -61,6 +61,11 @@ class Bands(NamedTuple):
     names: tuple[str, ...] = ("red", "green", "blue")
     dtype: str = "uint8"
 
+    @classmethod
+    def numbered(cls, count: int, dtype: str) -> "Bands":
+        """Returns bands without given names: band1, band2 and so on."""
+        return cls(tuple(f"band{k}" for k in range(1, count + 1)), dtype)
+
     @property
     def as_png(self) -> bool:
         """Whether a PNG can hold them, which a graph can decode, unlike a TIFF."""

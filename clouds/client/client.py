@@ -4,7 +4,6 @@ They raise `Busy` for what may succeed later and `Rejected` for what will not; s
 `clouds.client.retry`.
 """
 
-import base64
 import time
 import urllib.parse
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import grpc
 import httpx
+import numpy as np
 import orjson
 import tensorflow as tf
 from tensorflow_serving.apis import (
@@ -22,12 +22,13 @@ from tensorflow_serving.apis import (
 )
 
 from clouds import rle
-from clouds.client import http
+from clouds.client import http, images
+from clouds.client.images import Image
 from clouds.client.retry import Busy, Lost, NotFound, Rejected
 from clouds.config.checks import check_labels
 from clouds.config.serving import Request
 from clouds.errors import InputError
-from clouds.schema import CLOUDS, MaskSpec
+from clouds.schema import CLOUDS, RGB, Bands, MaskSpec
 from clouds.serving import protocol
 from clouds.text import counted
 
@@ -43,9 +44,6 @@ _MAX_REASON = 500
 """Maximum letters of a server's error that are repeated."""
 
 
-_PIXEL = tf.io.encode_png(tf.zeros((1, 1, 3), tf.uint8)).numpy()
-
-
 class Answer(NamedTuple):
     """The run-length code and the score of each label in an image, and the labels."""
 
@@ -58,7 +56,7 @@ class Client:
     """A model on a server.
 
     Subclasses implement `close`, `_served` (its versions), `_predict` and `_rows` (the
-    response as one dict per file).
+    response as one dict per file), and may implement `bands`.
 
     Args:
       name: name of the model.
@@ -67,7 +65,7 @@ class Client:
 
     def __init__(self, name: str, version: int | None):
         self._name, self._version = name, version
-        self._spec = None
+        self._spec = self._bands = None
 
     def check(self, seconds: float) -> int:
         """Looks for the model, and keeps to one of its versions from then on.
@@ -93,6 +91,14 @@ class Client:
             )
         return self._version
 
+    def bands(self, seconds: float) -> Bands:
+        """Returns the bands of the model's images, without their names.
+
+        Raises:
+          Busy: the request may succeed later.
+        """
+        return RGB
+
     def spec(self, seconds: float) -> MaskSpec:
         """Returns the labels and the grid of the model's masks.
 
@@ -102,13 +108,15 @@ class Client:
           Busy, Rejected, InputError: as for `ask`.
         """
         if self._spec is None:
-            self.ask([_PIXEL], seconds)
+            bands = self._bands or RGB
+            pixel = np.zeros((1, 1, len(bands.names)), bands.dtype)
+            self.ask([images.as_file(pixel, bands)], seconds)
         if self._spec is None:
             raise Rejected("the model refuses images")
         return self._spec
 
-    def ask(self, files: Sequence[bytes], seconds: float) -> list[Answer | Rejected]:
-        """Asks for the masks of image files, given by their contents.
+    def ask(self, files: Sequence[Image], seconds: float) -> list[Answer | Rejected]:
+        """Asks for the masks of image files, given by their contents, or as values.
 
         Raises:
           Busy: the request may succeed later; `Lost` if the model is gone.
@@ -194,11 +202,26 @@ class Rest(Client):
         except (KeyError, TypeError, ValueError) as error:
             raise Rejected("it does not answer like a model server") from error
 
-    def _predict(self, files: Sequence[bytes], seconds: float) -> bytes:
-        rows = [{"b64": base64.b64encode(contents).decode()} for contents in files]
+    def _predict(self, files: Sequence[Image], seconds: float) -> bytes:
+        body = {"instances": list(map(images.row, files))}
+        body = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        return self._send("POST", f"{self._versioned()}:predict", seconds, body)
+
+    def _versioned(self) -> str:
         version = "" if self._version is None else f"/versions/{self._version}"
-        url = f"{self._url}{version}:predict"
-        return self._send("POST", url, seconds, orjson.dumps({"instances": rows}))
+        return f"{self._url}{version}"
+
+    def bands(self, seconds: float) -> Bands:
+        """Returns the bands of the model's images, as for `Client`."""
+        if self._bands is None:
+            try:
+                answer = self._send("GET", f"{self._versioned()}/metadata", seconds)
+                found = orjson.loads(answer)["metadata"]["signature_def"]
+                self._bands = images.bands_of(found["signature_def"])
+            except (KeyError, TypeError, ValueError, Rejected):
+                # Servers of the same answers need not describe their models.
+                self._bands = RGB
+        return self._bands
 
     def _rows(self, response: bytes) -> list[dict]:
         return orjson.loads(response)["predictions"]

@@ -13,15 +13,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
-from clouds.client import client, http
+from clouds.client import client, images
 from clouds.client.client import Answer, Client
+from clouds.client.images import Image
 from clouds.client.retry import Busy, Rejected, Retry
 from clouds.config.fields import IMAGES_ASKED
 from clouds.config.serving import Request
-from clouds.data.images import formats, image_files, preprocessing
+from clouds.data.images import image_files, preprocessing
 from clouds.errors import InputError
 from clouds.geo import places
 from clouds.geo.places import Places
@@ -29,14 +29,13 @@ from clouds.prediction import geojson, outputs, placing, writers
 from clouds.prediction.journal import Entry, Journal
 from clouds.prediction.resume import Results
 from clouds.runtime import files, progress
-from clouds.schema import CLOUDS, MaskSpec
+from clouds.schema import CLOUDS, RGB, Bands, MaskSpec
 from clouds.text import counted
 
 FAILED = 3
 """Exit code if some images have no answer."""
 
 _MAX_REPORTS = 20
-_MAX_BYTES = 200_000_000
 
 
 def request(settings: Request) -> int:
@@ -85,7 +84,7 @@ def request(settings: Request) -> int:
 
 
 def ask(
-    model: Client, contents: Sequence[bytes], retry: Retry
+    model: Client, contents: Sequence[Image], retry: Retry
 ) -> list[Answer | Exception]:
     """Asks for the masks of image files; asks for halves if a batch is rejected.
 
@@ -93,7 +92,7 @@ def ask(
 
     Args:
       model: model on the server.
-      contents: contents of the files.
+      contents: contents of the files, or values.
       retry: retries of each request.
 
     Returns:
@@ -183,7 +182,7 @@ def _names(settings: Request) -> list[str]:
 
 
 def _check_box(settings: Request, path: str, retry: Retry) -> None:
-    contents = _read(path, retry)
+    contents = images.read(path, retry)
     if isinstance(contents, Exception):
         return
     with contextlib.suppress(tf.errors.OpError):
@@ -222,9 +221,12 @@ def _gather(
 def _answers(
     settings: Request, sources: dict[str, str], model: Client, retry: Retry
 ) -> Iterator[tuple[str, Answer | Exception]]:
+    bands = _bands(model, retry)
+
     def work(names: Sequence[str]) -> list[tuple[str, Answer | Exception]]:
-        results = {name: _read(sources[name], retry) for name in names}
-        readable = [name for name in names if isinstance(results[name], bytes)]
+        results = {name: images.read(sources[name], retry, bands) for name in names}
+        failed = {name for name in names if isinstance(results[name], Exception)}
+        readable = [name for name in names if name not in failed]
         if readable:
             answers = ask(model, [results[name] for name in readable], retry)
             results.update(zip(readable, answers, strict=True))
@@ -235,24 +237,6 @@ def _answers(
     with concurrent.futures.ThreadPoolExecutor(settings.concurrency) as pool:
         for results in pool.map(work, batches):
             yield from results
-
-
-def _read(path: str, retry: Retry) -> bytes | Exception:
-    try:
-        if path.startswith(image_files.URLS):
-            contents = retry(lambda seconds: http.fetch(path, seconds, _MAX_BYTES))
-            contents = formats.convert(contents, path)
-        else:
-            contents = image_files.read(tf.constant(path)).numpy()
-        if contents.startswith(preprocessing.SIGNATURES):
-            return contents
-        image = tf.io.decode_image(contents, 3, expand_animations=False)
-        return tf.io.encode_png(image).numpy()
-    except (Busy, Rejected) as error:
-        return error
-    except (InputError, tf.errors.OpError) as error:
-        reason = str(getattr(error, "message", error)).partition(" [Op")[0]
-        return Rejected(f"it cannot be read as an image ({reason.splitlines()[0]})")
 
 
 def _finish(
@@ -288,7 +272,10 @@ def _finish(
             for add in adders:
                 add(entry)
     first = itertools.islice(journal.entries(sources), settings.overlays)
-    pictures = ((_decode(sources[entry.image], spec.grid), entry) for entry in first)
+    bands, grid = _bands(model, retry) if settings.overlays else RGB, spec.grid
+    pictures = (
+        (images.picture(sources[each.image], grid, bands), each) for each in first
+    )
     outputs.draw(out, pictures, spec)
     outputs.write_faults(out, faults)
     outputs.write_faults(out, unplaced, outputs.UNPLACED)
@@ -310,6 +297,14 @@ def _finish(
     return FAILED
 
 
+def _bands(model: Client, retry: Retry) -> Bands:
+    try:
+        return retry(model.bands)
+    except Busy:
+        # The requests for masks then say what is wrong.
+        return RGB
+
+
 def _spec(settings: Request, model: Client, retry: Retry) -> MaskSpec:
     try:
         return retry(model.spec)
@@ -318,11 +313,3 @@ def _spec(settings: Request, model: Client, retry: Retry) -> MaskSpec:
             f"All images are answered, but {client.address(settings)} no longer is "
             f"there to name its labels ({error}). Run the same command again."
         ) from error
-
-
-def _decode(path: str, grid: tuple[int, int]) -> np.ndarray:
-    """Returns an image to draw on, uint8[H, W, 3]."""
-    contents = _read(path, Retry(0, 60))
-    if isinstance(contents, Exception):
-        return np.zeros((*grid, 3), np.uint8)
-    return preprocessing.decode(contents, grid)[0].numpy()

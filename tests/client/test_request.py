@@ -7,8 +7,11 @@ import zipfile
 from functools import partial
 
 import cv2
+import numpy as np
 import pytest
+import tifffile
 from helpers import grpc_server, tiny_export
+from helpers.commands import serving
 
 from clouds import rle, schema
 from clouds.cli import main
@@ -303,3 +306,25 @@ def test_an_interrupted_prediction_is_not_replaced(server, pictures, tmp_path, c
     message = "predict.jsonl.part of unknown settings"
     refused(capsys, message, server, tmp_path, pictures / "a.jpg")
     assert journal.read_text() == "{}\n"
+
+
+def test_images_of_five_bands_are_asked_for_as_numbers(tmp_path, capsys):
+    pytest.importorskip("rasterio", reason="`bin/setup geo` installs it")
+    bands = schema.Bands.numbered(5, "float32")
+    tiny_export.write(tmp_path / "model", bands=bands)
+    (tmp_path / "images").mkdir()
+    image = np.zeros((64, 96, 5), np.float32)
+    image[:, 48:, 0] = 1
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "images/a.tif", image, **options)
+    (tmp_path / "images/b.jpg").write_bytes(tiny_export.encoded())
+    with serving(tmp_path / "model", tmp_path / "log.txt") as (url, _):
+        flags = ["--overlays", "2"]
+        assert ask(url, tmp_path / "out", tmp_path / "images", flags=flags) == 3
+    assert "b.jpg: it cannot be read as an image (it is a JPEG" in (
+        capsys.readouterr().err
+    )
+    (texts,) = annotations.read(str(tmp_path / "out/submission_post.csv")).texts
+    mask = rle.decode(texts[0], schema.SUBMISSION_SIZE)
+    assert mask[:, 270:].all() and not mask[:, :255].any()
+    assert cv2.imread(str(tmp_path / "out/overlays.png")).std() > 10

@@ -35,7 +35,8 @@ class BandNetwork(Network):
     """The same for the bands of images: Fish is the first, the others are 0."""
 
     def __call__(self, images, training=False):
-        first = tf.cast(images[..., :1], tf.float32) / float(images.dtype.max)
+        highest = images.dtype.max if images.dtype.is_integer else 1
+        first = tf.cast(images[..., :1], tf.float32) / float(highest)
         return tf.concat([first, *[tf.zeros_like(first)] * 3], -1)
 
 

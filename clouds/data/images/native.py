@@ -105,9 +105,8 @@ def bands_of(path: str, names: tuple[str, ...] | None = None) -> Bands:
     """
     image = load(path)
     count = image.shape[2]
-    bands = Bands(
-        names or tuple(f"band{k}" for k in range(1, count + 1)), image.dtype.name
-    )
+    bands = Bands.numbered(count, image.dtype.name)
+    bands = bands._replace(names=names or bands.names)
     if len(bands.names) != count:
         raise InputError(
             f"--band-names must be the names of the {counted(count, 'band')} of {path}."
