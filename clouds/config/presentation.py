@@ -40,6 +40,9 @@ class Report:
     statistics: LocalFolder | None = flag(
         "folder given to bin/describe --out (default: the folder of the run)", None
     )
+    agreement: LocalFolder | None = flag(
+        "folder given to bin/agreement --out (default: the folder of the run)", None
+    )
     records: Folder | None = flag(
         "folder of the records of the evaluation, if they were moved", None
     )

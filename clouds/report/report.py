@@ -12,6 +12,7 @@ from clouds.config.rule import describe_source
 from clouds.data import manifest
 from clouds.errors import InputError
 from clouds.evaluation import held_out, results
+from clouds.evaluation.agreement import agree
 from clouds.evaluation.results import Evaluation
 from clouds.evaluation.tuning import tune
 from clouds.plots import evaluation as evaluation_plots
@@ -28,6 +29,8 @@ _STATISTICS |= dict.fromkeys((*_TABLES, *_MORE_TABLES), {str: {str: (*NUMBER, No
 _MAPS = {"thresholds": [NUMBER], "min_sizes": [NUMBER], "dice": {str: [[NUMBER]]}}
 _TUNING = {"rule": {"thresholds": [NUMBER], "min_sizes": [NUMBER]}, "maps": _MAPS}
 _TUNING |= {"tuned_on": run_folder.TUNED_ON, "dice": run_folder.DICE}
+_AGREEMENT = {"images": int, "annotators": [str]}
+_AGREEMENT |= {f"{part}?": run_folder.DICE for part in agree.PARTS}
 
 
 def report(settings: Report) -> None:
@@ -55,6 +58,9 @@ def report(settings: Report) -> None:
         "evaluation": None if outdated else evaluation,
         "tuning": tuning,
     }
+    agreement = sources.read_json(
+        settings.agreement or settings.run, agree.FILE, _AGREEMENT
+    )
     parts["gallery"] = _gallery(settings, parts["evaluation"], records)
     commands = _commands(settings.run, records, parts["evaluation"])
     size = html.write(
@@ -69,6 +75,8 @@ def report(settings: Report) -> None:
         rows=tune.NAMES,
         kinds=gallery.KINDS,
         commands=commands,
+        agreement=agreement,
+        agreement_rows=agree.PARTS,
         maps=tuning and tuning_plots.maps(tuning),
         **_of_evaluation(settings, parts["evaluation"], tuning),
         **parts,

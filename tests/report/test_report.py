@@ -169,7 +169,27 @@ def test_without_records_there_are_metrics_and_no_gallery(evaluated, tmp_path, c
     assert "was evaluated on other records" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["tuning.json", "statistics.json"])
+def test_agreement_with_people_is_shown_beside_dice(evaluated, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(evaluated / "a/config.json", folder)
+    assert main.main(["report", "--run", str(folder)]) == 0
+    assert 'id="agreement"' not in (folder / "report.html").read_text()
+    rows = [f"1,a.jpg,0,0,{right},1400,Fish\n" for right in (1050, 2100)]
+    tables = [tmp_path / "ann.csv", tmp_path / "bob.csv"]
+    for table, row in zip(tables, rows, strict=True):
+        table.write_text(row)
+    out = ["--out", str(tmp_path / "agreement")]
+    assert main.main(["agreement", "--boxes", *map(str, tables), *out]) == 0
+    flags = ["--agreement", str(tmp_path / "agreement")]
+    assert main.main(["report", "--run", str(folder), *flags]) == 0
+    page = Elements((folder / "report.html").read_text())
+    assert "agreement" in {attributes.get("id") for _, attributes in page.found}
+    assert "between people: IoU0.499" in page.text
+    assert "1 image of 2 annotators" in page.text
+
+
+@pytest.mark.parametrize("name", ["tuning.json", "statistics.json", "agreement.json"])
 def test_a_damaged_file_or_one_of_another_version_is_refused(
     evaluated, tmp_path, capsys, name
 ):

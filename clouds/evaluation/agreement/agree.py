@@ -17,6 +17,12 @@ from clouds.schema import CLOUDS
 from clouds.text import counted
 
 FILE = "agreement.json"
+PARTS = {
+    "people": "between people",
+    "network": "network with people",
+    "network_minus_people": "network minus people",
+}
+"""Names of the results for people."""
 _LABELS = CLOUDS.labels
 
 
@@ -110,9 +116,7 @@ def _table(results: dict, annotators: int) -> str:
         f"{lost['dropped']:,}"
     ]
     names = {"iou": "mean IoU", "agree": "fraction of IoUs above 0.1"}
-    titles = {"people": "between people", "network": "network with people"}
-    titles["network_minus_people"] = "network minus people"
-    for part, title in titles.items():
+    for part, title in PARTS.items():
         for metric, rows in results.get(part, {}).items():
             lines.append(f"{title}, {names[metric]}:")
             lines += [
