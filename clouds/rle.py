@@ -21,6 +21,7 @@ _HUGE = 2**62
 _SHOWN = 40
 _WRITTEN_FOR_EMPTY = {"-1", "nan", "none", "na", "n/a", "null", "1 0", "0 0", "0", "[]"}
 _MOST_DIGITS = 20
+_BEYOND_ANY_MASK = 1 << 40
 SPREADSHEET_CELL = 32_767
 """Length at which spreadsheets cut the text of a cell."""
 
@@ -97,6 +98,26 @@ def parse(
                 "which spreadsheets cut a cell: write the csv without one."
             ) from None
         raise
+
+
+def from_relative(text: str, *, where: str = "") -> str:
+    """Converts starts that count from the end of the previous run to absolute ones.
+
+    Args:
+      text: run-length codes; the first start counts from the first pixel.
+      where: place of the text, for errors.
+
+    Raises:
+      InputError: a number is not an integer.
+    """
+    # Clipped, so that sums of huge numbers do not overflow.
+    numbers = np.minimum(_integers(text, where), _BEYOND_ANY_MASK)
+    if numbers.size % 2:
+        # `parse` reports it.
+        return text
+    runs = numbers.reshape(-1, 2)
+    runs[1:, 0] += np.cumsum(runs.sum(axis=1))[:-1]
+    return " ".join(map(str, runs.reshape(-1).tolist()))
 
 
 def _parse(text: str, shape: Size, where: str, base: int) -> np.ndarray:

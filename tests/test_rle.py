@@ -207,3 +207,35 @@ def test_thousands_of_digits_are_an_error_of_the_text():
     for text in ("9" * 5000 + " 1", "-" + "9" * 5000 + " 1"):
         with pytest.raises(InputError):
             rle.parse(text, (3, 4))
+
+
+def relative(mask):
+    """Codes of a mask as in SIIM-ACR, pixel by pixel."""
+    numbers, pixels, since = [], mask.T.reshape(-1).tolist(), 0
+    k = 0
+    while k < len(pixels):
+        if pixels[k]:
+            length = 0
+            while k < len(pixels) and pixels[k]:
+                length, k = length + 1, k + 1
+            numbers += [since, length]
+            since = 0
+        else:
+            since, k = since + 1, k + 1
+    return " ".join(map(str, numbers))
+
+
+def test_starts_that_are_relative_to_the_previous_run_become_absolute():
+    for seed in range(5):
+        mask = np.random.default_rng(seed).random((7, 9)) > 0.4
+        mask[0, 0] = seed % 2
+        text = rle.from_relative(relative(mask))
+        runs = rle.parse(text, mask.shape, base=0)
+        assert (rle.paint(runs, mask.shape) == mask).all()
+    huge = rle.from_relative(f"1 {2**62} {2**62} {2**62} 5 5")
+    with pytest.raises(InputError, match="exceeds"):
+        rle.parse(huge, (7, 9))
+    assert rle.from_relative("") == ""
+    assert rle.from_relative("1 2 3") == "1 2 3"
+    with pytest.raises(InputError, match="row 5"):
+        rle.from_relative("1 x", where="a.csv, row 5")

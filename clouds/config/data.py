@@ -33,6 +33,7 @@ from clouds.config.fields import (
 from clouds.errors import InputError
 
 RleOrder = Literal["column", "row"]
+RleStarts = Literal["absolute", "relative"]
 
 _CSV = (
     "masks: csv of run-length codes or JSON of COCO annotations, optionally compressed "
@@ -55,6 +56,10 @@ _FORMAT = (
 )
 _ORDER = "direction in which runs count pixels: down the columns, or along the rows"
 _BASE = "number of the first pixel in the runs"
+_STARTS = (
+    "starts of runs: absolute, or relative to the end of the previous run, as in "
+    "SIIM-ACR"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,7 @@ class Records:
     csv_format: MaskFormat | None = flag(_FORMAT, None)
     rle_order: RleOrder = flag(_ORDER, "column")
     rle_base: int = flag(_BASE, 1)
+    rle_starts: RleStarts = flag(_STARTS, "absolute")
     vote: Literal["union", "majority", "soft"] = flag(
         "masks of --boxes: pixels in a box of any annotator, or of more than half of "
         "those who saw the image; soft trains on the share of annotators, and "
@@ -243,6 +249,7 @@ class Description:
     csv_format: MaskFormat | None = flag(_FORMAT, None)
     rle_order: RleOrder = flag(_ORDER, "column")
     rle_base: int = flag(_BASE, 1)
+    rle_starts: RleStarts = flag(_STARTS, "absolute")
 
     def __post_init__(self):
         """Rejects values out of range."""

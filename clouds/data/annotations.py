@@ -37,6 +37,7 @@ class Source(NamedTuple):
       form: form of the file; None to find it.
       order: `column` or `row`, along which runs count pixels.
       base: number of the first pixel, 1 or 0.
+      starts: `absolute`, or `relative` to the end of the previous run.
       complete: whether each image of a csv with images and labels in one column must
         have a row for each label.
       grid: height and width of the grid of the runs; None for the competition's with
@@ -47,6 +48,7 @@ class Source(NamedTuple):
     form: MaskFormat | None = None
     order: str = "column"
     base: int = 1
+    starts: str = "absolute"
     complete: bool = True
     grid: rle.Size | None = schema.GRID
     image_size: Callable[[], rle.Size] | None = None
@@ -133,7 +135,7 @@ def _from_rows(rows: list[Row], table: Table, source: Source) -> Table:
     texts = np.full((len(images), len(order)), "", object)
     numbers = np.zeros(texts.shape, np.int64)
     several = collections.defaultdict(list)
-    changed = source.order != "column" or source.base != 1
+    changed = (source.order, source.base, source.starts) != ("column", 1, "absolute")
     for row in rows:
         if not row.label:
             continue
@@ -158,13 +160,13 @@ def _unite(parts: list[tuple[str, int]], path: str, source: Source) -> str:
     """Returns the union of masks as text in the competition's form."""
     by_row = source.order == "row"
     shape = source.grid[::-1] if by_row else source.grid
-    runs = np.concatenate(
-        [
-            rle.parse(text, shape, where=f"{path}, row {number}", base=source.base)
-            for text, number in parts
-        ]
-    )
-    runs = rle.unite(runs)
+    runs = []
+    for text, number in parts:
+        where = f"{path}, row {number}"
+        if source.starts == "relative":
+            text = rle.from_relative(text, where=where)
+        runs.append(rle.parse(text, shape, where=where, base=source.base))
+    runs = rle.unite(np.concatenate(runs))
     if not by_row:
         return " ".join(map(str, runs.reshape(-1).tolist()))
     # Drawn on the transposed grid, rows are columns.

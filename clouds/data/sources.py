@@ -42,6 +42,7 @@ def read(settings: Records, available: Mapping[str, str]) -> Table:
         settings.csv_format,
         settings.rle_order,
         settings.rle_base,
+        settings.rle_starts,
         settings.unlisted != "empty",
         settings.grid,
         lambda: annotations.size_of_first(available),

@@ -105,6 +105,7 @@ def _read(settings: Description) -> Table:
         settings.csv_format,
         settings.rle_order,
         settings.rle_base,
+        settings.rle_starts,
         grid=settings.grid,
         image_size=image_size,
     )

@@ -357,3 +357,12 @@ def test_damaged_compression_is_one_line(tmp_path, suffix, monkeypatch):
             annotations.read(str(path))
         except InputError as error:
             assert "\n" not in str(error)
+
+
+def test_relative_starts_of_a_csv_are_read(tmp_path):
+    path = tmp_path / "siim.csv"
+    path.write_text("ImageId, EncodedPixels\na, 2 3 4 1\nb, -1\n")
+    source = annotations.Source(base=0, starts="relative", grid=(4, 5))
+    table = annotations.read(str(path), ("pneumothorax",), source)
+    # 2 3 covers pixels 2 to 4, and 4 1 the pixel 4 after these: 9.
+    assert table.texts.tolist() == [["3 3 10 1"], [""]]
