@@ -15,7 +15,7 @@ import tensorflow as tf
 from clouds import rle, schema
 from clouds.config.checks import check_labels
 from clouds.config.fields import MaskFormat
-from clouds.data.images import image_bytes, image_files, image_headers
+from clouds.data.images import reading
 from clouds.data.masks import coco, csv_rows, png_masks
 from clouds.data.masks.csv_rows import Fault, Header, Row
 from clouds.data.masks.table import Table
@@ -111,14 +111,7 @@ def size_of_first(images: Mapping[str, str]) -> rle.Size:
     Raises:
       InputError: it cannot be read, or is no image.
     """
-    path = next(iter(images.values()))
-    try:
-        header = image_headers.read(image_bytes.load(path))
-    except image_bytes.UNREADABLE as error:
-        raise image_bytes.unreadable(path, error) from error
-    if header is None:
-        raise image_files.undecodable(path)
-    return header.size[::-1] if header.orientation > 4 else header.size
+    return reading.shape(next(iter(images.values())))
 
 
 def find_form(path: str) -> MaskFormat | None:

@@ -154,7 +154,7 @@ class FileImages:
 
         def load(name: str) -> np.ndarray | str:
             try:
-                return read(self.paths[name])[0]
+                return read(self.paths[name])
             except InputError as error:
                 return str(error)
 
@@ -174,7 +174,7 @@ class FileImages:
     def shape(self) -> tuple[int, int] | None:
         """Returns height and width of the first image; None if it is unreadable."""
         try:
-            return self._reader()(self.paths[self.names[0]])[1]
+            return reading.shape(self.paths[self.names[0]])
         except InputError:
             return None
 
