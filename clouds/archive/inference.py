@@ -12,12 +12,14 @@ from apache_beam.io import WriteToText
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from clouds.archive import results
 from clouds.config.archive import Archive
+from clouds.data.images import image_bytes, image_files
 from clouds.errors import InputError
 from clouds.runs import exports
 from clouds.runs.exports import Exported
 from clouds.runtime import files
-from clouds.schema import RGB
+from clouds.schema import RGB, Bands
 
 _SIGNATURE = "serving_default"
 _INPUT = "image_bytes"
@@ -64,9 +66,9 @@ def predict(batch: Sequence[tuple[str, str]], exported: Exported) -> Iterator[di
     readable = []
     for name, path in batch:
         try:
-            readable.append((name, path, files.read(path)))
-        except (OSError, tf.errors.OpError) as error:
-            reason = " ".join(str(error).split())
+            readable.append((name, path, _read(path, exported.bands)))
+        except image_bytes.UNREADABLE as error:
+            reason = " ".join(str(getattr(error, "message", error)).split())
             yield {"image": name, "failed": f"{path} cannot be read: {reason}"}
     contents = [content for _, _, content in readable]
     try:
@@ -82,6 +84,13 @@ def predict(batch: Sequence[tuple[str, str]], exported: Exported) -> Iterator[di
             yield {"image": name, "failed": reason}
         else:
             yield {"image": name, **answer}
+
+
+def _read(path: str, bands: Bands) -> bytes:
+    """Reads a file as the model takes it; RGB as every other command reads it."""
+    if bands == RGB:
+        return image_files.read(tf.constant(path)).numpy()
+    return image_bytes.load(path)
 
 
 def _answer(contents: Sequence[bytes], exported: Exported) -> list[dict]:
@@ -119,12 +128,14 @@ def run(
     Raises:
       InputError: the runner rejects its options.
     """
-    folder = f"{settings.out}/part.{uuid.uuid4().hex}"
+    folder = f"{settings.out}/{results.PART}{uuid.uuid4().hex}"
     try:
         flags = shlex.split(settings.runner_options or "")
         options = PipelineOptions(flags, runner=settings.runner)
+        # Reads all options, so that a wrong one ends here.
+        options.get_all_options()
         pipeline = Pipeline(options=options)
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, SystemExit) as error:
         raise InputError(
             f"--runner-options must be options of {settings.runner}. Received: "
             f"'{settings.runner_options}' ({error})."

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -40,6 +41,11 @@ def predict(settings: Archive) -> int:
             "bin/setup beam."
         ) from error
     version = exports.highest(settings.model)
+    if not tf.io.gfile.exists(f"{version}/{exports.GRAPH}"):
+        raise InputError(
+            f"'{version}' has no {exports.GRAPH}: the export is incomplete. Export "
+            "again."
+        )
     try:
         spec, bands = exports.spec(version), exports.bands(version)
         checksums.check_list(version)
@@ -59,6 +65,7 @@ def predict(settings: Archive) -> int:
     ]
     tf.io.gfile.makedirs(settings.out)
     with files.sole_writer(settings.out, "--out"):
+        results.clear_parts(settings.out)
         _start(settings, version, images)
         with progress.bar(desc="archive", unit="image", total=len(images)) as bar:
             for number, chunk in enumerate(chunks):
@@ -84,7 +91,10 @@ def predict(settings: Archive) -> int:
 def _start(settings: Archive, version: str, images: list[tuple[str, str]]) -> None:
     """Stores what the results are of, or compares it with what is stored."""
     path = f"{settings.out}/{FILE}"
-    listed = "\n".join(name for name, _ in images)
+    listed = "\n".join(
+        f"{name} {location if '://' in location else Path(location).absolute()}"
+        for name, location in images
+    )
     identity = {
         "model": exports.checksum(version),
         "images": hashlib.sha256(listed.encode()).hexdigest(),
@@ -106,6 +116,11 @@ def _start(settings: Archive, version: str, images: list[tuple[str, str]]) -> No
                 "another folder, or --overwrite."
             )
         return
+    elif results.find_chunks(settings.out):
+        raise InputError(
+            f"--out: '{settings.out}' has results, but no {FILE} that says of what. "
+            "Give another folder, or --overwrite."
+        )
     checksums.write_json(path, identity)
 
 
@@ -113,6 +128,11 @@ def _divide(
     chunk: list[tuple[str, str]], stored: list[dict] | None, *, retry: bool
 ) -> tuple[list[dict], list[tuple[str, str]]]:
     """Divides a chunk into results to keep and images to predict."""
+    if stored and [result["image"] for result in stored] != [name for name, _ in chunk]:
+        raise InputError(
+            f"The results of the chunk with {chunk[0][0]} are of other images. Give "
+            "--overwrite."
+        )
     kept = [result for result in stored or () if not (retry and "failed" in result)]
     done = {result["image"] for result in kept}
     return kept, [image for image in chunk if image[0] not in done]

@@ -17,6 +17,8 @@ from clouds.runtime import checksums, files
 from clouds.runtime.json_types import NUMBER
 from clouds.schema import MaskSpec
 
+PART = "part."
+"""Prefix of the folders into which a runner writes."""
 SUBMISSION, SCORES, FAILED = "submission_post.csv", "scores.csv", "failed.csv"
 
 _CHUNK = {"images": [{"image": str}]}
@@ -117,9 +119,21 @@ def write_tables(
     return drawn, failed
 
 
+def find_chunks(out: str) -> list[str]:
+    """Returns the names of the files of chunks in a folder."""
+    names = tf.io.gfile.listdir(out)
+    return [name for name in names if PurePosixPath(name).match("chunk-*.json")]
+
+
 def clear(out: str) -> None:
     """Removes all results of a folder."""
+    tables = {SUBMISSION, SCORES, FAILED}.intersection(tf.io.gfile.listdir(out))
+    for name in (*find_chunks(out), *tables):
+        tf.io.gfile.remove(f"{out}/{name}")
+
+
+def clear_parts(out: str) -> None:
+    """Removes what a runner left that was killed."""
     for name in tf.io.gfile.listdir(out):
-        path = PurePosixPath(name)
-        if path.match("chunk-*.json") or name in (SUBMISSION, SCORES, FAILED):
-            tf.io.gfile.remove(f"{out}/{name}")
+        if name.startswith(PART) and tf.io.gfile.isdir(f"{out}/{name}"):
+            tf.io.gfile.rmtree(f"{out}/{name.rstrip('/')}")

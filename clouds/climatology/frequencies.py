@@ -6,6 +6,7 @@ counts half of a day.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ from clouds.errors import InputError
 from clouds.runtime import progress
 
 _TAIL = 0.025
+_ROUNDING = 1e-6
+_MOST_BYTES = 1 << 35
+_MOST_WEIGHTS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,21 +95,35 @@ def add_up(scenes: Sequence[Scene], size: float, threshold: float | None) -> Dai
                     f"--threshold needs probabilities, which {scene.source} lacks. "
                     "Omit it, or give --maps of bin/predict."
                 )
-            mask = observed[..., None] & (probability > threshold)
+            # Probabilities are stored in steps, whose last digits are rounded.
+            mask = observed[..., None] & (probability > threshold + _ROUNDING)
         if daily is None:
             shape = (len(days), cells.rows, cells.columns)
+            _check_memory(shape, mask.shape[-1], size)
             covered = np.zeros((*shape, mask.shape[-1]), np.float32)
             observed_sums = np.zeros(shape, np.float32)
             counts = np.bincount(positions).astype(np.int32)
             daily = Daily(cells, days, counts, covered, observed_sums)
         key = tuple(edges.tobytes() for edges in scene.grid)
         if key not in shared:
+            if len(shared) == _MOST_WEIGHTS:
+                del shared[next(iter(shared))]
             shared[key] = geometry.weights(cells, scene.grid)
         rows, columns = shared[key]
         daily.observed[day] += rows @ observed.astype(np.float64) @ columns
         by_label = np.moveaxis(mask, -1, 0).astype(np.float64)
         daily.covered[day] += np.moveaxis(rows @ by_label @ columns, 0, -1)
     return daily
+
+
+def _check_memory(shape: tuple[int, ...], labels: int, size: float) -> None:
+    needed = 4 * (labels + 1) * math.prod(shape)
+    if needed > _MOST_BYTES:
+        raise InputError(
+            f"--cells {size:g} makes {' x '.join(f'{n:,}' for n in shape)} days, rows "
+            f"and columns, which need {needed / 1e9:,.0f} GB of memory. Give larger "
+            "cells."
+        )
 
 
 def ratio(covered: np.ndarray, observed: np.ndarray) -> np.ndarray:

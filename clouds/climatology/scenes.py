@@ -14,6 +14,12 @@ from clouds.data import annotations
 from clouds.errors import InputError
 from clouds.geo import cf, netcdf, places, zarr_store
 
+# The times that nanoseconds since 1970 reach.
+_FIRST, _LAST = np.datetime64("1678-01-01"), np.datetime64("2262-01-01")
+_ADVICE = (
+    "Give both in --places, or names such as "
+    "Aqua_CorrectedReflectance20150205_-61--40_10-24.jpeg."
+)
 _AXES = ("latitude", "longitude")
 _DIMENSIONS = ("time", *_AXES, "pattern")
 
@@ -85,14 +91,25 @@ def find(settings: Climatology) -> tuple[list[Scene], tuple[str, ...]]:
             scenes += read
     if not scenes:
         raise InputError("--maps: no file has a map. Predict images first.")
+    _check_times(scenes)
     _check_unique(scenes)
     return sorted(scenes, key=lambda scene: scene.time), labels
+
+
+def _check_times(scenes: Sequence[Scene]) -> None:
+    for scene in scenes:
+        if not _FIRST <= scene.time < _LAST:
+            raise InputError(
+                f"{scene.source}: the time of {scene.name}, {scene.time}, must be from "
+                f"{_FIRST} to {_LAST}. Correct it."
+            )
 
 
 def _check_unique(scenes: Sequence[Scene]) -> None:
     seen = {}
     for scene in scenes:
-        key = (scene.name, scene.time)
+        edges = (tuple(axis[[0, -1]]) for axis in scene.grid)
+        key = (scene.name, scene.time, *edges)
         if key in seen:
             raise InputError(
                 f"--maps: {scene.name} of {scene.time} is in {seen[key]} and in "
@@ -111,6 +128,7 @@ def _of_maps(path: str) -> tuple[list[Scene], tuple[str, ...]]:
             f"{path} has no {missing[0]}. Expected a file of bin/predict --netcdf or "
             "--zarr, with the dimensions time, latitude, longitude and pattern."
         )
+    file = file.transpose(*_DIMENSIONS, ...)
     grid = Grid(*(_edges(file, axis, path) for axis in _AXES))
     times = file["time"].values.astype("datetime64[s]")
     if np.isnat(times).any():
@@ -153,7 +171,11 @@ def _edges(file, axis: str, path: str) -> np.ndarray:
     centres = file[axis].values.astype(np.float64)
     bounds = file[axis].attrs.get("bounds")
     if bounds in file:
-        values = file[bounds].values.astype(np.float64)
+        values = file[bounds]
+        if "time" in values.dims:
+            # As xarray concatenates files.
+            values = values.isel(time=0)
+        values = values.transpose(axis, ...).values.astype(np.float64)
         edges = np.append(values[:, 0], values[-1, 1])
         joined = np.allclose(values[1:, 0], values[:-1, 1])
     elif len(centres) > 1:
@@ -191,10 +213,10 @@ def _of_submission(settings: Climatology) -> tuple[list[Scene], tuple[str, ...]]
     undated = [name for name in located if not located[name].time]
     lacking = [name for name in table.images if name not in located] + undated
     if lacking:
+        fault = found.faults.get(lacking[0], "") if found else ""
         raise InputError(
             f"--places: {len(lacking)} of {len(table.images)} images have no place or "
-            f"no time, first {lacking[0]}. Give both in --places, or names such as "
-            "Aqua_CorrectedReflectance20150205_-61--40_10-24.jpeg."
+            f"no time, first {lacking[0]}. {fault or _ADVICE}"
         )
     scenes = []
     height, width = settings.grid

@@ -133,10 +133,12 @@ def _position(
 
 
 def _index(edges: np.ndarray, value: float) -> float | None:
-    count = len(edges) - 1
-    index = (value - edges[0]) / (edges[-1] - edges[0]) * count
+    count, sign = len(edges) - 1, 1 if edges[-1] > edges[0] else -1
+    index = np.interp(
+        sign * value, sign * edges, np.arange(count + 1.0), left=np.nan, right=np.nan
+    )
     # The last edge belongs to the last cell.
-    return min(index, np.nextafter(count, 0)) if 0 <= index <= count else None
+    return None if np.isnan(index) else float(min(index, np.nextafter(count, 0)))
 
 
 def _interpolate(values: np.ndarray, row: float, column: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from clouds.config.checks import positive
+from clouds.config.checks import check_apart, positive
 from clouds.config.fields import IMAGES, RUNNER_OPTIONS, Folder, Place, Runner, flag
 from clouds.errors import InputError
 
@@ -37,6 +37,7 @@ class Archive:
     def __post_init__(self):
         """Rejects values out of range."""
         positive(self, "chunk", "batch_size")
+        check_apart(self.out, self.images)
         local = [p for p in (self.model, self.images, self.out) if "://" not in p]
         if self.runner == "DataflowRunner" and local:
             raise InputError(

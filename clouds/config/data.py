@@ -172,6 +172,17 @@ class Records:
         """Rejects missing and contradictory settings."""
         if self.csv and self.boxes:
             raise InputError("--csv and --boxes exclude each other.")
+        of_boxes = {"--workflows": self.workflows, "--vote": self.vote != "majority"}
+        of_csv = {
+            "--csv-format": self.csv_format,
+            "--rle-order": self.rle_order != "column",
+            "--rle-base": self.rle_base != 1,
+            "--rle-starts": self.rle_starts != "absolute",
+        }
+        for needed, flags in (("--boxes", of_boxes), ("--csv", of_csv)):
+            given = [name for name, value in flags.items() if value]
+            if given and not getattr(self, needed.strip("-")) and not self.verify:
+                raise InputError(f"{given[0]} needs {needed}. Remove it.")
         source = self.csv or self.boxes or self.unlabelled
         if not self.verify and not (source and self.images and self.out):
             raise InputError(

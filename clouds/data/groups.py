@@ -8,8 +8,9 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
+from clouds.config.fields import Box
 from clouds.errors import InputError
-from clouds.geo import names, tables
+from clouds.geo import names, places, tables
 from clouds.runtime import archives
 from clouds.text import counted
 
@@ -60,15 +61,21 @@ def _of_name(by: str, image: str) -> str | None:
     named = names.parse(image)
     if by == DAY:
         return named.time
-    return named.box and ",".join(f"{degrees:g}" for degrees in named.box)
+    return named.box and _shown(places.check_box(named.box, image))
+
+
+def _shown(box: Box) -> str:
+    return ",".join(f"{degrees:g}" for degrees in box)
 
 
 def _of_row(by: str, row: Mapping[str, str]) -> str | None:
+    if by == DAY:
+        text = row.get(DAY, row.get("time", "")).strip()
+        return text and tables.to_utc(text)[: len("2020-01-01")]
     if by in row:
         return row[by].strip()
-    if by == DAY:
-        return tables.to_utc(row["time"].strip())[: len("2020-01-01")]
-    return ",".join(f"{float(row[side]):g}" for side in _SIDES)
+    box = tuple(float(row[side]) for side in _SIDES)
+    return _shown(places.check_box(box, "the row"))
 
 
 def _read(path: str, by: str) -> dict[str, dict[str, str]]:

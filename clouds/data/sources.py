@@ -19,6 +19,8 @@ from clouds.runtime import files
 from clouds.schema import CLOUDS
 from clouds.text import counted
 
+_UNEVEN = 0.05
+
 
 def read(settings: Records, available: Mapping[str, str]) -> Table:
     """Reads the masks of the images.
@@ -104,6 +106,8 @@ def identity(settings: Records, table: Table) -> dict[str, str]:
         listed = " ".join(map(files.checksum, settings.boxes))
         fields["sha256"] = hashlib.sha256(listed.encode()).hexdigest()
         fields["vote"] = settings.vote
+        if settings.workflows:
+            fields["workflows"] = ", ".join(settings.workflows)
     else:
         listed = "\n".join(table.images)
         fields["sha256"] = hashlib.sha256(listed.encode()).hexdigest()
@@ -140,6 +144,7 @@ def warn(
         # Rectangles do not look like masks of clouds.
         None if table.drawings else annotations.find_warning(table, table.grid),
         _find_divided(groups, members, plan),
+        _find_uneven(settings, groups, plan),
     )
     for warning in filter(None, warnings):
         print(f"make_tfrecords: warning: {warning}", file=sys.stderr)
@@ -160,6 +165,22 @@ def _find_divided(
         f"{len(divided)} of {counted(len(splits_of), 'group')} are in several splits, "
         f"first '{divided[0]}': scores will be too high. Omit --split-file to keep "
         "groups together."
+    )
+
+
+def _find_uneven(
+    settings: Records, groups: Sequence[str] | None, plan: Manifest
+) -> str | None:
+    """Returns a warning of a validation split that groups made too large or small."""
+    total = sum(shard.examples for shard in plan.shards)
+    share = plan.examples("val") / total
+    chosen = groups is None or settings.folds or settings.split_file
+    if chosen or abs(share - settings.val_fraction) <= _UNEVEN:
+        return None
+    return (
+        f"the validation split has {share:.0%} of the images, not "
+        f"{settings.val_fraction:.0%}, as no group is divided. Give smaller groups, or "
+        "--split-file."
     )
 
 

@@ -5,9 +5,10 @@ made with `--group-by`, `group`. `bin/make_tfrecords` writes it beside the recor
 reads one like it as `--split-file`.
 """
 
+import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 import tensorflow as tf
@@ -64,9 +65,11 @@ def read(path: str, images: Sequence[str]) -> list[str]:
         the splits are not train and val, or fold0 and further folds.
     """
     content = archives.decompress(archives.read(path, "The csv of splits"), path)
-    splits = {}
-    for number, (image, split) in enumerate(_rows(content, path), start=2):
+    splits, wanted = {}, set(images)
+    for number, image, split in _rows(content, path):
         where = f"{path}, row {number}"
+        if image not in wanted:
+            continue
         if not _SPLITS.fullmatch(split):
             raise InputError(
                 f"{where}: split must be train or val, or fold0, fold1, …. Received: "
@@ -90,17 +93,25 @@ def read(path: str, images: Sequence[str]) -> list[str]:
     return found
 
 
-def _rows(content: bytes, path: str) -> list[tuple[str, str]]:
+def _rows(content: bytes, path: str) -> Iterator[tuple[int, str, str]]:
+    """Yields number, image and split of each row."""
     try:
-        table = pd.read_csv(io.BytesIO(content), dtype=str)
-    except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a csv in UTF-8 ({error}).") from error
-    missing = {"image", "split"} - set(table)
-    if missing:
+        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        rows = csv.DictReader(text, strict=True)
+        missing = [
+            name for name in ("image", "split") if name not in (rows.fieldnames or ())
+        ]
+        if missing:
+            raise InputError(
+                f"{path}, row 1: no column {missing[0]}. Expected image and split."
+            )
+        for row in rows:
+            image, split = ((row[name] or "").strip() for name in ("image", "split"))
+            yield rows.line_num, image, split
+    except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path}, row 1: no column {min(missing)}. Expected image and split."
-        )
-    return list(table[["image", "split"]].fillna("").itertuples(index=False))
+            f"{path} is not a csv in UTF-8 ({error}). Save it as such."
+        ) from error
 
 
 def read_groups(folder: str, manifest: Manifest) -> dict[str, str] | None:

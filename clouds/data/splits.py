@@ -93,10 +93,9 @@ def holdout(
             f"A split needs at least 2 images. Received: {total}. Give more images."
         )
     if groups is not None:
-        # Some of twenty parts come within 2.5 % of any fraction.
         parts = min(_PARTS, len(set(groups)))
         assigned = _grouped_folds(present, parts, seed, groups)
-        return assigned < min(max(round(fraction * parts), 1), parts - 1)
+        return np.isin(assigned, _nearest(np.bincount(assigned), fraction, seed))
     held = min(max(round(fraction * total), 1), total - 1)
     # An image is held out where the line of slope held/total reaches a new integer.
     steps = (np.arange(total + 1) * held + total // 2) // total
@@ -222,6 +221,17 @@ def _grouped_folds(
     for fold, (_, held) in enumerate(folder.split(present, sets, groups)):
         assigned[held] = fold
     return assigned
+
+
+def _nearest(sizes: np.ndarray, fraction: float, seed: int) -> list[int]:
+    """Returns parts, not all, that together have about a fraction of the images."""
+    target, chosen, held = fraction * sizes.sum(), [], 0
+    for part in np.random.default_rng(seed).permutation(len(sizes)):
+        is_nearer = abs(held + sizes[part] - target) < abs(held - target)
+        if is_nearer and len(chosen) < len(sizes) - 1:
+            chosen.append(part)
+            held += sizes[part]
+    return chosen or [int(sizes.argmin())]
 
 
 def _shard_count(settings: Records, split: str, images: int, bands: Bands) -> int:

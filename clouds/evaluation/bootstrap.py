@@ -51,6 +51,9 @@ def intervals(
             # A metric that no resample defines has no interval either.
             warnings.simplefilter("ignore", RuntimeWarning)
             ends = np.nanquantile(samples, [tail, 1 - tail], axis=0)
+        if groups is not None and group_of.max() == 0:
+            # One group always draws itself.
+            ends = np.full_like(ends, np.nan)
         with_ends[name] = np.stack([value[0], *ends], axis=1)
     return with_ends
 

@@ -6,6 +6,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +64,8 @@ def evaluate(settings: Evaluation) -> pd.DataFrame:
     baselines = _baselines(predictions, frequency)
     measured = summary.summarise(tally, baselines, dice_coef, predictions.groups)
     facts = _facts(settings, predictions, rule)
-    text = (
-        f"{_title(predictions)}\n{summary.text(measured)}\n{_note(settings, facts)}\n"
-    )
+    title = _title(predictions, measured.images.groups)
+    text = f"{title}\n{summary.text(measured)}\n{_note(settings, facts)}\n"
     warnings = results.other_records_warnings(predictions.runs, facts["sha256"])
     text += "".join(f"{warning}\n" for warning in warnings)
     results.write(measured, facts, tuned + text, out)
@@ -157,13 +157,14 @@ def _facts(settings: Evaluation, predictions: Predictions, rule: Rule) -> dict:
     }
 
 
-def _title(predictions: Predictions) -> str:
+def _title(predictions: Predictions, groups: Sequence[str] | None) -> str:
     what = f"{counted(predictions.images, 'image')} of the {predictions.split} split"
     if len(predictions.parts) > 1:
         folds = len(predictions.parts)
         what += f", each predicted by runs of its fold ({folds} folds)"
     if by := predictions.facts.get("group_by"):
-        what += f", intervals over groups by {by}"
+        count = len(set(groups))
+        what += f", intervals over {counted(count, 'group')} by {by}"
     return f"Competition's Dice on {what}:"
 
 

@@ -109,15 +109,15 @@ def _find_one(
     except InputError as error:
         fault = error
     if row:
-        box = _checked(row.box, row.source)
+        box = check_box(row.box, row.source)
     else:
         box = path and rasters.box(path)
         if box:
-            box = _checked(box, path)
+            box = check_box(box, path)
         elif fault:
             raise fault
         else:
-            box = (named and named.box and _checked(named.box, name)) or fallback
+            box = (named and named.box and check_box(named.box, name)) or fallback
     if not box:
         return None
     time = (row and row.time) or (named and named.time) or None
@@ -125,8 +125,16 @@ def _find_one(
     return Place(box, time, satellite)
 
 
-def _checked(box: Box, source: str) -> Box:
-    """Returns a box with longitudes from -180 to 180."""
+def check_box(box: Box, source: str) -> Box:
+    """Returns a box with longitudes from -180 to 180.
+
+    Args:
+      box: west, south, east, north in degrees.
+      source: what has the box, for the error.
+
+    Raises:
+      InputError: the box is impossible.
+    """
     west, south, east, north = (round(number, 9) for number in box)
     is_valid = is_box
     if round(east - west, 6) == 360 and -180 < west < 180:

@@ -83,7 +83,7 @@ def collection(
     if places:
         boxes = {place.box for place in places.values()}
         box = boxes.pop() if len(boxes) == 1 else None
-    fields = geojson.collection(box, spec, in_degrees=bool(places))
+    fields = geojson.collection(box, spec, in_degrees=places is not None)
     with files.writing(path) as file, _long_list(file, fields, "features") as add_one:
 
         def add(entry: Entry) -> None:

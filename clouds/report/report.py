@@ -58,9 +58,7 @@ def report(settings: Report) -> None:
         "evaluation": None if outdated else evaluation,
         "tuning": tuning,
     }
-    agreement = sources.read_json(
-        settings.agreement or settings.run, agree.FILE, _AGREEMENT
-    )
+    agreement = _agreement(settings)
     parts["gallery"] = _gallery(settings, parts["evaluation"], records)
     commands = _commands(settings.run, records, parts["evaluation"])
     size = html.write(
@@ -99,6 +97,27 @@ def _results(settings: Report) -> tuple[Evaluation | None, dict | None, list[str
     if tuning and _outdated(settings, tuning["tuned_on"]):
         tuning = None
     return evaluation, tuning, outdated
+
+
+def _agreement(settings: Report) -> dict | None:
+    """Returns the agreement with people; None if it was not measured."""
+    folder = settings.agreement or settings.run
+    found = sources.read_json(folder, agree.FILE, _AGREEMENT)
+    if found is None:
+        if settings.agreement:
+            raise InputError(
+                f"--agreement: '{folder}' has no {agree.FILE}. Give the folder of "
+                "bin/agreement --out."
+            )
+        return None
+    labels = run_folder.settings(settings.run).labels
+    metrics = [rows for part in agree.PARTS for rows in found.get(part, {}).values()]
+    if any(set(rows) != {*labels, "mean"} for rows in metrics):
+        raise InputError(
+            f"{folder}/{agree.FILE} has other labels than the run, "
+            f"{', '.join(labels)}. Give another folder with --agreement."
+        )
+    return found
 
 
 def _of_evaluation(

@@ -2,6 +2,7 @@
 
 import bz2
 import contextlib
+import csv
 import gzip
 import io
 import lzma
@@ -12,6 +13,9 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from clouds.errors import InputError
+
+# Masks, and annotations as JSON, may be longer than csv's limit of a field.
+csv.field_size_limit(1 << 27)
 
 _ZIP = re.compile(r"(?i)\.zip(?=/|$)")
 _MOST_BYTES = 1 << 31

@@ -1,8 +1,11 @@
 import csv
+import shutil
 import sys
+import zipfile
 
 import pytest
 from helpers import tiny_export
+from PIL import Image
 
 from clouds.archive import predict_archive, results
 from clouds.cli import main
@@ -93,6 +96,49 @@ def test_results_of_others_are_not_mixed(model, images, predicted, capsys):
     assert "has results of another chunk" in capsys.readouterr().err
     assert archive(model, images / "0.jpg", predicted, "--chunk", 2) == 2
     assert "has results of another images" in capsys.readouterr().err
+
+
+def test_other_images_of_the_same_names_are_refused(
+    model, images, predicted, tmp_path, capsys
+):
+    copy = shutil.copytree(images, tmp_path / "copy")
+    assert archive(model, copy, predicted, "--chunk", 2) == 2
+    assert "has results of another images" in capsys.readouterr().err
+
+
+def test_results_of_unknown_images_are_refused(
+    model, images, predicted, tmp_path, capsys
+):
+    out = shutil.copytree(predicted, tmp_path / "out")
+    (out / predict_archive.FILE).unlink()
+    assert archive(model, images, out, "--chunk", 2) == 2
+    assert "no archive.json" in capsys.readouterr().err
+
+
+def test_zips_and_pictures_that_opencv_decodes_are_predicted(model, tmp_path):
+    palette = tmp_path / "images"
+    palette.mkdir()
+    Image.fromarray(tiny_export.picture()).quantize(16).save(palette / "a.bmp")
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as file:
+        file.write(palette / "a.bmp", "a.bmp")
+    (tmp_path / "out/part.left").mkdir(parents=True)
+    texts = []
+    for source in (palette, tmp_path / "z.zip"):
+        assert archive(model, source, tmp_path / "out", "--overwrite") == 0
+        texts.append((tmp_path / "out" / results.SUBMISSION).read_text())
+    assert texts[0] == texts[1] and "a.bmp_Fish," in texts[0]
+    assert not (tmp_path / "out/part.left").exists()
+
+
+def test_wrong_options_of_the_runner_are_one_line(model, images, tmp_path, capsys):
+    options = "--runner-options=--direct_num_workers=many"
+    assert archive(model, images, tmp_path / "out", options) == 2
+    assert "--runner-options must be options of" in capsys.readouterr().err
+
+
+def test_results_are_not_written_among_the_images(model, images, capsys):
+    assert archive(model, images, images) == 2
+    assert "--out" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_model_is_refused(images, tmp_path, capsys):

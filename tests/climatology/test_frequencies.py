@@ -84,3 +84,30 @@ def test_quantiles_leave_out_nan_as_numpy_does():
     assert np.allclose(found, np.nanquantile(samples, (0.025, 0.5, 1), axis=0))
     samples[:, 0] = np.nan
     assert np.isnan(frequencies.quantiles(samples, (0.5,))[0, 0]).all()
+
+
+@pytest.mark.parametrize("level", range(1, 250, 7))
+def test_a_stored_probability_does_not_exceed_itself(level):
+    stored = np.float32(level) * np.float32(0.004)
+    probability = np.full((2, 2, 1), stored)
+    one = scene("2020-01-01", [[0, 0], [0, 0]], [[1, 1], [1, 1]], probability)
+    exceeds = [
+        frequencies.add_up([one], 2, threshold).covered.any()
+        for threshold in (level / 250, (level - 0.5) / 250)
+    ]
+    assert exceeds == [False, True]
+
+
+def test_many_different_grids_are_added_up_and_too_many_cells_are_refused():
+    scenes = []
+    for k in range(40):
+        grid = Grid(GRID.latitude + k / 100, GRID.longitude)
+        values = Values(np.ones((2, 2, 1), bool), np.ones((2, 2), bool))
+        time = np.datetime64("2020-01-01", "s") + k % 3
+        scenes.append(Scene(str(k), "a.nc", time, grid, lambda values=values: values))
+    daily = frequencies.add_up(scenes, 2, None)
+    area = (daily.observed * daily.cells.areas).sum()
+    one = frequencies.add_up(scenes[:1], 2, None)
+    assert area == pytest.approx(40 * (one.observed * one.cells.areas).sum(), rel=0.01)
+    with pytest.raises(InputError, match="--cells 5e-05 makes"):
+        frequencies.add_up(scenes[:1], 0.00005, None)

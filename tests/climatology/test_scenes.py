@@ -90,3 +90,30 @@ def test_masks_of_a_csv_have_the_places_of_their_images(tmp_path):
     places.write_text("image,time,west,south,east,north\nb.jpg,2020-01-01,0,0,3,2\n")
     with pytest.raises(InputError, match=r"1 of 2 images have no place .*first a\.jpg"):
         find(**flags)
+
+
+def test_the_order_of_dimensions_and_bounds_with_a_time_do_not_matter(tmp_path):
+    path, other = str(tmp_path / "a.nc"), str(tmp_path / "b.nc")
+    map_files.write(path, "2020-01-01", "2020-01-02")
+    with xarray.open_dataset(path, engine="h5netcdf") as file:
+        parts = [file.isel(time=[k]) for k in range(2)]
+        joined = xarray.concat(parts, "time", data_vars="all")
+        joined = joined.transpose("pattern", "longitude", "time", ...)
+        joined.to_netcdf(other, engine="h5netcdf")
+    found, again = (find(maps=(each,))[0] for each in (path, other))
+    for one, same in zip(found, again, strict=True):
+        assert (one.grid.latitude == same.grid.latitude).all()
+        for a, b in zip(one.read(), same.read(), strict=True):
+            assert np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def test_a_place_at_fault_is_named(tmp_path):
+    table, places = tmp_path / "m.csv", tmp_path / "p.csv"
+    table.write_text("Image_Label,EncodedPixels\na.jpg_A,1 2\na.jpg_B,\n")
+    flags = {"submission": str(table), "places": str(places), "grid": (2, 3)}
+    places.write_text("image,time,west,south,east,north\na.jpg,2020-01-01,5,0,5,2\n")
+    with pytest.raises(InputError, match=r"p\.csv, row 2 has an impossible box"):
+        find(**flags)
+    places.write_text("image,time,west,south,east,north\na.jpg,1200-01-01,1,0,5,2\n")
+    with pytest.raises(InputError, match="time of a.jpg, 1200-01-01T00:00:00, must be"):
+        find(**flags)

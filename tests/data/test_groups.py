@@ -33,10 +33,11 @@ def test_days_and_regions_are_those_of_a_csv_of_places(tmp_path):
 
 def test_a_column_gives_the_groups_by_any_name(tmp_path):
     path = write(
-        tmp_path / "p.csv", "ship,image,day\nMeteor,a.jpg,one\nBro,b.jpg,two\n"
+        tmp_path / "p.csv",
+        "ship,image,day\nMeteor,a.jpg,20150205\nBro,b.jpg,2015-02-05\n",
     )
     assert groups.find("ship", path, ["b.jpg", "a.jpg"]) == ["Bro", "Meteor"]
-    assert groups.find("day", path, ["b.jpg", "a.jpg"]) == ["two", "one"]
+    assert groups.find("day", path, ["b.jpg", "a.jpg"]) == ["2015-02-05"] * 2
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,13 @@ def test_a_column_gives_the_groups_by_any_name(tmp_path):
         ("day", "image,day\nz.jpg,\n", "4 of 4 images have no day in"),
         ("day", "image,time\nz.jpg,soon\n", "row 2: no day"),
         ("region", "image,west,south,east,north\nz.jpg,1,x,2,3\n", "row 2: no region"),
-        ("day", "image,day\nz.jpg,1\nz.jpg,2\n", "row 3: z.jpg has another row"),
+        ("day", "image,day\nz.jpg,5.2.2015\n", "row 2: no day"),
+        ("ship", "image,ship\nz.jpg,1\nz.jpg,2\n", "row 3: z.jpg has another row"),
+        (
+            "region",
+            "image,west,south,east,north\nz.jpg,nan,nan,nan,nan\n",
+            "row 2: no region .*impossible box",
+        ),
         ("day", "image,day\nz.jpg\n", "row 2: not as many values"),
     ],
 )
@@ -58,3 +65,11 @@ def test_images_without_a_group_and_wrong_rows_are_named(tmp_path, by, text, mes
     path = text and write(tmp_path / "g.csv", text)
     with pytest.raises(InputError, match=message):
         groups.find(by, path, [*NAMES, "z.jpg"])
+
+
+def test_a_region_has_one_name_however_its_longitudes_are_written(tmp_path):
+    path = write(
+        tmp_path / "p.csv",
+        "image,west,south,east,north\na.jpg,190,1,200,3\nb.jpg,-170,1,-160,3\n",
+    )
+    assert len(set(groups.find("region", path, ["a.jpg", "b.jpg"]))) == 1

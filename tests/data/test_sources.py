@@ -157,3 +157,37 @@ def test_another_vote_makes_other_records(sample, tables, soft, capsys):
     arguments = ["make_tfrecords", "--images", str(sample / "train_images"), "--out"]
     arguments += [str(soft), "--size", "64x96", "--workers", "1", "--boxes", *tables]
     refused(capsys, arguments, "records with another csv")
+
+
+def test_images_that_nobody_saw_can_have_empty_masks(sample, tables, tmp_path):
+    flags = ["--vote", "soft", "--unlisted", "empty"]
+    assert convert(sample, tables, tmp_path, *flags) == 0
+    found = stored(tmp_path, lambda *each: records.parse_shares(*each).numpy())
+    assert len(found) == 20 and not found["0000005.jpg"].any()
+    assert stored(tmp_path, annotators)["0000005.jpg"] == []
+
+
+def test_an_uneven_split_by_groups_is_warned_of(sample, tables, tmp_path, capsys):
+    groups = tmp_path / "groups.csv"
+    rows = [f"000000{k}.jpg,{'ab'[k > 2]}\n" for k in range(5)]
+    groups.write_text("image,ship\n" + "".join(rows))
+    flags = ["--group-by", "ship", "--groups", groups]
+    assert convert(sample, tables, tmp_path / "out", *flags) == 0
+    assert (
+        "the validation split has 40% of the images, not 20%" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--rle-base", "0"], "--rle-base needs --csv"),
+        (["--csv-format", "coco"], "--csv-format needs --csv"),
+        (["--workflows", "A 1"], "no classification export of Zooniverse"),
+    ],
+)
+def test_flags_of_other_sources_are_refused(
+    sample, tables, tmp_path, capsys, flags, message
+):
+    assert convert(sample, tables, tmp_path, *flags) == 2
+    assert message in capsys.readouterr().err

@@ -32,7 +32,8 @@ def test_folds_are_read_too(tmp_path):
         ("image,split\na.jpg,\n", "row 2: split must be .* Received: ''"),
         ("image,split\na.jpg,val\na.jpg,val\n", "row 3: a.jpg has another row"),
         ("image,fold\na.jpg,val\n", "row 1: no column split"),
-        ("", "is not a csv"),
+        ("", "row 1: no column image"),
+        ("image,split\n\n\na.jpg,nowhere\n", "row 4: split must be"),
         (
             "image,split\na.jpg,fold0\nb.jpg,fold2\nc.jpg,fold0\n",
             "without a gap. Received: fold0, fold2",
@@ -43,3 +44,9 @@ def test_folds_are_read_too(tmp_path):
 def test_wrong_files_are_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         read(tmp_path, text)
+
+
+def test_rows_of_other_images_and_more_columns_do_not_matter(tmp_path):
+    rows = ["a.jpg,val,", "b.jpg,train,", "c.jpg,val,", "z.jpg,test,"]
+    text = "image,split,note\r\n" + "\r\n".join(rows)
+    assert read(tmp_path, text) == ["train", "val", "val"]

@@ -199,3 +199,22 @@ def test_groups_are_part_of_the_plan(source):
     assert not train & val
     _, other = splits.plan_shards(settings, table, [f"{group}x" for group in groups])
     assert other != plan
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [((60, 20, 20), {20}), ((95, 5), {5}), ((40, *[6] * 10), range(15, 26))],
+)
+def test_groups_of_uneven_sizes_are_held_out_near_the_fraction(sizes, expected):
+    groups = [str(k) for k, size in enumerate(sizes) for _ in range(size)]
+    different = set()
+    for seed in range(4):
+        held = splits.holdout(present[:100], 0.2, seed=seed, groups=groups)
+        assert held.sum() in expected
+        different.add(held.tobytes())
+    assert len(different) > 1 or len(sizes) == 2
+
+
+def test_the_largest_fraction_leaves_a_group_to_train_on():
+    held = splits.holdout(present[:100], 0.99, groups=[str(k % 2) for k in range(100)])
+    assert held.sum() == 50

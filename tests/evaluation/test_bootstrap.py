@@ -107,3 +107,10 @@ def test_a_group_is_drawn_with_all_of_its_images():
     samples = np.stack([counts @ means / 20 for counts in draws])
     ends = np.quantile(samples, [0.025, 0.975], axis=0)
     np.testing.assert_allclose(ours[:2, 1:].T, ends)
+
+
+def test_one_group_has_no_interval():
+    found = bootstrap.intervals(
+        lambda weights: {"mean": weights @ np.ones((4, 2)) / 4}, 4, groups=["a"] * 4
+    )["mean"]
+    assert (found[:, 0] == 1).all() and np.isnan(found[:, 1:]).all()

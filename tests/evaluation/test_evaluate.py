@@ -263,7 +263,7 @@ def test_intervals_of_grouped_records_are_over_groups(sample, run, tmp_path, cap
     assert main.main([*make_tfrecords(sample, tmp_path / "records"), *flags]) == 0
     out = tmp_path / "out"
     assert command(tmp_path / "records", run, flags=["--out", out, "--tune"]) == 0
-    assert "intervals over groups by pair" in capsys.readouterr().out
+    assert "intervals over 2 groups by pair" in capsys.readouterr().out
     evaluation = results.read(str(out))
     assert evaluation.facts["group_by"] == "pair"
     images = evaluation.images

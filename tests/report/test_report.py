@@ -264,3 +264,19 @@ def test_the_page_is_as_wide_as_the_window(browser, folder, width):
     browser.get(f"file://{folder}/report.html".replace("<", "%3C").replace(">", "%3E"))
     script = "return document.documentElement.scrollWidth"
     assert browser.execute_script(script) <= width
+
+
+def test_agreement_that_is_missing_or_of_other_labels_is_refused(
+    evaluated, tmp_path, capsys
+):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(evaluated / "a/config.json", folder)
+    flags = ["report", "--run", str(folder)]
+    assert main.main([*flags, "--agreement", str(tmp_path)]) == 2
+    assert "has no agreement.json" in capsys.readouterr().err
+    row = {"value": 0.5, "low": 0.4, "high": 0.6}
+    fields = {"images": 1, "annotators": ["a"], "people": {"iou": {"ship": row}}}
+    (folder / "agreement.json").write_text(json.dumps(fields))
+    assert main.main(flags) == 2
+    assert "has other labels than the run, Fish, Flower" in capsys.readouterr().err

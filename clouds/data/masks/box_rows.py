@@ -66,8 +66,6 @@ def read(path: str, workflows: tuple[str, ...] = ()) -> Iterator[BoxRow]:
 
 
 def _of_csv(content: bytes, path: str, workflows) -> Iterator[BoxRow]:
-    # Annotations of an image may be longer than csv's limit of a field.
-    csv.field_size_limit(1 << 27)
     try:
         rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
         first = next(rows, None)
@@ -78,9 +76,14 @@ def _of_csv(content: bytes, path: str, workflows) -> Iterator[BoxRow]:
             fields = _named(rows, names, path)
             yield from _of_classifications(_of_workflows(fields, path, workflows))
             return
+        if workflows:
+            raise InputError(
+                f"{path} is no classification export of Zooniverse, so it has no "
+                "workflows. Omit --workflows."
+            )
         columns, image = _columns(path, names)
         user = next((name for name in _USERS if name in columns), None)
-        if columns == _BARE:
+        if columns == _BARE and tuple(names) != _BARE:
             yield _row(dict(zip(columns, names, strict=True)), image, f"{path}, row 1")
         for where, fields in _named(rows, columns, path):
             yield _row(fields, image, where, fields[user] if user else None)
@@ -89,7 +92,7 @@ def _of_csv(content: bytes, path: str, workflows) -> Iterator[BoxRow]:
 
 
 def _named(rows, columns, path: str) -> Iterator[tuple[str, dict[str, str]]]:
-    for row in rows:
+    for row in filter(None, rows):
         where = f"{path}, row {rows.line_num}"
         if len(row) != len(columns):
             raise InputError(f"{where}: {len(row)} values, not {len(columns)}.")

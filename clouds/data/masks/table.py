@@ -63,9 +63,14 @@ class Table(NamedTuple):
 
     def with_empty(self, images: list[str]) -> "Table":
         """Returns the table with more images, without masks."""
-        shape = len(images), len(self.labels)
+        shape, drawings = (len(images), len(self.labels)), self.drawings
+        if drawings:
+            # Nobody saw them.
+            seen = [*drawings.images, *([] for _ in images)]
+            drawings = drawings._replace(images=seen)
         return self._replace(
             images=[*self.images, *images],
+            drawings=drawings,
             texts=np.concatenate([self.texts, np.full(shape, "", object)]),
             rows=np.concatenate([self.rows, np.zeros(shape, np.int64)]),
         )

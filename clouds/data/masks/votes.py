@@ -63,7 +63,7 @@ class Votes(NamedTuple):
             np.searchsorted(edges, rle.nearest(edges[-1], target), side="right") - 1
             for edges, target in zip((self.rows, self.columns), size, strict=True)
         )
-        return self.counts[np.ix_(*inside)] / self.annotators
+        return self.counts[np.ix_(*inside)] / max(self.annotators, 1)
 
 
 def count(
@@ -85,7 +85,7 @@ def count(
 
 
 def _count_label(rectangles: Sequence[np.ndarray], grid: rle.Size) -> Votes:
-    together = np.concatenate(rectangles)
+    together = np.concatenate([np.zeros((0, 4), np.int64), *rectangles])
     rows = np.unique([0, grid[0], *together[:, :2].ravel()])
     columns = np.unique([0, grid[1], *together[:, 2:].ravel()])
     counts = np.zeros((len(rows) - 1, len(columns) - 1), np.int64)

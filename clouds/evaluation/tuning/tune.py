@@ -115,6 +115,12 @@ def tune(
     components = level_sets.join(measured())
     groups = predictions.groups and [predictions.groups[name] for name in names]
     folds = min(FOLDS, len(set(groups or names)))
+    if folds < 2:
+        raise InputError(
+            "Tuning needs at least 2 groups of images, and the "
+            f"{predictions.split} split of '{predictions.folder}' has 1. Make records "
+            "with smaller groups, or without --group-by."
+        )
     fitted = cross_fit.cross_fit(
         components,
         levels,

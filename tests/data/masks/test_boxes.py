@@ -34,6 +34,12 @@ def test_a_table_numbers_its_users_and_matches_labels_by_name(tmp_path):
     assert read["2"].images == {"a.jpg": []}
 
 
+def test_a_header_and_empty_lines_are_skipped(tmp_path):
+    text = "index,path,x1,y1,x2,y2,label\n1,R/a.jpg,1,2,5,6,Fish\n\n"
+    (one,) = boxes.read(write(tmp_path, text), LABELS, SIZE).values()
+    assert one.images == {"a.jpg": [(0, 1, 2, 5, 6)]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
