@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import TextIO
 
 from clouds.cli import parser
 from clouds.config import resolve
@@ -108,7 +109,7 @@ def _run(command: str, flags: dict) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader, such as `head`, has left.
-        _discard_stdout()
+        _discard(sys.stdout)
         return 141
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
@@ -118,8 +119,10 @@ def _run(command: str, flags: dict) -> int:
         message = message or (None if debug else _message(error, settings))
         if message is None:
             raise
-        with contextlib.suppress(OSError):
-            print(f"{command}: error: {message}", file=sys.stderr)
+        try:
+            print(f"{command}: error: {message}", file=sys.stderr, flush=True)
+        except OSError:
+            _discard(sys.stderr)
         return 2
     return code if isinstance(code, int) else 0
 
@@ -144,9 +147,9 @@ def _load(command: str, module: str) -> ModuleType:
         ) from error
 
 
-def _discard_stdout() -> None:
+def _discard(stream: TextIO) -> None:
     # Python would try to write at its exit, and fail.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _fault_of_stdout(error: Exception) -> str | None:
@@ -157,7 +160,7 @@ def _fault_of_stdout(error: Exception) -> str | None:
         # Python has dropped what it could not write.
         print(flush=True)
     except OSError as again:
-        _discard_stdout()
+        _discard(sys.stdout)
         return f"Standard output cannot be written: {again.strerror}."
     return None
 
