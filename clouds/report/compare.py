@@ -66,7 +66,8 @@ def compare(settings: Comparison) -> pd.DataFrame:
         panels=_panels(evaluations),
     )
     print(f"Competition's Dice of post-processed masks on {split} split;")
-    print(f"differences to {first.folder} with paired 95 % intervals:")
+    over = " over groups of images" if first.images.groups else ""
+    print(f"differences to {first.folder} with paired 95 % intervals{over}:")
     print(table.to_string(float_format="{:.4f}".format))
     print("".join(f"{warning}\n" for warning in warnings), end="")
     print(f"{path}: {size / 1e6:.1f} MB")

@@ -195,3 +195,16 @@ def test_one_run_twice_or_without_an_evaluation_is_refused(runs, capsys):
     assert "bin/evaluate --records DIR --run" in capsys.readouterr().err
     assert compared(runs, "a", "none") == 2
     assert f"'{runs / 'none'}' is not a folder" in capsys.readouterr().err
+
+
+def test_intervals_over_groups_are_called_so(runs, capsys):
+    for name in "ab":
+        path = runs / name / "metrics_images.csv"
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows.insert(2, "group", [str(k // 8) for k in range(len(rows))])
+        rows.to_csv(path, index=False)
+        edit(runs / name / "metrics.json", images_sha256=files.checksum(path))
+    assert compared(runs, "a", "b") == 0
+    assert "paired 95 % intervals over groups of images" in capsys.readouterr().out
+    page = (runs / "compare.html").read_text()
+    assert "bootstrap over groups of images" in page
