@@ -1,21 +1,19 @@
 """Predicts a chunk of images on a runner of Apache Beam, with its RunInference."""
 
 import json
-import shlex
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
-from apache_beam import Create, Map, Pipeline, Reshuffle
+from apache_beam import Create, Map, Reshuffle
 from apache_beam.io import WriteToText
 from apache_beam.ml.inference.base import ModelHandler, RunInference
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from clouds.archive import results
 from clouds.config.archive import Archive
+from clouds.data import beam
 from clouds.data.images import image_bytes, image_files
-from clouds.errors import InputError
 from clouds.runs import exports
 from clouds.runs.exports import Exported
 from clouds.runtime import files
@@ -40,10 +38,6 @@ class Handler(ModelHandler):
     def load_model(self) -> Exported:
         """Loads the model."""
         return exports.load(self._folder)
-
-    def share_model_across_processes(self) -> bool:
-        """One model for all threads of a worker's process."""
-        return False
 
     def run_inference(
         self, batch: Sequence[tuple[str, str]], model: Exported, inference_args=None
@@ -129,21 +123,11 @@ def run(
       InputError: the runner rejects its options.
     """
     folder = f"{settings.out}/{results.PART}{uuid.uuid4().hex}"
+    pipeline, _ = beam.pipeline(settings.runner, settings.runner_options)
     try:
-        flags = shlex.split(settings.runner_options or "")
-        options = PipelineOptions(flags, runner=settings.runner)
-        # Reads all options, so that a wrong one ends here.
-        options.get_all_options()
-        pipeline = Pipeline(options=options)
-    except (ImportError, ValueError, SystemExit) as error:
-        raise InputError(
-            f"--runner-options must be options of {settings.runner}. Received: "
-            f"'{settings.runner_options}' ({error})."
-        ) from error
-    try:
-        with pipeline:
+        with pipeline as root:
             (
-                pipeline
+                root
                 | Create(list(images))
                 | Reshuffle()
                 | RunInference(Handler(version, settings.batch_size))

@@ -13,6 +13,7 @@ from clouds.data.images import image_files
 from clouds.errors import InputError
 from clouds.runs import exports
 from clouds.runtime import checksums, files, progress, startup
+from clouds.schema import MaskSpec
 from clouds.text import counted
 
 FILE = "archive.json"
@@ -40,24 +41,7 @@ def predict(settings: Archive) -> int:
             f"{error.name} is not installed, which bin/predict-archive needs. Run "
             "bin/setup beam."
         ) from error
-    version = exports.highest(settings.model)
-    if not tf.io.gfile.exists(f"{version}/{exports.GRAPH}"):
-        raise InputError(
-            f"'{version}' has no {exports.GRAPH}: the export is incomplete. Export "
-            "again."
-        )
-    try:
-        spec, bands = exports.spec(version), exports.bands(version)
-        checksums.check_list(version)
-    except ValueError as error:
-        raise InputError(
-            f"'{version}' is damaged ({error}). Copy or export it again."
-        ) from error
-    if not bands.as_png:
-        raise InputError(
-            f"'{version}' takes numbers of {bands}, not files. Predict with the run: "
-            "bin/predict --run DIR."
-        )
+    version, spec = _version(settings.model)
     images = list(image_files.find(settings.images).items())
     chunks = [
         images[first : first + settings.chunk]
@@ -86,6 +70,29 @@ def predict(settings: Archive) -> int:
             file=sys.stderr,
         )
     return 3 if failed else 0
+
+
+def _version(model: str) -> tuple[str, MaskSpec]:
+    """Returns the folder of a version after checking it, with labels and grid."""
+    version = exports.highest(model)
+    if not tf.io.gfile.exists(f"{version}/{exports.GRAPH}"):
+        raise InputError(
+            f"'{version}' has no {exports.GRAPH}: the export is incomplete. Export "
+            "again."
+        )
+    try:
+        spec, bands = exports.spec(version), exports.bands(version)
+        checksums.check_list(version)
+    except ValueError as error:
+        raise InputError(
+            f"'{version}' is damaged ({error}). Copy or export it again."
+        ) from error
+    if not bands.as_png:
+        raise InputError(
+            f"'{version}' takes numbers of {bands}, not files. Predict with the run: "
+            "bin/predict --run DIR."
+        )
+    return version, spec
 
 
 def _start(settings: Archive, version: str, images: list[tuple[str, str]]) -> None:

@@ -21,8 +21,7 @@ PART = "part."
 """Prefix of the folders into which a runner writes."""
 SUBMISSION, SCORES, FAILED = "submission_post.csv", "scores.csv", "failed.csv"
 
-_CHUNK = {"images": [{"image": str}]}
-_RESULT = {"image": str, "rle": [str], "scores": [NUMBER]}
+_RESULT = {"image": str, "rle?": [str], "scores?": [NUMBER], "failed?": str}
 
 
 def path_of(out: str, chunk: int) -> str:
@@ -72,7 +71,7 @@ def read_chunk(out: str, chunk: int) -> list[dict] | None:
     if not tf.io.gfile.exists(path):
         return None
     try:
-        return checksums.read_json(path, _CHUNK)["images"]
+        return checksums.read_json(path, {"images": [_RESULT]})["images"]
     except ValueError as error:
         raise InputError(
             f"{path} is damaged ({error}). Remove it and run the same command again: "

@@ -110,7 +110,7 @@ def write(
         it. Other errors of the runner are raised unchanged; the manifest then lists
         the shards that were written.
     """
-    pipeline, beam = _pipeline(settings)
+    started_pipeline, beam = pipeline(settings.runner, settings.runner_options)
     folder = settings.out
     _remove_parts(folder)
     names = [shard.name for shard in started.shards if not shard.sha256]
@@ -122,8 +122,8 @@ def write(
         flush=True,
     )
     try:
-        with pipeline:
-            pipeline | beam.Create(names) | beam.Map(_write_shard, folder, examples)
+        with started_pipeline as root:
+            root | beam.Create(names) | beam.Map(_write_shard, folder, examples)
     except RuntimeError as error:
         # Beam wraps the interrupt of a worker in this process.
         if str(error).startswith("KeyboardInterrupt"):
@@ -141,21 +141,32 @@ def write(
         raise records.unconvertible(messages)
 
 
-def _pipeline(settings: Records) -> tuple:
+def pipeline(runner: str, runner_options: str | None) -> tuple:
+    """Returns a pipeline and the module of Beam.
+
+    Args:
+      runner: name of the runner.
+      runner_options: its options, as a command line.
+
+    Raises:
+      InputError: Beam is not installed, or an option is wrong.
+    """
     try:
         beam = startup.load("apache_beam")
     except ImportError as error:
         raise InputError(
             "apache-beam is not installed, which --runner needs. Run bin/setup beam."
         ) from error
-    options = startup.load("apache_beam.options.pipeline_options").PipelineOptions
+    kind = startup.load("apache_beam.options.pipeline_options").PipelineOptions
     try:
-        flags = shlex.split(settings.runner_options or "")
-        return beam.Pipeline(options=options(flags, runner=settings.runner)), beam
-    except (ImportError, ValueError) as error:
+        options = kind(shlex.split(runner_options or ""), runner=runner)
+        # Reads all options, so that a wrong one is reported before the work starts.
+        options.get_all_options()
+        return beam.Pipeline(options=options), beam
+    except (ImportError, ValueError, SystemExit) as error:
         raise InputError(
-            f"--runner-options must be options of {settings.runner}. Received: "
-            f"'{settings.runner_options}' ({error})."
+            f"--runner-options must be options of {runner}. Received: "
+            f"'{runner_options}' ({error})."
         ) from error
 
 

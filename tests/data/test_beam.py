@@ -68,7 +68,7 @@ def test_beam_makes_the_missing_shards_only(sample, whole, tmp_path):
 
 @pytest.mark.usefixtures("installed")
 def test_a_finished_folder_needs_no_runner(sample, whole, monkeypatch):
-    monkeypatch.setattr(beam, "_pipeline", None)
+    monkeypatch.setattr(beam, "pipeline", None)
     before = {path: path.stat().st_mtime_ns for path in whole.iterdir()}
     assert main.main(on_beam(sample, whole, "--shards", "3")) == 0
     assert before == {path: path.stat().st_mtime_ns for path in whole.iterdir()}
