@@ -1,7 +1,6 @@
 """Computes how often each pattern covers each cell (the command `bin/climatology`)."""
 
 import csv
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from clouds.climatology import dataset, frequencies, scenes, trajectories
 from clouds.climatology.frequencies import Daily, Frequency
 from clouds.config.presentation import Climatology
-from clouds.errors import InputError
+from clouds.geo import packages
 from clouds.plots.climatology import draw_frequencies
 from clouds.runtime import files, progress
 from clouds.text import counted
@@ -18,8 +17,6 @@ from clouds.text import counted
 FILE = "climatology.nc"
 PICTURE = "climatology.png"
 TRAJECTORY = "trajectory.csv"
-
-_PACKAGES = ("xarray", "h5netcdf")
 
 
 def compute(settings: Climatology) -> None:
@@ -32,12 +29,7 @@ def compute(settings: Climatology) -> None:
       InputError: a package is missing, a file cannot be read, or maps do not fit
         together.
     """
-    for package in _PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise InputError(
-                f"{package} is not installed, which bin/climatology needs. Run "
-                "bin/setup geo."
-            )
+    packages.check("bin/climatology", "xarray", "h5netcdf")
     points = trajectories.read(settings.trajectory) if settings.trajectory else None
     found, labels = scenes.find(settings)
     out = Path(settings.out)

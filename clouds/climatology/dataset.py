@@ -46,7 +46,8 @@ def write(
         "latitude": (daily.cells.latitude[:-1], daily.cells.latitude[1:]),
         "longitude": (daily.cells.longitude[:-1], daily.cells.longitude[1:]),
     }
-    coordinates = {"pattern": _pattern(labels)}
+    pattern = cf.pattern(labels)
+    coordinates = {"pattern": ("pattern", pattern.values, pattern.attributes)}
     coordinates["pattern_name"] = ("pattern", np.array(labels, object))
     encoding = dict.fromkeys(("latitude_bnds", "longitude_bnds"), {"_FillValue": None})
     for name, (low, high) in axes.items():
@@ -122,14 +123,6 @@ def _named(name: str, dimensions, found: Frequency, days: str) -> dict:
 
 def _text(meaning: str) -> dict[str, str]:
     return {"long_name": meaning, "units": "1"}
-
-
-def _pattern(labels: Sequence[str]) -> tuple:
-    numbers = np.arange(1, len(labels) + 1, dtype=np.int8)
-    meanings = " ".join(label.replace(" ", "_") for label in labels)
-    attributes = {"long_name": "pattern of cloud organisation"}
-    attributes |= {"flag_values": numbers, "flag_meanings": meanings}
-    return "pattern", numbers, attributes
 
 
 def _attributes(settings: Climatology) -> dict[str, str]:

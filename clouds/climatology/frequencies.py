@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 
 from clouds.climatology import cells as geometry
 from clouds.climatology.cells import Cells
@@ -20,7 +21,6 @@ from clouds.runtime import progress
 
 _TAIL = 0.025
 _ROUNDING = 1e-6
-_MOST_BYTES = 1 << 35
 _MOST_WEIGHTS = 32
 
 
@@ -118,11 +118,12 @@ def add_up(scenes: Sequence[Scene], size: float, threshold: float | None) -> Dai
 
 def _check_memory(shape: tuple[int, ...], labels: int, size: float) -> None:
     needed = 4 * (labels + 1) * math.prod(shape)
-    if needed > _MOST_BYTES:
+    # The daily frequencies are as large again.
+    if 2 * needed > 0.8 * psutil.virtual_memory().available:
         raise InputError(
             f"--cells {size:g} makes {' x '.join(f'{n:,}' for n in shape)} days, rows "
-            f"and columns, which need {needed / 1e9:,.0f} GB of memory. Give larger "
-            "cells."
+            f"and columns, which need {2 * needed / 1e9:,.0f} GB of memory. Give "
+            "larger cells."
         )
 
 

@@ -12,7 +12,8 @@ from clouds.climatology.cells import Grid
 from clouds.config.presentation import Climatology
 from clouds.data import annotations
 from clouds.errors import InputError
-from clouds.geo import cf, netcdf, places, zarr_store
+from clouds.geo import cf, netcdf, packages, places, zarr_store
+from clouds.geo.cf import Layout
 
 # The times that nanoseconds since 1970 reach.
 _FIRST, _LAST = np.datetime64("1678-01-01"), np.datetime64("2262-01-01")
@@ -151,7 +152,7 @@ def _of_maps(path: str) -> tuple[list[Scene], tuple[str, ...]]:
 
 def _open(path: str):
     is_zarr = Path(path).is_dir()
-    (zarr_store if is_zarr else netcdf).check_package("--maps")
+    packages.check("--maps", *(zarr_store if is_zarr else netcdf).PACKAGES)
     import xarray
 
     if not Path(path).exists():
@@ -219,14 +220,9 @@ def _of_submission(settings: Climatology) -> tuple[list[Scene], tuple[str, ...]]
             f"no time, first {lacking[0]}. {fault or _ADVICE}"
         )
     scenes = []
-    height, width = settings.grid
     for index, name in enumerate(table.images):
-        west, south, east, north = located[name].box
-        if east <= west:
-            east += 360
-        grid = Grid(
-            np.linspace(north, south, height + 1), np.linspace(west, east, width + 1)
-        )
+        layout = Layout(located[name].box, settings.grid, table.labels)
+        grid = Grid(*cf.edges(layout))
         time = np.datetime64(cf.seconds(located[name].time)[0], "s")
 
         def read(index: int = index) -> Values:

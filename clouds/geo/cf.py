@@ -163,17 +163,26 @@ def _axis(name: str, units: str, axis: str, edges: np.ndarray) -> list[Variable]
     ]
 
 
-def _patterns(labels: Sequence[str]) -> list[Variable]:
+def pattern(labels: Sequence[str]) -> Variable:
+    """Returns the variable of the patterns' numbers, from 1.
+
+    Args:
+      labels: names of the patterns.
+    """
     numbers = np.arange(1, len(labels) + 1, dtype=np.int8)
     attributes = {
         "long_name": "pattern of cloud organisation",
         "flag_values": numbers,
         "flag_meanings": " ".join(label.replace(" ", "_") for label in labels),
     }
+    return Variable("pattern", ("pattern",), "int8", attributes, numbers)
+
+
+def _patterns(labels: Sequence[str]) -> list[Variable]:
     named = {"long_name": "name of the pattern"}
     names = np.array(labels, object)
     return [
-        Variable("pattern", ("pattern",), "int8", attributes, numbers),
+        pattern(labels),
         Variable("pattern_name", ("pattern",), TEXT, named, names),
     ]
 

@@ -9,8 +9,10 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from clouds.geo import packages
 from clouds.runtime import files
+
+PACKAGES = ("pyarrow", "shapely")
+"""Optional packages that it needs."""
 
 _ROWS = 1000
 _COLUMNS = {
@@ -22,18 +24,6 @@ _COLUMNS = {
     "satellite": "string",
     "geometry": "binary",
 }
-
-
-def check_package(flag: str) -> None:
-    """Rejects a flag if the packages that write GeoParquet are not installed.
-
-    Args:
-      flag: the flag, for the error.
-
-    Raises:
-      InputError: pyarrow or shapely is not installed.
-    """
-    packages.check(flag, "pyarrow", "shapely")
 
 
 @contextlib.contextmanager

@@ -8,25 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from clouds.geo import cf, packages
+from clouds.geo import cf
 from clouds.geo.cf import Layout
 from clouds.geo.places import Place
 from clouds.runtime import files, startup
 
+PACKAGES = ("rasterio",)
+"""Optional packages that it needs."""
+
 _BLOCK = 512
 _GDAL_CACHE = 64
-
-
-def check_package(flag: str) -> None:
-    """Rejects a flag if the package that writes GeoTIFF is not installed.
-
-    Args:
-      flag: the flag, for the error.
-
-    Raises:
-      InputError: rasterio is not installed.
-    """
-    packages.check(flag, "rasterio")
 
 
 def write(

@@ -7,22 +7,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from clouds.geo import cf, packages
+from clouds.geo import cf
 from clouds.geo.cf import Layout, Map
 from clouds.geo.places import Place
 from clouds.runtime import files
 
-
-def check_package(flag: str) -> None:
-    """Rejects a flag if the package that writes NetCDF is not installed.
-
-    Args:
-      flag: the flag, for the error.
-
-    Raises:
-      InputError: h5netcdf is not installed.
-    """
-    packages.check(flag, "h5netcdf")
+PACKAGES = ("h5netcdf",)
+"""Optional packages that it needs."""
 
 
 @contextlib.contextmanager

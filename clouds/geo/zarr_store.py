@@ -15,17 +15,20 @@ from typing import NamedTuple
 import numpy as np
 
 from clouds.errors import InputError
-from clouds.geo import cf, packages, zarr_files
+from clouds.geo import cf, zarr_files
 from clouds.geo.cf import Layout, Map
 from clouds.geo.places import Place
 from clouds.runtime import files
+
+PACKAGES = ("zarr",)
+"""Optional packages that it needs."""
 
 _COMPARED = ("weights", "flips", "tiles", "rule")
 _ZARR_FILES = (".zgroup", ".zattrs", ".zarray")
 
 
 class _Stored(NamedTuple):
-    """What a store holds.
+    """Contents of a store.
 
     Attributes:
       attributes: global attributes.
@@ -40,18 +43,6 @@ class _Stored(NamedTuple):
     def index(self, time: int) -> int:
         """Returns the place of a time in the store, of ascending times."""
         return int(np.searchsorted(self.arrays["time"], time))
-
-
-def check_package(flag: str) -> None:
-    """Rejects a flag if the package that writes Zarr is not installed.
-
-    Args:
-      flag: the flag, for the error.
-
-    Raises:
-      InputError: zarr is not installed.
-    """
-    packages.check(flag, "zarr")
 
 
 def check(

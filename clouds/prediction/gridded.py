@@ -15,7 +15,7 @@ import clouds
 from clouds.config.prediction import Prediction
 from clouds.config.rule import Rule
 from clouds.errors import InputError
-from clouds.geo import cf, geoparquet, geotiff, netcdf, rasters, zarr_store
+from clouds.geo import cf, geoparquet, geotiff, netcdf, packages, rasters, zarr_store
 from clouds.geo.cf import Layout, Map
 from clouds.geo.places import HOW, Places
 from clouds.prediction import geojson, maps, outputs
@@ -25,10 +25,10 @@ from clouds.schema import MaskSpec
 from clouds.text import counted
 
 _PACKAGES = {
-    "--netcdf": netcdf.check_package,
-    "--zarr": zarr_store.check_package,
-    "--geotiff": geotiff.check_package,
-    "--geoparquet": geoparquet.check_package,
+    "--netcdf": netcdf.PACKAGES,
+    "--zarr": zarr_store.PACKAGES,
+    "--geotiff": geotiff.PACKAGES,
+    "--geoparquet": geoparquet.PACKAGES,
 }
 
 
@@ -45,7 +45,7 @@ def check(settings: Prediction, places: Places | None, paths: Mapping) -> None:
         differ in box or size, lack a time, or have the same time.
     """
     for flag in settings.located:
-        _PACKAGES[flag](flag)
+        packages.check(flag, *_PACKAGES[flag])
     flag = settings.located[0]
     if not places or not places.located:
         reason = next(iter(places.faults.values()), "") if places else ""

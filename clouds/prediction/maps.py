@@ -24,7 +24,7 @@ FOLDER = "maps.part"
 
 
 class Kept(NamedTuple):
-    """What is kept of an image.
+    """Probabilities and observed area of an image.
 
     Attributes:
       probability: uint8[H, W, C], of `cf.pack`.

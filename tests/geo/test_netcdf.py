@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from clouds.errors import InputError
 from clouds.geo import cf, netcdf
 from clouds.geo.cf import Layout, Map
 from clouds.geo.places import Place
@@ -76,9 +75,3 @@ def test_a_file_that_is_not_finished_does_not_exist(packages, tmp_path):
     with pytest.raises(KeyError), netcdf.writing(tmp_path / "a.nc", layout, {}):
         raise KeyError
     assert not list(tmp_path.iterdir())
-
-
-def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="Run bin/setup geo, or pip install h5netcdf"):
-        netcdf.check_package("--netcdf")

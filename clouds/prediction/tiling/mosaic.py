@@ -6,7 +6,6 @@ is that of one block of columns.
 """
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -114,10 +113,6 @@ class Mosaic:
                 scores = self._rows.spread(by_column[part].swapaxes(0, 1))
                 scores = scores.astype(np.float32)
             yield Block(blended[..., :-1], blended[..., -1] > 0.5, scores)
-
-    def remove(self) -> None:
-        """Removes the files."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _sum(self, part: slice) -> np.ndarray:
         total = np.zeros(

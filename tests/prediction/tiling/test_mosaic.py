@@ -65,9 +65,3 @@ def test_scores_of_tiles_are_blended_cell_by_cell(mosaic):
             expected[cells] += weights[..., None] * [row, column]
     assert scores == pytest.approx(expected, abs=1e-5)
     assert mosaic.scores().shape == (len(ROWS), len(COLUMNS), 2)
-
-
-def test_nothing_is_left_when_it_is_removed(mosaic):
-    write(mosaic, 0)
-    mosaic.remove()
-    assert not mosaic._folder.exists()
