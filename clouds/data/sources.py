@@ -1,4 +1,4 @@
-"""What records are made of: the table of masks, read and described."""
+"""The sources of records: reads masks, and describes and checks them."""
 
 import hashlib
 import sys

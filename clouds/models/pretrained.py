@@ -140,7 +140,7 @@ def _fit_bands(network: keras.Model, by_layer: dict) -> str:
     by_layer["bn_data"] = {v.name: np.asarray(v) for v in layer.weights}
     return (
         f"; conv0 is the mean over {kernel.shape[2]} bands, for each of {wanted}, and "
-        "bn_data starts anew"
+        "bn_data keeps its initial weights"
     )
 
 

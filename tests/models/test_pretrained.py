@@ -233,7 +233,7 @@ def test_offline_the_message_says_where_to_put_the_file(cache, monkeypatch):
 def test_the_first_kernel_is_averaged_for_other_bands(peer, tmp_path):
     network = unet.build(SIZE, bands=2)
     said = pretrained.load(network, write(tmp_path / "a.h5", encoder(peer)))
-    assert "conv0 is the mean over 3 bands, for each of 2, and bn_data starts" in said
+    assert "conv0 is the mean over 3 bands, for each of 2, and bn_data keeps" in said
     kernel, first = network.get_layer("conv0").kernel, peer["conv0"]["kernel"]
     expected = np.repeat(first.mean(2, keepdims=True) * 3 / 2, 2, axis=2)
     np.testing.assert_allclose(kernel, expected, rtol=1e-6)
