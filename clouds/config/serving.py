@@ -37,7 +37,9 @@ class Serving:
         section="model",
     )
     name: Name = flag("name of the model in URLs: /v1/models/NAME", "clouds")
-    poll: float = flag("polling interval for new versions in seconds", 10)
+    poll_interval: float = flag(
+        "seconds between checks for new versions", 10, renamed_from="poll"
+    )
 
     host: Host = flag(
         "address to listen on; 0.0.0.0 accepts other machines",
@@ -45,8 +47,10 @@ class Serving:
         section="network",
     )
     port: int = flag("port to listen on; 0 picks a free one", 8501)
-    connections: int = flag(
-        "maximum number of open connections; further ones get HTTP 503", 256
+    max_connections: int = flag(
+        "maximum number of open connections; further ones get HTTP 503",
+        256,
+        renamed_from="connections",
     )
     request_timeout: float = flag(
         "maximum seconds to receive the body of a request; slower ones get HTTP 408",
@@ -62,7 +66,9 @@ class Serving:
     max_batch: int = flag(
         "maximum images per batch; 1 disables batching", 16, section="work"
     )
-    max_wait: float = flag("maximum milliseconds to wait for a batch to fill", 5)
+    batch_timeout: float = flag(
+        "maximum milliseconds to wait for a batch to fill", 5, renamed_from="max_wait"
+    )
     max_queue: int = flag("maximum images in the queue; further ones get HTTP 429", 128)
 
     max_body: float = flag(
@@ -85,10 +91,10 @@ class Serving:
 
     def __post_init__(self):
         """Rejects values out of range, and limits that contradict each other."""
-        positive(self, "poll", "connections", "request_timeout")
+        positive(self, "poll_interval", "max_connections", "request_timeout")
         positive(self, "max_batch", "max_queue", "max_images")
         positive(self, "max_body", "max_memory", "max_pixels", "max_total_pixels")
-        not_negative(self, "port", "shutdown_timeout", "max_wait")
+        not_negative(self, "port", "shutdown_timeout", "batch_timeout")
         check(self, ("port",), f"must be below {_PORTS}", lambda port: port < _PORTS)
         for part, total in (
             ("max_images", "max_queue"),

@@ -53,7 +53,7 @@ class Service:
         )
         self._batcher = Batcher(
             max_size=settings.max_batch,
-            max_wait=settings.max_wait / 1000,
+            timeout=settings.batch_timeout / 1000,
             max_queue=settings.max_queue,
             report=self._metrics.add_batch,
         )
@@ -105,7 +105,7 @@ class Service:
     async def _watch(self) -> None:
         reported = None
         while True:
-            await asyncio.sleep(self._settings.poll)
+            await asyncio.sleep(self._settings.poll_interval)
             try:
                 changed = await asyncio.to_thread(self._model.refresh)
             except OSError as error:

@@ -39,7 +39,7 @@ class Batcher:
 
     Args:
       max_size: maximum number of items per batch.
-      max_wait: seconds to wait for a batch to fill.
+      timeout: seconds to wait for a batch to fill.
       max_queue: maximum number of items that wait.
       report: called after each batch with its size and seconds.
     """
@@ -48,11 +48,11 @@ class Batcher:
         self,
         *,
         max_size: int,
-        max_wait: float,
+        timeout: float,
         max_queue: int,
         report: Callable[[int, float], None] = lambda size, seconds: None,
     ):
-        self._max_size, self._max_wait = max_size, max_wait
+        self._max_size, self._timeout = max_size, timeout
         self._max_queue, self._report = max_queue, report
         self._seconds_per_item = 0.1
         self._queue: list[_Item] = []
@@ -124,7 +124,7 @@ class Batcher:
             batch = [item for item in self._queue if item.kind == kind]
             batch, seconds = batch[: self._max_size], None
             if batch:
-                seconds = batch[0].since + self._max_wait - time.monotonic()
+                seconds = batch[0].since + self._timeout - time.monotonic()
                 if len(batch) == self._max_size or seconds <= 0:
                     taken = set(map(id, batch))
                     self._queue = [i for i in self._queue if id(i) not in taken]

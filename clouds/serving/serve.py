@@ -33,7 +33,7 @@ def serve(settings: Serving) -> None:
         model = Model(settings.model, settings.name, sorted({1, settings.max_batch}))
         application = limits.Connections(
             Service(settings, model).application(),
-            most=settings.connections,
+            most=settings.max_connections,
             max_bytes=int(settings.max_body * 1_000_000),
             seconds=settings.request_timeout,
         )
@@ -48,7 +48,7 @@ def serve(settings: Serving) -> None:
                 access_log=False,
                 server_header=False,
                 # Beyond that, requests are refused without being read.
-                limit_concurrency=2 * settings.connections + 1,
+                limit_concurrency=2 * settings.max_connections + 1,
                 timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=settings.shutdown_timeout,
             )

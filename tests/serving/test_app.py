@@ -347,7 +347,7 @@ def test_polling_goes_on_after_an_error_and_logs_it_once(
         done.set()
 
     monkeypatch.setattr(model, "refresh", refresh)
-    talk(lambda client: asyncio.to_thread(done.wait, 10), poll=0.001)
+    talk(lambda client: asyncio.to_thread(done.wait, 10), poll_interval=0.001)
     assert done.is_set()
     assert [record.message for record in caplog.records] == [
         "Cannot look for new versions: [Errno 24] Too many open files"

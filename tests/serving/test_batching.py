@@ -12,7 +12,7 @@ def run(scenario, **options):
 
     async def whole():
         batcher = Batcher(
-            **{"max_size": 4, "max_wait": 0, "max_queue": 100, **options},
+            **{"max_size": 4, "timeout": 0, "max_queue": 100, **options},
             report=lambda items, seconds: batches.append(items),
         )
         work = asyncio.create_task(batcher.work())
@@ -32,7 +32,7 @@ def test_items_of_several_calls_share_a_batch():
     async def scenario(batcher):
         return await asyncio.gather(*(batcher.run(squares, [k]) for k in range(4)))
 
-    results, batches = run(scenario, max_wait=10)
+    results, batches = run(scenario, timeout=10)
     assert results == [[0], [1], [4], [9]]
     assert batches == [4]
 
@@ -44,7 +44,7 @@ def test_many_items_of_one_call_make_several_batches():
 
 
 def test_a_single_item_waits_no_longer_than_the_maximum():
-    results, batches = run(lambda batcher: batcher.run(squares, [3]), max_wait=0.01)
+    results, batches = run(lambda batcher: batcher.run(squares, [3]), timeout=0.01)
     assert (results, batches) == ([9], [1])
 
 
@@ -58,7 +58,7 @@ def test_items_of_different_kinds_or_functions_share_no_batch():
             )
         )
 
-    results, batches = run(scenario, max_wait=0.05)
+    results, batches = run(scenario, timeout=0.05)
     assert results == [[0], [1], [2], [9]]
     assert batches == [2, 1, 1]
 

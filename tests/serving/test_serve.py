@@ -298,7 +298,7 @@ def test_damaged_files_are_answered_or_refused(server, data):
 def test_a_new_version_is_picked_up_and_open_requests_finish(tiny_model, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(tiny_model / "1", model / "1")
-    with serving(model, tmp_path / "log", "--poll", "0.1") as (url, process):
+    with serving(model, tmp_path / "log", "--poll-interval", "0.1") as (url, process):
         assert answered(url)["version"] == 1
         shutil.copytree(tiny_model / "1", tmp_path / "2")
         (tmp_path / "2").rename(model / "2")
