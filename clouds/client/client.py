@@ -7,28 +7,28 @@ They raise `Busy` for what may succeed later and `Rejected` for what will not; s
 import time
 import urllib.parse
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import grpc
 import httpx
 import numpy as np
 import orjson
 import tensorflow as tf
+from google.protobuf import json_format
 from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
 
-from clouds import rle
-from clouds.client import http, images
+from clouds.client import answers, http, images
+from clouds.client.answers import Answer
 from clouds.client.images import Image
 from clouds.client.retry import Busy, Lost, NotFound, Rejected
-from clouds.config.checks import check_labels
 from clouds.config.serving import Request
 from clouds.errors import InputError
-from clouds.schema import CLOUDS, RGB, Bands, MaskSpec
+from clouds.schema import RGB, Bands, MaskSpec
 from clouds.serving import protocol
 from clouds.text import counted
 
@@ -40,16 +40,6 @@ _GRPC_BUSY = {
 _CONNECT_SECONDS = 5
 _MAX_ANSWER = 200_000_000
 """Maximum bytes of a response."""
-_MAX_REASON = 500
-"""Maximum letters of a server's error that are repeated."""
-
-
-class Answer(NamedTuple):
-    """The run-length code and the score of each label in an image, and the labels."""
-
-    rle: list[str]
-    scores: list[float]
-    spec: MaskSpec = CLOUDS
 
 
 class Client:
@@ -97,7 +87,13 @@ class Client:
         Raises:
           Busy: the request may succeed later.
         """
-        return RGB
+        if self._bands is None:
+            try:
+                self._bands = images.bands_of(self._signatures(seconds))
+            except (KeyError, TypeError, ValueError, Rejected):
+                # Servers of the same answers need not describe their models.
+                self._bands = RGB
+        return self._bands
 
     def spec(self, seconds: float) -> MaskSpec:
         """Returns the labels and the grid of the model's masks.
@@ -129,10 +125,10 @@ class Client:
             # The model was there, and may be loaded again.
             raise Lost(f"the model is no longer served ({error})") from error
         try:
-            answers = [_answer(row) for row in self._rows(response)]
-            if len(answers) != len(files):
-                raise ValueError(f"{len(answers)} of {counted(len(files), 'image')}")
-            for answer in answers:
+            found = [answers.read(row) for row in self._rows(response)]
+            if len(found) != len(files):
+                raise ValueError(f"{len(found)} of {counted(len(files), 'image')}")
+            for answer in found:
                 if isinstance(answer, Answer):
                     self._spec = self._spec or answer.spec
                     if answer.spec != self._spec:
@@ -145,7 +141,7 @@ class Client:
                 f"each label, as bin/export writes it. Received: {error}. Check "
                 "--server and --name."
             ) from error
-        return answers
+        return found
 
 
 def connect(settings: Request) -> Client:
@@ -211,17 +207,9 @@ class Rest(Client):
         version = "" if self._version is None else f"/versions/{self._version}"
         return f"{self._url}{version}"
 
-    def bands(self, seconds: float) -> Bands:
-        """Returns the bands of the model's images, as for `Client`."""
-        if self._bands is None:
-            try:
-                answer = self._send("GET", f"{self._versioned()}/metadata", seconds)
-                found = orjson.loads(answer)["metadata"]["signature_def"]
-                self._bands = images.bands_of(found["signature_def"])
-            except (KeyError, TypeError, ValueError, Rejected):
-                # Servers of the same answers need not describe their models.
-                self._bands = RGB
-        return self._bands
+    def _signatures(self, seconds: float) -> dict:
+        answer = self._send("GET", f"{self._versioned()}/metadata", seconds)
+        return orjson.loads(answer)["metadata"]["signature_def"]["signature_def"]
 
     def _rows(self, response: bytes) -> list[dict]:
         return orjson.loads(response)["predictions"]
@@ -272,14 +260,28 @@ class Grpc(Client):
         states = _call(stub.GetModelStatus, request, seconds).model_version_status
         return {state.version for state in states if state.state == state.AVAILABLE}
 
-    def _predict(self, files: Sequence[bytes], seconds: float):
-        spec = {"name": self._name, "signature_name": protocol.DEFAULT}
-        if self._version is not None:
-            spec["version"] = {"value": self._version}
-        request = predict_pb2.PredictRequest(model_spec=spec)
-        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(list(files)))
+    def _predict(self, files: Sequence[Image], seconds: float):
+        request = predict_pb2.PredictRequest(model_spec=self._model())
+        request.model_spec.signature_name = protocol.DEFAULT
+        name, batch = images.batch(files)
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(batch))
         stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         return _call(stub.Predict, request, seconds).outputs
+
+    def _model(self) -> dict:
+        version = {} if self._version is None else {"version": {"value": self._version}}
+        return {"name": self._name, **version}
+
+    def _signatures(self, seconds: float) -> dict:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=self._model(), metadata_field=["signature_def"]
+        )
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        answer = _call(stub.GetModelMetadata, request, seconds)
+        found = get_model_metadata_pb2.SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(found)
+        fields = json_format.MessageToDict(found, preserving_proto_field_name=True)
+        return fields["signature_def"]
 
     def _rows(self, response) -> list[dict]:
         columns = {"rle": tf.make_ndarray(response["rle"]).astype(str).tolist()}
@@ -304,32 +306,3 @@ def _call(method, request, seconds: float):
             raise Busy(reason) from error
         not_found = code is grpc.StatusCode.NOT_FOUND
         raise (NotFound if not_found else Rejected)(reason) from error
-
-
-def _answer(row: dict) -> Answer | Rejected:
-    """Checks the answer of one image; puts the competition's labels in their order."""
-    if "error" in row:
-        return Rejected(str(row["error"])[:_MAX_REASON])
-    texts, scores = row["rle"], row["score"]
-    # Exports of earlier versions have no grid, and the first ones no labels.
-    labels = row.get("label", list(CLOUDS.labels))
-    labels = tuple(map(str, labels)) if isinstance(labels, list) else ()
-    grid = tuple(map(int, row.get("grid", CLOUDS.grid)))
-    if not len(texts) == len(scores) == len(labels):
-        raise ValueError(
-            f"{counted(len(texts), 'mask')} and {counted(len(scores), 'score')} of "
-            f"{counted(len(labels), 'label')}"
-        )
-    spec = MaskSpec(check_labels(labels, "its answer"), grid)
-    if sorted(labels) == sorted(CLOUDS.labels):
-        spec = spec._replace(labels=CLOUDS.labels)
-        order = [labels.index(label) for label in CLOUDS.labels]
-        texts, scores = [texts[k] for k in order], [scores[k] for k in order]
-    for label, text, score in zip(spec.labels, texts, scores, strict=True):
-        if isinstance(score, bool) or not 0 <= score <= 1:
-            return Rejected(f"the server's score of {label} is {score}, not in 0 to 1")
-        try:
-            rle.parse(text, grid, where=f"the server's {label}")
-        except InputError as error:
-            return Rejected(str(error))
-    return Answer(texts, [round(score, 4) for score in scores], spec)

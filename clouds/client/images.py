@@ -1,7 +1,7 @@
 """Images as a model on a server takes them: files, or values that no PNG holds."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -57,6 +57,19 @@ def row(image: Image) -> dict | np.ndarray:
     if isinstance(image, bytes):
         return {"b64": base64.b64encode(image).decode()}
     return image
+
+
+def batch(images: Sequence[Image]) -> tuple[str, list[bytes] | np.ndarray]:
+    """Returns the input of a model for images, and its name.
+
+    Raises:
+      Rejected: they are values of several sizes, which no batch can hold.
+    """
+    if isinstance(images[0], bytes):
+        return "image_bytes", list(images)
+    if len({image.shape for image in images}) > 1:
+        raise Rejected("images of one request must have the same size")
+    return "images", np.stack(images)
 
 
 def read(path: str, retry: Retry, bands: Bands = RGB) -> Image | Exception:

@@ -16,7 +16,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from clouds.client import client, images
-from clouds.client.client import Answer, Client
+from clouds.client.answers import Answer
+from clouds.client.client import Client
 from clouds.client.images import Image
 from clouds.client.retry import Busy, Rejected, Retry
 from clouds.config.fields import IMAGES_ASKED

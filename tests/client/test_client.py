@@ -7,11 +7,10 @@ from helpers import grpc_server, tiny_export
 from helpers.scripted_server import scripted
 
 from clouds.client import client
-from clouds.client.client import Answer
+from clouds.client.answers import Answer
 from clouds.client.retry import Busy, Lost, Rejected
 from clouds.config.serving import Request
 from clouds.errors import InputError
-from clouds.schema import MaskSpec
 
 GOOD = tiny_export.encoded()
 GONE = "127.0.0.1:9"
@@ -231,52 +230,6 @@ def test_errors_by_grpc_are_split_too(tiny_grpc_server, connect):
     service.failures = 1
     with pytest.raises(Lost, match="Try again"):
         connect(address, grpc=True).ask([GOOD], 10)
-
-
-def answered(connect, **changes):
-    """The client's answer where a server's differs from a good one."""
-    row = {"rle": ["1 2", "", "3 4", ""], "score": [0.5, 0, 1, 0.25]}
-    body = json.dumps({"predictions": [row | changes]}).encode()
-    with scripted((200, {}, body)) as (address, _):
-        (answer,) = connect(address).ask([GOOD], 10)
-    return answer
-
-
-def test_labels_in_another_order_are_put_in_place(connect):
-    answer = answered(connect, label=["Sugar", "Fish", "Flower", "Gravel"])
-    assert answer[:2] == (["", "3 4", "", "1 2"], [0, 1, 0.25, 0.5])
-    for labels in (["Fish"] * 4, "Fish", [1] * 4):
-        with pytest.raises(InputError, match="label"):
-            answered(connect, label=labels)
-
-
-def test_labels_and_grid_are_those_of_the_model(connect):
-    labels = ["Cat", "Fish", "Flower", "Gravel"]
-    answer = answered(connect, label=labels, grid=[35, 52])
-    assert answer.spec == MaskSpec(tuple(labels), (35, 52))
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"rle": ["1 2", "2 1", "5 4 1 1", ""]}, "the server's Gravel, run 2"),
-        ({"rle": ["1 2", "", "x", ""]}, "the server's Gravel, run 1: not an integer"),
-        ({"rle": ["183750 2", "", "", ""]}, "exceeds the 350x525 grid"),
-        ({"rle": [None, 3, "", ""]}, "run-length codes must be text"),
-        ({"score": [0.5, float("nan"), 0, 0]}, "another model"),
-        ({"score": [0.5, -0.1, 0, 0]}, "score of Flower is -0.1, not in 0 to 1"),
-        ({"score": [0.5, 0, 0, 1.5]}, "score of Sugar is 1.5"),
-        ({"score": [True, 0, 0, 0]}, "score of Fish is True"),
-    ],
-)
-def test_an_answer_that_is_no_mask_has_a_reason(connect, changes, reason):
-    if reason == "another model":
-        with pytest.raises(InputError, match="Check --server and --name"):
-            answered(connect, **changes)
-        return
-    answer = answered(connect, **changes)
-    assert isinstance(answer, Rejected)
-    assert reason in str(answer)
 
 
 def test_an_answer_of_any_length_does_not_fill_the_memory(connect, monkeypatch):

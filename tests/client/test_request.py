@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from helpers import grpc_server, tiny_export
+from helpers import grpc_server, painters, tiny_export
 from helpers.commands import serving
 
 from clouds import rle, schema
 from clouds.cli import main
 from clouds.client import request
-from clouds.client.client import Answer
+from clouds.client.answers import Answer
 from clouds.client.retry import Busy, Lost, Rejected, Retry
 from clouds.data import annotations
 
@@ -308,6 +308,25 @@ def test_an_interrupted_prediction_is_not_replaced(server, pictures, tmp_path, c
     assert journal.read_text() == "{}\n"
 
 
+def test_two_bands_of_16_bits_are_asked_for_by_grpc_as_by_rest(tmp_path):
+    tiny_export.write(tmp_path / "model", bands=schema.Bands.numbered(2, "uint16"))
+    (tmp_path / "images").mkdir()
+    image = np.zeros((64, 96, 2), np.uint16)
+    image[:, 48:, 0] = 65535
+    painters.write_png(tmp_path / "images/a.png", image)
+    with serving(tmp_path / "model", tmp_path / "log.txt") as (url, _):
+        assert ask(url, tmp_path / "rest", tmp_path / "images") == 0
+    with grpc_server.serving(tmp_path / "model") as (address, _):
+        found = ask(address, tmp_path / "grpc", tmp_path / "images", flags=["--grpc"])
+    assert found == 0
+    rest, grpc = (
+        (tmp_path / kind / "submission_post.csv").read_text()
+        for kind in ("rest", "grpc")
+    )
+    assert rest == grpc
+    assert rest.splitlines()[1].partition(",")[2]
+
+
 def test_images_of_five_bands_are_asked_for_as_numbers(tmp_path, capsys):
     pytest.importorskip("rasterio", reason="`bin/setup geo` installs it")
     bands = schema.Bands.numbered(5, "float32")
@@ -321,10 +340,18 @@ def test_images_of_five_bands_are_asked_for_as_numbers(tmp_path, capsys):
     with serving(tmp_path / "model", tmp_path / "log.txt") as (url, _):
         flags = ["--overlays", "2"]
         assert ask(url, tmp_path / "out", tmp_path / "images", flags=flags) == 3
+    smaller = np.ascontiguousarray(image[:32, :])
+    tifffile.imwrite(tmp_path / "images/c.tif", smaller, **options)
+    with grpc_server.serving(tmp_path / "model") as (address, _):
+        found = ask(address, tmp_path / "grpc", tmp_path / "images", flags=["--grpc"])
+    assert found == 3
+    by_grpc = annotations.read(str(tmp_path / "grpc/submission_post.csv"))
+    assert by_grpc.images == ["a.tif", "c.tif"]
     assert "b.jpg: it cannot be read as an image (it is a JPEG" in (
         capsys.readouterr().err
     )
     (texts,) = annotations.read(str(tmp_path / "out/submission_post.csv")).texts
+    assert (by_grpc.texts == texts).all()
     mask = rle.decode(texts[0], schema.SUBMISSION_SIZE)
     assert mask[:, 270:].all() and not mask[:, :255].any()
     assert cv2.imread(str(tmp_path / "out/overlays.png")).std() > 10

@@ -1,7 +1,6 @@
 """TensorFlow Serving's gRPC services for an export, for tests of clients.
 
-It uses the official stubs. It has no batching and no metadata, and serves the newest
-version only.
+It uses the official stubs. It has no batching, and serves the newest version only.
 """
 
 import contextlib
@@ -11,7 +10,9 @@ from pathlib import Path
 
 import grpc
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -25,7 +26,7 @@ class Prediction(
     model_service_pb2_grpc.ModelServiceServicer,
     prediction_service_pb2_grpc.PredictionServiceServicer,
 ):
-    """Answers `Predict` and `GetModelStatus`.
+    """Answers `Predict`, `GetModelStatus` and `GetModelMetadata`.
 
     Attributes:
       failures: number of requests that still fail as unavailable, to test retries.
@@ -34,7 +35,10 @@ class Prediction(
     def __init__(self, model: Path, name: str):
         """Loads the newest version."""
         self._version = max(int(path.name) for path in model.iterdir() if path.is_dir())
-        self._loaded = tf.saved_model.load(str(model / str(self._version)))
+        folder = model / str(self._version)
+        self._loaded = tf.saved_model.load(str(folder))
+        contents = (folder / "saved_model.pb").read_bytes()
+        self._stored = saved_model_pb2.SavedModel.FromString(contents).meta_graphs[0]
         self._name = name
         self.failures = 0
 
@@ -46,6 +50,15 @@ class Prediction(
         response = get_model_status_pb2.GetModelStatusResponse()
         state = response.model_version_status.add(version=self._version)
         state.state = state.AVAILABLE
+        return response
+
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        """Returns the signatures, as they are stored."""
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        found = get_model_metadata_pb2.SignatureDefMap()
+        for name, signature in self._stored.signature_def.items():
+            found.signature_def[name].CopyFrom(signature)
+        response.metadata["signature_def"].Pack(found)
         return response
 
     def Predict(self, request, context):  # noqa: N802
