@@ -42,6 +42,11 @@ class Command:
         self._process = _FORKS.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
     def runs(self) -> bool:
         """Whether it has not ended."""
         return self._process.is_alive()
