@@ -160,6 +160,14 @@ class Records:
         0,
     )
 
+    places: File | None = flag(
+        "csv of the images' locations in degrees, kept with the records for "
+        "bin/predict --records: image,time,west,south,east,north, and optionally "
+        "satellite (default: GeoTIFF tags, world files, then names)",
+        None,
+        section="locations",
+    )
+
     workers: int = flag("number of worker processes", CORES, section="machine")
     runner: Runner | None = flag(
         "Apache Beam runner to convert with; its workers must be able to access "

@@ -1,8 +1,9 @@
 """Converts a csv of run-length codes and its images to a folder of records."""
 
 import contextlib
+import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
@@ -16,6 +17,7 @@ from clouds.data.manifest import Manifest
 from clouds.data.masks import votes
 from clouds.data.records import Votes
 from clouds.errors import InputError
+from clouds.geo import places
 from clouds.runtime import files, pool, progress
 from clouds.schema import CLOUDS
 from clouds.text import counted
@@ -50,12 +52,17 @@ def convert(settings: Records) -> None:
     if table.texts is not None:
         sources.describe(settings, table, available)
         sources.warn(settings, table, groups, members, plan)
+    placed = _places(settings, dict(zip(table.images, paths, strict=True)))
+    if placed:
+        plan = plan._replace(places=hashlib.sha256(placed.encode()).hexdigest())
     _make_folder(settings.out)
     with files.sole_writer(settings.out, "--out"):
         started = _start(settings, plan)
         if started == plan:
             contents = split_files.text(table, members, plan, groups)
             files.write(f"{settings.out}/{split_files.FILE}", contents)
+            if placed:
+                files.write(f"{settings.out}/{manifest.PLACES}", placed)
         if existing := sum(shard.sha256 is not None for shard in started.shards):
             advice = "; --overwrite makes them again" * started.complete
             total = counted(len(started.shards), "shard")
@@ -72,6 +79,17 @@ def convert(settings: Records) -> None:
                 "Free some space and run the same command again: it resumes."
             ) from error
     print(_summary(settings.out, plan))
+
+
+def _places(settings: Records, paths: Mapping[str, str]) -> str | None:
+    """Returns the csv of the images' places; None if all follow from their names."""
+    found = places.find(paths, table=settings.places)
+    if not found:
+        return None
+    faults = [f"no place: {fault}" for fault in found.faults.values()]
+    progress.write_first("make_tfrecords", faults)
+    named = places.find(dict.fromkeys(paths))
+    return None if named and named.located == found.located else found.csv
 
 
 def _tasks(settings: Records, started: Manifest, members, table, paths):
@@ -100,6 +118,7 @@ def _verify(folder: str) -> None:
     stored = manifest.load(folder)
     if not (stored and stored.complete):
         stored = manifest.read(folder)
+    manifest.places(folder, stored)
     faults, splits_by_name = [], {}
     for shard in progress.bar(stored.shards, desc="verify", unit="shard"):
         names, fault = records.check_shard(folder, stored, shard)
@@ -190,6 +209,7 @@ def _differences(stored: Manifest, plan: Manifest) -> list[str]:
     names = {
         "source": "csv",
         "split": "split or groups",
+        "places": "csv of places",
         "shards": f"division ({counts[0]}, not {counts[1]})",
     }
     return [
@@ -233,8 +253,9 @@ def _remove_written(folder: str, started: Manifest) -> None:
         if not shard.sha256 and tf.io.gfile.exists(path):
             tf.io.gfile.remove(path)
     if started == started.plan:
-        for name in (manifest.FILE, split_files.FILE):
-            tf.io.gfile.remove(f"{folder}/{name}")
+        for name in (manifest.FILE, split_files.FILE, manifest.PLACES):
+            if tf.io.gfile.exists(f"{folder}/{name}"):
+                tf.io.gfile.remove(f"{folder}/{name}")
     else:
         manifest.save(folder, started)
 

@@ -19,7 +19,8 @@ from clouds.schema import DTYPES, MOST_BANDS, RGB, Bands, MaskSpec
 FORMAT = 1
 SOFT = "soft"
 FILE = "manifest.json"
-
+PLACES = "places.csv"
+"""File of the images' places, if their names do not say them."""
 
 _SHARD = {"name": str, "split": str, "examples": int}
 _SHARD |= {"size": (int, None), "sha256": (str, None)}
@@ -37,6 +38,7 @@ _TYPES = {
     "format": int,
     "split?": {str: str},
     "bands?": {"names": [str], "dtype": str},
+    "places?": str,
 }
 
 
@@ -77,6 +79,7 @@ class Manifest(NamedTuple):
       split: SHA-256 of split.csv, and `group_by`, the kind of groups; None if the split
         follows from seed and labels alone.
       bands: bands of the images; RGB is not written.
+      places: SHA-256 of places.csv; None without it.
     """
 
     size: tuple[int, int]
@@ -92,6 +95,7 @@ class Manifest(NamedTuple):
     format: int = FORMAT
     split: dict[str, str] | None = None
     bands: Bands = RGB
+    places: str | None = None
 
     def of_split(self, split: str) -> tuple[Shard, ...]:
         """Returns the shards of a split."""
@@ -173,6 +177,30 @@ def read(folder: str, *, fold: int | None = None, labelled: bool = True) -> Mani
                 "make it again with bin/make_tfrecords."
             )
     return _with_fold(manifest, fold, folder)
+
+
+def places(folder: str, manifest: Manifest) -> str | None:
+    """Returns the path of the places of the images.
+
+    Args:
+      folder: folder of the records.
+      manifest: its manifest.
+
+    Returns:
+      The path of a csv (see `clouds.geo.tables`); None if the records have none.
+
+    Raises:
+      InputError: the file is missing, or not as it was written.
+    """
+    if not manifest.places:
+        return None
+    path = f"{folder}/{PLACES}"
+    if not tf.io.gfile.exists(path) or files.checksum(path) != manifest.places:
+        raise InputError(
+            f"{path} is missing or was changed, and has the places of the images. Copy "
+            "it again, or make the records again."
+        )
+    return path
 
 
 def _with_fold(manifest: Manifest, fold: int | None, folder: str) -> Manifest:
@@ -279,9 +307,10 @@ def save(folder: str, manifest: Manifest) -> None:
     """Writes a manifest."""
     fields = manifest._asdict()
     fields["shards"] = [shard._asdict() for shard in manifest.shards]
-    if manifest.split is None:
-        # As in records of versions that had no groups.
-        del fields["split"]
+    for key in ("split", "places"):
+        # As in records of versions that had neither groups nor places.
+        if fields[key] is None:
+            del fields[key]
     bands = fields.pop("bands")
     # Records of colours stay the same files as those of earlier versions.
     if bands != RGB:

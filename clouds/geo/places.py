@@ -54,6 +54,17 @@ class Places:
     faults: dict[str, str]
 
     @property
+    def csv(self) -> str:
+        """The places as the csv of places that `find` takes as its table."""
+        rows = []
+        for name, place in sorted(self.located.items()):
+            west, south, east, north = place.box
+            # Around the globe.
+            east += 360 * (east == west)
+            rows.append((name, place.time, west, south, east, north, place.satellite))
+        return tables.to_csv(rows)
+
+    @property
     def checksum(self) -> str:
         """SHA-256 of the places; another one means that maps must be made again."""
         return hashlib.sha256(json.dumps(self.located).encode()).hexdigest()

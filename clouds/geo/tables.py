@@ -1,4 +1,4 @@
-"""Reads a csv of places: `image,time,west,south,east,north`, one row per image.
+"""A csv of places: `image,time,west,south,east,north`, one row per image.
 
 The order of the columns is free; `time` may be empty or missing, and a column
 `satellite` is read. Times are ISO 8601, UTC if they name no other zone. Rows
@@ -8,6 +8,7 @@ are numbered as in an editor; the header is row 1.
 import csv
 import datetime
 import io
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from clouds.config.fields import Box
@@ -67,6 +68,15 @@ def read(path: str) -> dict[str, Row]:
             f"{path} is not a csv in UTF-8 ({error}). Save it as such."
         ) from error
     return rows
+
+
+def to_csv(rows: Iterable[tuple]) -> str:
+    """Formats rows of image, time, west, south, east, north and satellite."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("image", "time", *_SIDES, "satellite"))
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def to_utc(text: str) -> str:

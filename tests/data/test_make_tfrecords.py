@@ -663,3 +663,38 @@ def test_names_of_bands_fit_the_files(band_sample, tmp_path, capsys):
     arguments += ["--bands", "native"]
     arguments[arguments.index("vis,ir")] = "vis"
     refused(capsys, arguments, "must be the names of the 2 bands of")
+
+
+def test_places_are_kept_beside_the_same_records(
+    copy_of_sample, records, tmp_path, capsys
+):
+    images = sorted((copy_of_sample / "train_images").iterdir())
+    table, out = tmp_path / "places.csv", tmp_path / "records"
+    header = "image,time,west,south,east,north"
+    table.write_text(f"{header}\n{images[0].name},2015-02-05,170,10,-169,24\n")
+    images[1].with_suffix(".jgw").write_text("0.1\n0\n0\n-0.1\n0.05\n9.55\n")
+    images[2].with_suffix(".jgw").write_text("1\n0\n0\n")
+    flags = ["--places", str(table)]
+    assert main.main(make_tfrecords(copy_of_sample, out, *flags)) == 0
+    said = capsys.readouterr().err
+    assert "no place: " in said and "six numbers, one per line" in said
+    stored = manifest.read(str(out))
+    lines = Path(manifest.places(str(out), stored)).read_text().splitlines()
+    assert lines == [
+        f"{header},satellite",
+        f"{images[0].name},2015-02-05,170.0,10.0,-169.0,24.0,",
+        f"{images[1].name},,0.0,0.0,14.4,9.6,",
+    ]
+    for shard in stored.shards:
+        same = (records / shard.name).read_bytes()
+        assert (out / shard.name).read_bytes() == same
+    assert not (records / manifest.PLACES).exists()
+    assert main.main(make_tfrecords(copy_of_sample, out, *flags)) == 0
+    assert "Already complete: 2 of 2 shards" in capsys.readouterr().out
+    images[2].with_suffix(".jgw").unlink()
+    table.write_text(f"{header}\n{images[0].name},2015-02-06,170,10,-169,24\n")
+    assert main.main(make_tfrecords(copy_of_sample, out, *flags)) == 2
+    assert "holds records with another csv of places." in capsys.readouterr().err
+    (out / manifest.PLACES).write_text("image\n")
+    verify = ["make_tfrecords", "--verify", str(out)]
+    refused(capsys, verify, "is missing or was changed, and has the places")

@@ -30,6 +30,7 @@ from clouds.data import make_scenes, manifest, pipeline
 from clouds.data import make_tfrecords as conversion
 from clouds.errors import InputError
 from clouds.evaluation import results
+from clouds.geo import tables
 from clouds.models import unet
 from clouds.plots.training import METRICS
 from clouds.prediction.journal import Entry, Journal
@@ -58,7 +59,11 @@ def make(folder: Path) -> None:
     scenes, records, run = (folder / name for name in ("scenes", "records", "run"))
     sample = ["--out", scenes, "--train", "12", "--test", "1", "--size", "96x144"]
     _command("make_scenes", *sample)
-    _command(*make_tfrecords(scenes, records))
+    table = folder / "places.csv"
+    table.write_text(
+        "image,time,west,south,east,north\n000000.jpg,2020-02-01,0,0,9,6\n"
+    )
+    _command(*make_tfrecords(scenes, records, "--places", str(table)))
     small.write_run(run, records)
     arrays = [np.arange(500, dtype="float32"), np.arange(3)]
     checkpoints.save(run, Progress(epoch=1, history=[{"loss": 0.5}]), arrays)
@@ -95,6 +100,11 @@ def _shards(folder: Path):
     with pipeline.naming_damaged_shards(str(folder / "records"), read):
         batches = pipeline.evaluation_batches(str(folder / "records"), read, "train", 4)
         return list(batches.as_numpy_iterator())
+
+
+def _places(folder: Path):
+    stored = manifest.read(str(folder / "records"))
+    return tables.read(manifest.places(str(folder / "records"), stored))
 
 
 def _split_table(folder: Path):
@@ -154,6 +164,7 @@ KINDS = {
         "records/manifest.json", lambda f: manifest.load(f"{f}/records")
     ),
     "records: shard": Kind("records/train-00000-of-00001.tfrecord", _shards),
+    "records: places": Kind("records/places.csv", _places),
     "records: splits": Kind("records/split.csv", _split_table),
     "scenes": Kind("scenes/scenes.json", _scenes),
     "run: settings": Kind("run/config.json", lambda f: run_folder.settings(f / "run")),

@@ -102,3 +102,14 @@ def test_another_place_has_another_checksum(tmp_path):
         for west in (1, 2)
     )
     assert first.checksum != second.checksum
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(1.5, -2.25, 3, 4), (170, 8, -169, 22), (-171, 0, -171, 14), (-180, -90, 180, 90)],
+)
+def test_places_written_as_a_csv_are_read_again(tmp_path, box):
+    placed = places.Places({"a.jpg": Place(box, "2015-02-05", "Aqua")}, {})
+    (tmp_path / "places.csv").write_text(placed.csv)
+    found = find("a.jpg", table=str(tmp_path / "places.csv"))
+    assert found == placed

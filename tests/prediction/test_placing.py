@@ -129,3 +129,27 @@ def test_places_without_geojson_are_refused(capsys):
     flags = ["--run", "r", "--images", "i", "--out", "o", "--places", "p.csv"]
     assert main.main(["predict", *flags]) == 2
     assert "--places must be used with --geojson" in capsys.readouterr().err
+
+
+def test_images_of_records_lie_where_the_records_were_told(run, tmp_path, capsys):
+    images = write_images(tmp_path / "images", "a.jpeg", "b.jpeg")
+    table, records = tmp_path / "places.csv", tmp_path / "records"
+    table.write_text(
+        "image,time,west,south,east,north,satellite\n"
+        "a.jpeg,2015-02-05,-171,0,189,14,Terra\nb.jpeg,,170,0,-169,14,\n"
+    )
+    source = ["--images", images, "--out", records, "--places", table]
+    flags = ["--unlabelled", "--size", "64x96", "--workers", 1]
+    assert main.main(["make_tfrecords", *map(str, [*source, *flags])]) == 0
+    out = ["--out", tmp_path / "out", "--geojson", "--threshold", 0.4, "--min-area", 0]
+    of_run = ["--run", run, "--records", records, "--overlays", 0, *out]
+    assert main.main(["predict", *map(str, of_run)]) == 0
+    collection, by_image = features(tmp_path / "out")
+    assert "degrees" in collection["coordinate_system"]
+    assert by_image["a.jpeg"][0]["properties"]["time"] == "2015-02-05"
+    assert by_image["a.jpeg"][0]["properties"]["satellite"] == "Terra"
+    east = longitudes(by_image["b.jpeg"][0])
+    assert all(x >= 170 or x <= -169 for x in east)
+    (records / "places.csv").unlink()
+    assert main.main(["predict", *map(str, of_run), "--overwrite"]) == 2
+    assert "places.csv is missing or was changed" in capsys.readouterr().err
