@@ -7,6 +7,8 @@ The journal has masks only, so what else a map needs is kept in a file per image
 import contextlib
 import hashlib
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +20,7 @@ from clouds.config.prediction import Prediction
 from clouds.geo import cf
 from clouds.postprocess import functional, ops
 from clouds.postprocess.blockwise import Block
-from clouds.runtime import files
+from clouds.runtime import checksums, files
 
 FOLDER = "maps.part"
 
@@ -98,16 +100,23 @@ def keeping(
 
         yield add
         stored.flush()
+    checksums.write_beside(_path(out, name, "npy"))
 
 
 def is_kept(out: Path, name: str) -> bool:
-    """Returns whether the map of an image is kept.
+    """Returns whether the map of an image is kept and intact.
 
     Args:
       out: folder of the prediction.
       name: name of the image.
     """
-    return any(_path(out, name, form).is_file() for form in ("npz", "npy"))
+    if checksums.is_intact(_path(out, name, "npy")):
+        return True
+    try:
+        # Each array in the archive has a checksum.
+        return zipfile.ZipFile(_path(out, name, "npz")).testzip() is None
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error):
+        return False
 
 
 def load(out: Path, name: str) -> Kept:

@@ -110,3 +110,20 @@ def check_list(folder: str | Path) -> None:
             raise ValueError(f"{name} is missing")
         if files.checksum(f"{folder}/{name}") != expected:
             raise ValueError(f"{name} has changed since the export")
+
+
+def write_beside(path: Path) -> None:
+    """Writes the checksum of a local file that cannot hold it, beside the file."""
+    files.write(_beside(path), files.checksum(path))
+
+
+def is_intact(path: Path) -> bool:
+    """Returns whether a local file exists and matches the checksum beside it."""
+    beside = _beside(path)
+    if not (path.is_file() and beside.is_file()):
+        return False
+    return files.read(beside) == files.checksum(path).encode()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(f"{path.suffix}.sha256")

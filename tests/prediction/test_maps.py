@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers.edits import flip
 
 from clouds.geo import cf
 from clouds.postprocess.blockwise import Block
@@ -37,3 +38,15 @@ def test_the_map_of_a_scene_is_kept_block_by_block_and_only_when_complete(tmp_pa
     assert isinstance(kept.probability, np.memmap)
     assert (kept.probability == cf.pack(probabilities)).all()
     assert (kept.observed == observed).all()
+
+
+def test_a_damaged_map_counts_as_missing(tmp_path):
+    probabilities = np.random.default_rng(0).random((1, *SIZE, 2)).astype(np.float32)
+    images = np.full((1, *SIZE, 3), 255, np.uint8)
+    maps.keep(tmp_path, ["a.jpg"], probabilities, images, SIZE)
+    with maps.keeping(tmp_path, "b.jpg", SIZE, 2) as keep:
+        keep(Block(probabilities[0], images[0, ..., 0] > 0))
+    assert maps.is_kept(tmp_path, "a.jpg") and maps.is_kept(tmp_path, "b.jpg")
+    for name, form in (("a.jpg", "npz"), ("b.jpg", "npy")):
+        flip(maps._path(tmp_path, name, form), 8 * 150)
+        assert not maps.is_kept(tmp_path, name)

@@ -78,3 +78,14 @@ def test_changed_and_missing_files_of_a_folder_are_reported(tmp_path):
         with pytest.raises(ValueError, match=f"{name} is missing"):
             checksums.check_list(tmp_path)
         (tmp_path / name).write_bytes(name.encode())
+
+
+def test_a_file_is_compared_with_the_checksum_beside_it(tmp_path):
+    path = tmp_path / "a.npy"
+    assert not checksums.is_intact(path)
+    path.write_bytes(b"abc")
+    assert not checksums.is_intact(path)
+    checksums.write_beside(path)
+    assert checksums.is_intact(path)
+    path.write_bytes(b"abd")
+    assert not checksums.is_intact(path)

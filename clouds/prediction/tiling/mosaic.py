@@ -13,9 +13,10 @@ import numpy as np
 
 from clouds.postprocess.blockwise import Block
 from clouds.prediction.tiling.geometry import Axis
-from clouds.runtime import files
+from clouds.runtime import checksums, files
 
 _MEGABYTE = 1 << 20
+_KINDS = ("row", "scores")
 _COPIES = 6
 """Arrays of the size of a block that exist at a time, in it and in its rule."""
 
@@ -43,8 +44,8 @@ class Mosaic:
         self.size = rows.cells, columns.cells
 
     def missing(self) -> list[int]:
-        """Returns the numbers of the rows of tiles that are not finished."""
-        return [row for row in range(len(self._rows)) if not self._path(row).is_file()]
+        """Returns the numbers of the rows of tiles that are not finished and intact."""
+        return [row for row in range(len(self._rows)) if not self._is_intact(row)]
 
     @contextlib.contextmanager
     def writing(self, row: int) -> Iterator[Add]:
@@ -83,6 +84,8 @@ class Mosaic:
             blended.flush()
             with files.writing(self._path(row, "scores"), "wb") as file:
                 np.save(file, scores)
+        for kind in _KINDS:
+            checksums.write_beside(self._path(row, kind))
 
     def scores(self) -> np.ndarray:
         """Returns the presence scores of all tiles, float32[rows, columns, C]."""
@@ -123,6 +126,9 @@ class Mosaic:
             stored = np.load(self._path(row), mmap_mode="r")
             total[cells[0] : cells[-1] + 1] += stored[:, part]
         return total
+
+    def _is_intact(self, row: int) -> bool:
+        return all(checksums.is_intact(self._path(row, kind)) for kind in _KINDS)
 
     def _path(self, row: int, kind: str = "row") -> Path:
         return self._folder / f"{kind}_{row:05d}.npy"

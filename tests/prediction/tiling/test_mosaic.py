@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers.edits import flip
 
 from clouds.prediction.tiling import geometry
 from clouds.prediction.tiling.mosaic import Mosaic
@@ -50,6 +51,14 @@ def test_a_row_exists_only_when_it_is_finished(mosaic):
     assert mosaic.missing() == [0, 2, 3]
     again = Mosaic(mosaic._folder, ROWS, COLUMNS, 2)
     assert again.missing() == [0, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["row", "scores"])
+def test_a_damaged_row_is_missing(mosaic, kind):
+    for row in mosaic.missing():
+        write(mosaic, row)
+    flip(mosaic._path(2, kind), 200)
+    assert mosaic.missing() == [2]
 
 
 def test_scores_of_tiles_are_blended_cell_by_cell(mosaic):
