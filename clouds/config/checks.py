@@ -164,6 +164,11 @@ def check_bands(names: Iterable[str], source: str) -> tuple[str, ...]:
     return names
 
 
+def separated(values: Iterable[str]) -> tuple[str, ...]:
+    """Returns names that were given as `A,B,C`, `A B C` or a list."""
+    return tuple(",".join(values).split(","))
+
+
 def check_labels(labels: Iterable[str], source: str) -> tuple[str, ...]:
     """Checks names of labels.
 

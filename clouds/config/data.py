@@ -10,6 +10,7 @@ from clouds.config.checks import (
     check_labels,
     not_negative,
     positive,
+    separated,
 )
 from clouds.config.fields import (
     BOXES,
@@ -225,8 +226,8 @@ class Records:
                     "--band-names must be used with --bands native. Add it, or leave "
                     "the names out."
                 )
-            names = ",".join(self.band_names).split(",")
-            object.__setattr__(self, "band_names", check_bands(names, "--band-names"))
+            names = check_bands(separated(self.band_names), "--band-names")
+            object.__setattr__(self, "band_names", names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,5 +280,5 @@ def _check_masks(settings, *sizes: str) -> None:
     positive(settings, *(name for name in sizes if getattr(settings, name)))
     check(settings, ("rle_base",), "must be 0 or 1", lambda value: value in (0, 1))
     if settings.labels is not None:
-        names = ",".join(settings.labels).split(",")
-        object.__setattr__(settings, "labels", check_labels(names, "--labels"))
+        labels = check_labels(separated(settings.labels), "--labels")
+        object.__setattr__(settings, "labels", labels)

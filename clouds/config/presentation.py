@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from clouds.config.checks import positive, within_one
+from clouds.config.checks import check_labels, positive, separated, within_one
 from clouds.config.fields import (
     BOXES,
     WORKFLOWS,
     File,
     Files,
     Folder,
+    Labels,
     LocalFile,
     LocalFolder,
     LocalFolders,
@@ -104,12 +105,21 @@ class Agreement:
     submission: File | None = flag(
         "csv of the network's masks on these images, from bin/predict", None
     )
+    labels: Labels | None = flag(
+        "names of the labels to compare, separated by commas (default: the "
+        "competition's)",
+        None,
+    )
     size: Size = flag("height x width of the images that the boxes refer to", GRID)
+    grid: Size = flag("height x width of the grid of --submission", SUBMISSION_SIZE)
     out: LocalFolder = flag("output folder for agreement.json")
 
     def __post_init__(self):
         """Rejects values out of range."""
-        positive(self, "size")
+        positive(self, "size", "grid")
+        if self.labels:
+            labels = check_labels(separated(self.labels), "--labels")
+            object.__setattr__(self, "labels", labels)
 
 
 @dataclass(frozen=True, kw_only=True)

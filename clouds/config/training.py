@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-from clouds.config.checks import check, not_negative, positive, within_one
+from clouds.config.checks import check, not_negative, positive, separated, within_one
 from clouds.config.fields import (
     Address,
     Decode,
@@ -239,7 +239,7 @@ class Training:
             )
         _check_augmentation(self.augmentation)
         if self.show_bands is not None:
-            names = tuple(",".join(self.show_bands).split(","))
+            names = separated(self.show_bands)
             object.__setattr__(self, "show_bands", names)
         # Last: settings that lack only the records may still be printed.
         if self.records is None:

@@ -1,6 +1,7 @@
 """Measures how far annotators, and a network, agree (the command `bin/agreement`)."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,6 @@ PARTS = {
     "network_minus_people": "network minus people",
 }
 """Names of the results for people."""
-_LABELS = CLOUDS.labels
 
 
 def measure(settings: Agreement) -> None:
@@ -35,23 +35,22 @@ def measure(settings: Agreement) -> None:
     Raises:
       InputError: a table cannot be read, or no image was seen by two annotators.
     """
+    labels, grid = settings.labels or CLOUDS.labels, settings.grid
     annotators = boxes.read_all(
-        settings.boxes, _LABELS, settings.size, settings.workflows or ()
+        settings.boxes, labels, settings.size, settings.workflows or ()
     )
-    network = (
-        annotations.read(settings.submission, _LABELS) if settings.submission else None
-    )
+    network = None
+    if settings.submission:
+        network = annotations.read(settings.submission, labels)
     images = sorted({name for one in annotators.values() for name in one.images})
     pairs = list(itertools.combinations(annotators, 2))
-    people, machine = (Sums(len(images), len(_LABELS)) for _ in range(2))
-    each = {pair: Sums(1, len(_LABELS)) for pair in pairs}
-    each |= {("network", name): Sums(1, len(_LABELS)) for name in annotators if network}
+    people, machine = (Sums(len(images), len(labels)) for _ in range(2))
+    each = {pair: Sums(1, len(labels)) for pair in pairs}
+    each |= {("network", name): Sums(1, len(labels)) for name in annotators if network}
     rows = {name: k for k, name in enumerate(network.images)} if network else {}
     for number, image in enumerate(images):
         masks = {
-            name: boxes.draw(
-                one.images[image], len(_LABELS), settings.size, CLOUDS.grid
-            )
+            name: boxes.draw(one.images[image], len(labels), settings.size, grid)
             for name, one in annotators.items()
             if image in one.images
         }
@@ -61,13 +60,13 @@ def measure(settings: Agreement) -> None:
             each[pair].add(0, values)
         if image in rows:
             texts = network.texts[rows[image]]
-            predicted = np.stack([rle.decode(text, CLOUDS.grid) for text in texts], -1)
+            predicted = np.stack([rle.decode(text, grid) for text in texts], -1)
             for name, mask in masks.items():
                 values = iou(predicted, mask)
                 machine.add(number, values)
                 each["network", name].add(0, values)
     _check(people, machine, settings)
-    _write(settings, images, annotators, (people, machine), each)
+    _write(settings, images, annotators, labels, (people, machine), each)
 
 
 def _check(people: Sums, machine: Sums, settings: Agreement) -> None:
@@ -79,7 +78,7 @@ def _check(people: Sums, machine: Sums, settings: Agreement) -> None:
         )
 
 
-def _write(settings: Agreement, images, annotators, sums, each) -> None:
+def _write(settings: Agreement, images, annotators, labels, sums, each) -> None:
     results = {"images": len(images), "annotators": list(annotators)}
     results["boxes"] = {
         "clipped": sum(one.clipped for one in annotators.values()),
@@ -88,7 +87,7 @@ def _write(settings: Agreement, images, annotators, sums, each) -> None:
     for name, one in zip(("people", "network"), sums, strict=True):
         if one.defined.any():
             found = bootstrap.intervals(one.means, len(images))
-            results[name] = bootstrap.named(found, _LABELS)
+            results[name] = bootstrap.named(found, labels)
     if len(sums) == 2 and all(one.defined.any() for one in sums):
 
         def difference(weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -96,7 +95,7 @@ def _write(settings: Agreement, images, annotators, sums, each) -> None:
             return {"iou": machine - people}
 
         found = bootstrap.intervals(difference, len(images))
-        results["network_minus_people"] = bootstrap.named(found, _LABELS)
+        results["network_minus_people"] = bootstrap.named(found, labels)
     results["pairs"] = [
         {"between": list(pair), "iou": one.means(np.ones((1, 1)))["iou"][0].tolist()}
         for pair, one in each.items()
@@ -105,11 +104,11 @@ def _write(settings: Agreement, images, annotators, sums, each) -> None:
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     checksums.write_json(out / FILE, _without_nan(results))
-    print(_table(results, len(annotators)), f"\n{out / FILE}", sep="")
+    print(_table(results, labels, len(annotators)), f"\n{out / FILE}", sep="")
 
 
-def _table(results: dict, annotators: int) -> str:
-    lost = results["boxes"]
+def _table(results: dict, labels: Sequence[str], annotators: int) -> str:
+    lost, width = results["boxes"], max(map(len, (*labels, "mean")))
     lines = [
         f"{counted(results['images'], 'image')}, {counted(annotators, 'annotator')}, "
         f"boxes clipped: {lost['clipped']:,}, dropped because without area: "
@@ -120,7 +119,8 @@ def _table(results: dict, annotators: int) -> str:
         for metric, rows in results.get(part, {}).items():
             lines.append(f"{title}, {names[metric]}:")
             lines += [
-                f"  {label:8}{row['value']:7.3f}  [{row['low']:.3f}, {row['high']:.3f}]"
+                f"  {label:{width}} {row['value']:6.3f}  "
+                f"[{row['low']:.3f}, {row['high']:.3f}]"
                 for label, row in rows.items()
             ]
     return "\n".join(lines)

@@ -46,3 +46,19 @@ def test_one_annotator_alone_is_refused(tmp_path, capsys):
     assert "no image with a pattern was seen by two" in capsys.readouterr().err
     assert agreement(tmp_path / "out", "--boxes", ann, ann) == 2
     assert "two annotators are named ann" in capsys.readouterr().err
+
+
+def test_labels_and_grid_may_be_others(tmp_path, capsys):
+    ann = write(tmp_path / "ann.csv", "1,a.png,0,0,100,50,dry\n")
+    bob = write(tmp_path / "bob.csv", "1,a.png,0,0,100,100,dry\n")
+    mask = "ImageId,ClassId,EncodedPixels\na.png,dry,1 5000\na.png,very wet,\n"
+    masks = write(tmp_path / "m.csv", mask)
+    flags = ["--labels", "dry,very wet", "--size", "100x100", "--grid", "50x100"]
+    boxes = ["--boxes", ann, bob, "--submission", masks]
+    assert agreement(tmp_path / "out", *boxes, *flags) == 0
+    assert "  very wet    nan  [" in capsys.readouterr().out
+    results = json.loads((tmp_path / "out/agreement.json").read_text())
+    assert results["people"]["iou"]["dry"]["value"] == pytest.approx(0.5)
+    assert results["network"]["iou"]["dry"]["value"] == pytest.approx(0.75)
+    assert agreement(tmp_path / "out", *boxes, "--labels", "a,a") == 2
+    assert "--labels" in capsys.readouterr().err
