@@ -130,7 +130,8 @@ def parts_of(tasks):
         "decode JPEG": lambda: map(decode, contents),
         "resize": lambda: map(resize, decoded),
         "encode JPEG": lambda: (
-            tf.io.encode_jpeg(image, quality=QUALITY) for image in resized
+            tf.io.encode_jpeg(image, quality=QUALITY, chroma_downsampling=False)
+            for image in resized
         ),
         "RLE parse": lambda: map(parse, tasks),
         "RLE resample": lambda: map(paint, runs),

@@ -81,6 +81,19 @@ def test_a_png_of_the_records_size_becomes_a_jpeg_close_to_it():
     assert np.abs(error).mean() < 6
 
 
+def test_colours_of_neighbouring_pixels_are_not_mixed(tmp_path):
+    stripes = np.zeros((32, 48, 3), np.uint8)
+    stripes[:, ::2, 0], stripes[:, 1::2, 2] = 200, 200
+    path = tmp_path / "stripes.png"
+    cv2.imwrite(str(path), stripes[..., ::-1])
+    (record,) = records.examples(
+        [("stripes.png", str(path))], [(None, None)], size=(32, 48)
+    )
+    image = tf.train.Example.FromString(record).features.feature["image"]
+    stored = tf.io.decode_jpeg(image.bytes_list.value[0]).numpy()
+    assert np.abs(stored - stripes.astype(int)).mean() < 5
+
+
 def test_images_and_masks_are_resized_on_request():
     parsed = records.parse(example(jpeg()), description, (16, 24))
     assert parsed["image"].shape == (16, 24, 3)
