@@ -42,7 +42,7 @@ def make(folder: Path, images: int) -> None:
         os.link(distinct[first], folder / f"images/{number:06d}.jpg")
         for label in range(4):
             text = rows[1 + 4 * first + label].partition(",")[2]
-            lines.append(f"{number:06d}.jpg_{schema.LABELS[label]},{text}")
+            lines.append(f"{number:06d}.jpg_{schema.CLOUDS.labels[label]},{text}")
     (folder / "train.csv").write_text("\n".join(lines) + "\n")
 
 
