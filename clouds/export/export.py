@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from clouds.config import resolve
 from clouds.config.prediction import Export
@@ -106,18 +107,19 @@ def versions(folder: Path) -> list[int]:
 
 def save(folder: Path, built: Mapping[str, Signature]) -> dict[str, dict]:
     """Writes a SavedModel; returns the `tf.TensorSpec` of each signature's outputs."""
-    # Not `tf.saved_model.save`: the C++ loader finds no variables of a Keras 3 model.
-    # Endpoints bring their variables; tracking the network would store them twice.
-    archive = keras.export.ExportArchive()
-    endpoints = {
-        name: archive.add_endpoint(name, function, input_signature=[spec])
+    # The C++ loader finds no variables of a Keras 3 model, which is therefore not
+    # stored as such. Concrete functions are not traced again while they are saved.
+    traced = {
+        name: tf.function(function, autograph=False).get_concrete_function(spec)
         for name, (function, spec) in built.items()
     }
-    archive.write_out(str(folder), verbose=False)
-    return {
-        name: endpoint.get_concrete_function().structured_outputs
-        for name, endpoint in endpoints.items()
-    }
+    module = tf.Module()
+    variables = (v for function in traced.values() for v in function.variables)
+    module.all_variables = [*{id(v): v for v in variables}.values()]
+    for name, function in traced.items():
+        setattr(module, name, function)
+    tf.saved_model.save(module, str(folder), signatures=traced)
+    return {name: function.structured_outputs for name, function in traced.items()}
 
 
 def models_config(numbers: Sequence[int]) -> str:

@@ -15,6 +15,7 @@ Pixels and masks are processed
 by the same functions as in training and in `bin/predict`.
 """
 
+import functools
 from collections.abc import Callable
 
 import keras
@@ -65,7 +66,9 @@ def build(
       the entire batch.
     """
     size, grid = network.input_shape[1:3], spec.grid
-    predict = cast_kernels_once(network)
+    # Functions of their own, which the signatures share: each is traced, stored and
+    # loaded once.
+    predict = tf.function(cast_kernels_once(network), autograph=False)
 
     def resize(image):
         return preprocessing.resize_as_in_records(
@@ -85,6 +88,7 @@ def build(
         options = {"class_scores": scores, "outputs": outputs}
         return apply(probabilities, rule, images, grid, **options)
 
+    @functools.partial(tf.function, autograph=False)
     def answer(images):
         answers = draw(images, ("rle", "scores", "areas"))
         return {
