@@ -1,5 +1,6 @@
 """What several tests share: a small sample, its records, a run trained on them."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -28,53 +29,94 @@ def pytest_collection_modifyitems(items: list) -> None:
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory) -> Path:
-    """20 labelled scenes and 3 others, of 96x144 pixels."""
-    folder = tmp_path_factory.mktemp("sample")
-    flags = ["--train", "20", "--test", "3", "--size", "96x144"]
-    assert main.main(["make_scenes", "--out", str(folder), *flags]) == 0
-    return folder
+def shared(tmp_path_factory) -> Callable[..., Path]:
+    """Makes a folder once for all processes of pytest-xdist.
+
+    The first process that needs it writes it while the others wait. What tests only
+    read is shared; of what they write into, each process gets a copy, whose large files
+    are links, since the program replaces files and never changes them.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def share(name: str, write: Callable[[Path], object], *, copy=False) -> Path:
+        folder = base / "shared" / name
+        folder.parent.mkdir(exist_ok=True)
+        with folder.with_suffix(".lock").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not lock.seek(0, os.SEEK_END):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                write(folder)
+                lock.write("written")
+        if not copy:
+            return folder
+        place = tmp_path_factory.mktemp(name) / name
+        return Path(shutil.copytree(folder, place, copy_function=_copy))
+
+    return share
+
+
+def _copy(source, target):
+    if Path(source).stat().st_size < 1e6:
+        return shutil.copy2(source, target)
+    return Path(target).hardlink_to(source)
+
+
+def _command(*arguments) -> None:
+    assert main.main(list(map(str, arguments))) == 0
 
 
 @pytest.fixture(scope="session")
-def band_sample(tmp_path_factory) -> Path:
+def sample(shared) -> Path:
+    """20 labelled scenes and 3 others, of 96x144 pixels."""
+    flags = ["--train", 20, "--test", 3, "--size", "96x144"]
+    return shared("sample", lambda out: _command("make_scenes", "--out", out, *flags))
+
+
+@pytest.fixture(scope="session")
+def band_sample(shared) -> Path:
     """16 painted images of two 16-bit bands, 64x96 pixels, with a csv of two labels."""
     from helpers import painters
 
-    folder = tmp_path_factory.mktemp("bands")
-    (folder / "train_images").mkdir()
-    rows = ["Image_Label,EncodedPixels"]
-    for k, (image, masks) in enumerate(painters.paint_bands(16, (64, 96), 2, 2)):
-        name = f"{k:03d}.png"
-        painters.write_png(folder / "train_images" / name, image)
-        texts = (painters.runs(masks[..., label]) for label in range(2))
-        rows += [f"{name}_{a},{text}" for a, text in zip("ab", texts, strict=True)]
-    (folder / "train.csv").write_text("\n".join(rows) + "\n")
-    return folder
+    return shared("bands", lambda folder: painters.write_band_sample(folder, 16))
 
 
 @pytest.fixture(scope="session")
-def band_records(band_sample, tmp_path_factory) -> Path:
+def band_records(band_sample, shared) -> Path:
     """The images of two bands as records of 64x96."""
-    folder = tmp_path_factory.mktemp("band_records")
     flags = ["--bands", "native", "--band-names", "vis,ir"]
-    assert main.main(make_tfrecords(band_sample, folder, *flags)) == 0
-    return folder
+    return shared(
+        "band_records",
+        lambda folder: _command(*make_tfrecords(band_sample, folder, *flags)),
+    )
 
 
 @pytest.fixture(scope="session")
-def band_run(band_records, tmp_path_factory) -> Path:
+def band_run(band_records, shared) -> Path:
     """A run of a small network on the records of two bands, by their statistics."""
     from helpers import small
 
-    folder = tmp_path_factory.mktemp("band_run")
     flags = ["--preprocess", "statistics", "--show-bands", "ir,vis,vis"]
-    flags += ["--epochs", "2", "--batch-size", "4", "--precision", "mixed_bfloat16"]
-    arguments = ["train", "--records", str(band_records), "--run", str(folder), *flags]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clouds.models.unet.build", small.build)
-        assert main.main(arguments) == 0
-    return folder
+    flags += ["--epochs", 2, "--batch-size", 4, "--precision", "mixed_bfloat16"]
+
+    def train(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("clouds.models.unet.build", small.build)
+            _command("train", "--records", band_records, "--run", folder, *flags)
+
+    return shared("band_run", train, copy=True)
+
+
+@pytest.fixture
+def few_pictures(monkeypatch) -> None:
+    """Has each picture drawn as often as ever, but written once, which takes longer."""
+    from clouds.plots import common
+
+    save = common.save
+    monkeypatch.setattr(
+        common, "save", lambda figure, path: Path(path).exists() or save(figure, path)
+    )
 
 
 @pytest.fixture
@@ -88,37 +130,40 @@ def images(sample, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def records(sample, tmp_path_factory) -> Path:
+def records(sample, shared) -> Path:
     """The sample as records of 64x96."""
-    folder = tmp_path_factory.mktemp("records")
-    assert main.main(make_tfrecords(sample, folder)) == 0
-    return folder
+    return shared("records", lambda out: _command(*make_tfrecords(sample, out)))
 
 
 @pytest.fixture(scope="session")
-def run(records, tmp_path_factory) -> Path:
-    """A run of two epochs on the records."""
-    folder = tmp_path_factory.mktemp("run")
-    flags = ["--epochs", "2", "--batch-size", "4", "--precision", "float32"]
-    arguments = ["train", "--records", str(records), "--run", str(folder), *flags]
-    assert main.main(arguments) == 0
-    return folder
+def run(records, shared) -> Path:
+    """A run of the real U-Net on the records, two epochs long.
+
+    `smooth_run` takes a fraction of the time to load.
+    """
+    flags = ["--epochs", 2, "--batch-size", 4, "--precision", "float32"]
+    source = ["--records", records]
+    return shared(
+        "run",
+        lambda folder: _command("train", *source, "--run", folder, *flags),
+        copy=True,
+    )
 
 
 @pytest.fixture(scope="session")
-def evaluated(records, tmp_path_factory) -> Path:
+def evaluated(records, shared) -> Path:
     """A folder of two runs, `a` and `b`, with random weights, evaluated."""
     from helpers import small
 
-    folder = tmp_path_factory.mktemp("evaluated")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clouds.models.unet.build", small.build_smooth)
-        for seed, name in enumerate("ab"):
-            run = small.write_run(folder / name, records, seed=seed)
-            flags = ["--records", str(records), "--run", str(run)]
-            flags += ["--threshold", "0.5", "--min-area", "500"]
-            assert main.main(["evaluate", *flags]) == 0
-    return folder
+    def evaluate(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("clouds.models.unet.build", small.build_smooth)
+            for seed, name in enumerate("ab"):
+                run = small.write_run(folder / name, records, seed=seed)
+                flags = ["--threshold", 0.5, "--min-area", 500]
+                _command("evaluate", "--records", records, "--run", run, *flags)
+
+    return shared("evaluated", evaluate, copy=True)
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +176,21 @@ def smooth_network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def smooth_run(records, tmp_path_factory) -> Path:
+    """A run with random weights for the network of `smooth_network`."""
+    from helpers import small
+
+    folder = tmp_path_factory.mktemp("smooth") / "run"
+    return small.write_run(folder, records, batch_size=4)
+
+
 @pytest.fixture(scope="session")
-def in_folds(sample, tmp_path_factory) -> Path:
+def in_folds(sample, shared) -> Path:
     """The sample as records in three folds."""
-    folder = tmp_path_factory.mktemp("folds")
-    assert main.main(make_tfrecords(sample, folder, "--folds", "3")) == 0
-    return folder
+    return shared(
+        "folds", lambda out: _command(*make_tfrecords(sample, out, "--folds", "3"))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -152,23 +206,26 @@ def fold_runs(in_folds, tmp_path_factory) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory) -> Path:
+def tiny_model(shared) -> Path:
     """A model's folder with one version, of the signatures that bin/export writes."""
     # After `startup.load`, which keeps TensorFlow quiet.
     from helpers import tiny_export
 
-    folder = tmp_path_factory.mktemp("model")
-    tiny_export.write(folder)
-    return folder
+    return shared("model", tiny_export.write, copy=True)
 
 
 @pytest.fixture(scope="session")
-def exported(run, tmp_path_factory) -> Path:
-    """The run as a model with one version; its rule leaves something of most masks."""
-    folder = tmp_path_factory.mktemp("models") / "clouds"
-    arguments = ["export", "--run", str(run), "--out", str(folder), *RULE]
-    assert main.main(arguments) == 0
-    return folder
+def exported(records, shared) -> Path:
+    """A model with one version, of a small network; its rule leaves most masks."""
+    from helpers import small
+
+    def export(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("clouds.models.unet.build", small.build_smooth)
+            run = small.write_run(folder.with_name("exported_run"), records)
+            _command("export", "--run", run, "--out", folder, *RULE)
+
+    return shared("clouds", export, copy=True)
 
 
 @pytest.fixture(scope="session")

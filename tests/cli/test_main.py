@@ -183,8 +183,8 @@ def test_invalid_settings_are_rejected_and_not_printed(capsys):
     assert shown.err == "train: error: --epochs must be above 0. Received: 0.\n"
 
 
-def test_the_settings_of_a_run_train_another(run, records, tmp_path, capsys):
-    flags = ["--config", str(run / "config.json"), "--run", str(tmp_path)]
+def test_the_settings_of_a_run_train_another(smooth_run, records, tmp_path, capsys):
+    flags = ["--config", str(smooth_run / "config.json"), "--run", str(tmp_path)]
     assert main.main(["train", *flags, "--epochs", "1", "--print-config"]) == 0
     found = yaml.safe_load(capsys.readouterr().out)
     wanted = {"records": str(records), "run": str(tmp_path), "size": [64, 96]}

@@ -7,6 +7,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import small
 from helpers.commands import ROOT, RULE
 from helpers.edits import edit
 from tensorflow.core.protobuf import saved_model_pb2
@@ -22,6 +23,7 @@ from clouds.runs import network, run_folder
 from clouds.runtime import checksums
 
 OPS = ROOT / "tests/addons/serving_ops.txt"
+HALF = ["mixed_bfloat16", "mixed_float16"]
 
 
 def files_of(folder):
@@ -62,9 +64,21 @@ def requests(jpegs):
 
 
 @pytest.fixture(scope="module")
-def answers(exported, requests):
+def of_unet(run, tmp_path_factory):
+    """The run of the real U-Net as a model; its rule leaves something of most masks."""
+    folder = tmp_path_factory.mktemp("models") / "clouds"
+    assert main.main(["export", "--run", str(run), "--out", str(folder), *RULE]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(of_unet, requests):
     """Answers of TensorFlow in this process."""
-    signatures = tf.saved_model.load(str(exported / "1")).signatures
+    return answers_of(of_unet, requests)
+
+
+def answers_of(model, requests):
+    signatures = tf.saved_model.load(str(model / "1")).signatures
     found = []
     for name, batch in requests:
         (key,) = signatures[name].structured_input_signature[1]
@@ -112,14 +126,14 @@ def stored(version):
 
 
 def test_the_rle_is_that_of_bin_predict_on_the_same_files(
-    exported, run, jpegs, tmp_path
+    of_unet, run, jpegs, tmp_path
 ):
-    texts = texts_of_export(exported, jpegs)
+    texts = texts_of_export(of_unet, jpegs)
     assert (texts == texts_of_predict(jpegs, tmp_path, run)).all()
     assert (texts != "").any()
 
 
-@pytest.fixture(scope="module", params=["mixed_bfloat16", "mixed_float16"])
+@pytest.fixture(scope="module", params=HALF)
 def half(request, run, tmp_path_factory):
     """A run as if trained in half precision, and its export."""
     folder = tmp_path_factory.mktemp("half") / "run"
@@ -129,6 +143,19 @@ def half(request, run, tmp_path_factory):
     assert main.main(["export", "--run", str(folder), "--out", str(model), *RULE]) == 0
     assert request.param in (model / "1" / model_card.MODEL).read_text()
     return folder, model
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    """`small.build_smooth` stands for the U-Net, to load `smooth_run`."""
+    monkeypatch.setattr("clouds.models.unet.build", small.build_smooth)
+
+
+def smooth_in(precision, smooth_run, tmp_path):
+    """A copy of a small run as if trained in a precision."""
+    folder = shutil.copytree(smooth_run, tmp_path / "half")
+    edit(folder / run_folder.CONFIG, precision=precision)
+    return folder
 
 
 def test_a_run_in_half_precision_keeps_it_and_takes_half_the_space(
@@ -144,12 +171,18 @@ def test_a_run_in_half_precision_keeps_it_and_takes_half_the_space(
     assert stored(model / "1") < 0.55 * weights
 
 
-def test_each_of_several_runs_keeps_its_precision(half, run, jpegs, tmp_path):
-    runs, model = (half[0], run), tmp_path / "model"
+@pytest.mark.usefixtures("small_network")
+@pytest.mark.parametrize("precision", HALF)
+def test_each_of_several_runs_keeps_its_precision(
+    smooth_run, jpegs, tmp_path, precision
+):
+    half = smooth_in(precision, smooth_run, tmp_path)
+    runs, model = (half, smooth_run), tmp_path / "model"
     flags = ["--run", *map(str, runs), "--out", str(model), *RULE]
     assert main.main(["export", *flags]) == 0
     texts = texts_of_export(model, jpegs)
     assert (texts == texts_of_predict(jpegs, tmp_path, *runs)).all()
+    assert (texts != "").any()
     assert "float16 and float32" in (model / "1" / model_card.MODEL).read_text()
 
 
@@ -169,13 +202,18 @@ def test_other_loaders_answer_in_half_precision(half, oracle, jpegs, tmp_path):
     np.testing.assert_allclose(older["score"], answer["score"], atol=0.01)
 
 
+@pytest.mark.usefixtures("small_network")
+@pytest.mark.parametrize("precision", HALF)
 def test_an_export_in_another_precision_warns_that_masks_may_differ(
-    half, run, tmp_path, capsys
+    smooth_run, tmp_path, capsys, precision
 ):
-    flags = ["--run", str(half[0]), "--out", str(tmp_path)]
+    half = smooth_in(precision, smooth_run, tmp_path)
+    flags = ["--run", str(half), "--out", str(tmp_path / "model")]
     assert main.main(["export", *flags, "--precision", "float32"]) == 0
     assert "some pixels of their masks may differ" in capsys.readouterr().out
-    assert stored(tmp_path / "1") > 0.95 * (run / run_folder.WEIGHTS).stat().st_size
+    path = str(tmp_path / "model/1/variables/variables")
+    stored = tf.train.load_checkpoint(path).get_variable_to_dtype_map()
+    assert set(stored.values()) == {tf.float32, tf.string}
 
 
 def in_cpp(*paths):
@@ -185,10 +223,10 @@ def in_cpp(*paths):
 
 
 def test_the_cpp_loader_gives_the_same_without_tensorflows_python(
-    exported, requests, answers, tmp_path
+    of_unet, requests, answers, tmp_path
 ):
     (tmp_path / "requests").write_bytes(pickle.dumps(requests))
-    paths = [exported / "1", tmp_path / "requests", tmp_path / "answers"]
+    paths = [of_unet / "1", tmp_path / "requests", tmp_path / "answers"]
     in_cpp(*paths)
     same(answers, pickle.loads(paths[-1].read_bytes()))
 
@@ -204,9 +242,9 @@ def answer_in_session(folder, contents):
 
 
 def test_a_session_gives_the_same_unlike_a_plain_saved_model(
-    exported, run, jpegs, answers, tmp_path
+    of_unet, run, jpegs, answers, tmp_path
 ):
-    same(answers[1:2], [answer_in_session(exported / "1", jpegs[4:5])])
+    same(answers[1:2], [answer_in_session(of_unet / "1", jpegs[4:5])])
     model = network.load_one(str(run))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
@@ -219,9 +257,19 @@ def test_a_session_gives_the_same_unlike_a_plain_saved_model(
         answer_in_session(tmp_path, jpegs[:1])
 
 
-def test_the_graph_contains_only_ops_of_old_servers(exported):
-    contents = (exported / "1/saved_model.pb").read_bytes()
-    graph = saved_model_pb2.SavedModel.FromString(contents).meta_graphs[0].graph_def
+def graph_of(version):
+    contents = (version / "saved_model.pb").read_bytes()
+    return saved_model_pb2.SavedModel.FromString(contents).meta_graphs[0].graph_def
+
+
+def test_the_signatures_share_one_graph_of_the_network(of_unet):
+    functions = graph_of(of_unet / "1").library.function
+    convolve = [any(node.op == "Conv2D" for node in one.node_def) for one in functions]
+    assert sum(convolve) == 1
+
+
+def test_the_graph_contains_only_ops_of_old_servers(of_unet):
+    graph = graph_of(of_unet / "1")
     functions = graph.library.function
     nodes = [*graph.node, *(node for one in functions for node in one.node_def)]
     unknown = {node.op for node in nodes} - set(OPS.read_text().split())
@@ -234,10 +282,10 @@ def test_the_graph_contains_only_ops_of_old_servers(exported):
 
 
 def test_tensorflow_2_15_gives_the_same_and_has_a_kernel_for_every_op(
-    oracle, exported, requests, answers, tmp_path
+    oracle, of_unet, requests, answers, tmp_path
 ):
     (tmp_path / "requests").write_bytes(pickle.dumps(requests))
-    paths = [exported / "1", tmp_path / "requests", tmp_path / "answers"]
+    paths = [of_unet / "1", tmp_path / "requests", tmp_path / "answers"]
     oracle("serve_export.py", OPS, *paths)
     lacking, *others = pickle.loads(paths[-1].read_bytes())
     assert lacking == []
@@ -245,7 +293,7 @@ def test_tensorflow_2_15_gives_the_same_and_has_a_kernel_for_every_op(
 
 
 def test_official_stubs_get_answers_from_the_tests_grpc_server(
-    grpc_server, requests, answers
+    grpc_server, exported, requests
 ):
     address, _ = grpc_server
     with grpc.insecure_channel(address) as channel:
@@ -265,21 +313,26 @@ def test_official_stubs_get_answers_from_the_tests_grpc_server(
                 found.append({key: tf.make_ndarray(outputs[key]) for key in outputs})
             except grpc.RpcError as error:
                 found.append(error.code().value[0])
-    same(answers, found)
+    same(answers_of(exported, requests), found)
 
 
-def test_the_folder_of_a_run_is_rejected(run, capsys):
-    assert main.main(["export", "--run", str(run), "--out", str(run)]) == 2
-    assert f"Received: '{run}', which is a run." in capsys.readouterr().err
-    assert not (run / export.MODELS).exists()
+def test_the_folder_of_a_run_is_rejected(smooth_run, capsys):
+    assert (
+        main.main(["export", "--run", str(smooth_run), "--out", str(smooth_run)]) == 2
+    )
+    assert f"Received: '{smooth_run}', which is a run." in capsys.readouterr().err
+    assert not (smooth_run / export.MODELS).exists()
 
 
-def test_each_export_is_the_next_version_with_its_rule(exported, run, tmp_path, capsys):
+@pytest.mark.usefixtures("small_network")
+def test_each_export_is_the_next_version_with_its_rule(
+    exported, smooth_run, tmp_path, capsys
+):
     rule = checksums.read_json(exported / "1/assets.extra/postprocess.json")
     assert Rule(**rule) == Rule(thresholds=(0.3,) * 4, min_sizes=(500,) * 4)
     for name in ("3", "notes"):
         (tmp_path / name).mkdir()
-    flags = ["--run", str(run), "--out", str(tmp_path)]
+    flags = ["--run", str(smooth_run), "--out", str(tmp_path)]
     assert main.main(["export", *flags]) == 0
     assert f"{tmp_path / '4'}" in capsys.readouterr().out
     expected = {"3", "4", "notes", export.MODELS, export.BATCHING}
@@ -289,5 +342,5 @@ def test_each_export_is_the_next_version_with_its_rule(exported, run, tmp_path, 
         model_card.SIGNATURES,
     }
     assert (tmp_path / "4" / export.EXTRA / warmup.FILE).stat().st_size > 1000
-    weights = (run / run_folder.WEIGHTS).stat().st_size
+    weights = (smooth_run / run_folder.WEIGHTS).stat().st_size
     assert stored(tmp_path / "4") < 1.05 * weights

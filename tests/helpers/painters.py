@@ -111,3 +111,15 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         pixels = pixels[..., ::-1]
     assert cv2.imwrite(str(path), pixels)
+
+
+def write_band_sample(folder: Path, number: int) -> None:
+    """Writes painted images of two 16-bit bands, 64x96, and a csv of labels a and b."""
+    (folder / "train_images").mkdir()
+    rows = ["Image_Label,EncodedPixels"]
+    for k, (image, masks) in enumerate(paint_bands(number, (64, 96), 2, 2)):
+        name = f"{k:03d}.png"
+        write_png(folder / "train_images" / name, image)
+        texts = (runs(masks[..., label]) for label in range(2))
+        rows += [f"{name}_{a},{text}" for a, text in zip("ab", texts, strict=True)]
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")

@@ -32,7 +32,9 @@ def build_smooth(size, classes=4, *, class_head=False, bands=3, dtype=None):
 
     images = keras.Input((*size, bands), name="images")
     x = layers.AveragePooling2D(8, name="pool", dtype=dtype)(images)
-    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(x)
+    x = layers.Conv2D(
+        8, 3, padding="same", activation="relu", name="first", dtype=dtype
+    )(x)
     x = layers.Conv2D(classes, 1, name="final_conv", dtype=dtype)(x)
     x = layers.UpSampling2D(8, interpolation="bilinear", name="up", dtype=dtype)(x)
     logits = layers.Activation("linear", dtype="float32")(x)
@@ -62,5 +64,7 @@ if __name__ == "__main__":
     from clouds.cli import main
     from clouds.runtime import startup
 
-    startup.load("clouds.models.unet").build = build
+    # Others start without TensorFlow, which takes seconds to import.
+    if sys.argv[1:2] in (["train"], ["evaluate"], ["predict"], ["export"]):
+        startup.load("clouds.models.unet").build = build
     sys.exit(main.main())

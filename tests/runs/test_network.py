@@ -16,24 +16,20 @@ from clouds.postprocess import functional
 from clouds.runs import network
 from clouds.runs import run_folder as run_folder
 
+pytestmark = pytest.mark.usefixtures("smooth_network")
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3)).astype(np.uint8)
 
 
-def test_one_run_alone_is_its_own_network(run):
-    alone = network.load_one(str(run)).predict_on_batch(IMAGES)
+def test_one_run_alone_is_its_own_network(smooth_run):
+    alone = network.load_one(str(smooth_run)).predict_on_batch(IMAGES)
     np.testing.assert_array_equal(
-        network.load([str(run)]).predict_on_batch(IMAGES), alone
+        network.load([str(smooth_run)]).predict_on_batch(IMAGES), alone
     )
 
 
-def test_runs_are_averaged_over_four_views(run, tmp_path):
-    other = shutil.copytree(run, tmp_path / "other")
-    model = network.load_one(str(other))
-    for variable in model.trainable_variables[-4:]:
-        variable.assign(variable * 0.5)
-    inner = next(layer for layer in model.layers if hasattr(layer, "layers"))
-    run_folder.save_weights(inner, other)
-    folders = [str(run), str(other)]
+def test_runs_are_averaged_over_four_views(smooth_run, records, tmp_path):
+    other = small.write_run(tmp_path / "other", records, seed=1)
+    folders = [str(smooth_run), str(other)]
     expected = []
     for folder in folders:
         model = network.load_one(folder)
@@ -48,16 +44,16 @@ def test_runs_are_averaged_over_four_views(run, tmp_path):
     np.testing.assert_allclose(plain, np.mean(expected[::4], 0), atol=1e-4)
 
 
-def test_runs_of_different_sizes_are_refused(run, tmp_path):
-    other = shutil.copytree(run, tmp_path / "other")
+def test_runs_of_different_sizes_are_refused(smooth_run, tmp_path):
+    other = shutil.copytree(smooth_run, tmp_path / "other")
     edit(other / "config.json", size=[32, 32])
     with pytest.raises(InputError, match="same size.*: 64x96 in.*, 32x32 in"):
-        network.load([str(run), str(other)])
+        network.load([str(smooth_run), str(other)])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_refused(run, tmp_path, bad):
-    other = shutil.copytree(run, tmp_path / "other")
+def test_weights_that_are_not_finite_are_refused(smooth_run, tmp_path, bad):
+    other = shutil.copytree(smooth_run, tmp_path / "other")
     model = network.load_one(str(other))
     inner = next(layer for layer in model.layers if hasattr(layer, "layers"))
     variable = inner.trainable_variables[-1]
@@ -67,8 +63,8 @@ def test_weights_that_are_not_finite_are_refused(run, tmp_path, bad):
         network.load([str(other)])
 
 
-def test_an_hdf5_file_of_something_else_is_refused(run, tmp_path):
-    other = shutil.copytree(run, tmp_path / "other")
+def test_an_hdf5_file_of_something_else_is_refused(smooth_run, tmp_path):
+    other = shutil.copytree(smooth_run, tmp_path / "other")
     (other / "run.json").unlink()
     with h5py.File(other / run_folder.WEIGHTS, "w") as file:
         file["something"] = [1]
@@ -77,7 +73,7 @@ def test_an_hdf5_file_of_something_else_is_refused(run, tmp_path):
 
 
 def test_a_class_head_is_averaged_evaluated_and_exported(
-    records, run, tmp_path, monkeypatch
+    records, tmp_path, monkeypatch
 ):
     folder = str(tmp_path / "headed")
     with monkeypatch.context() as patch:

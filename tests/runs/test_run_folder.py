@@ -13,6 +13,7 @@ from clouds.errors import InputError
 from clouds.runs import checkpoints, network, run_folder
 from clouds.runtime import checksums
 
+pytestmark = pytest.mark.usefixtures("smooth_network")
 settings = Training(records="r", run="x", size=(64, 96), precision="float32")
 
 
@@ -95,9 +96,8 @@ def test_a_run_without_weights_is_refused(tmp_path):
         network.load_one(str(tmp_path))
 
 
-def test_damaged_settings_and_weights_are_refused(run, tmp_path):
-
-    copy = shutil.copytree(run, tmp_path / "copy")
+def test_damaged_settings_and_weights_are_refused(smooth_run, tmp_path):
+    copy = shutil.copytree(smooth_run, tmp_path / "copy")
     whole = (copy / run_folder.WEIGHTS).read_bytes()
     for damaged in (whole[:1000], whole[:-1] + bytes([whole[-1] ^ 1])):
         (copy / run_folder.WEIGHTS).write_bytes(damaged)
@@ -115,9 +115,8 @@ def test_damaged_settings_and_weights_are_refused(run, tmp_path):
         network.load_one(str(copy))
 
 
-def test_the_loaded_network_goes_from_pixels_to_probabilities(run):
-
-    model = network.load_one(str(run))
+def test_the_loaded_network_goes_from_pixels_to_probabilities(smooth_run):
+    model = network.load_one(str(smooth_run))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
     probabilities = model.predict_on_batch(pixels)
     assert probabilities.shape == (2, 64, 96, 4)
@@ -127,10 +126,9 @@ def test_the_loaded_network_goes_from_pixels_to_probabilities(run):
 
 @pytest.mark.parametrize(("preprocess", "factor"), [("unit", 1 / 255), ("raw", 1)])
 def test_the_loaded_network_takes_pixels_as_in_training(
-    run, tmp_path, preprocess, factor
+    smooth_run, tmp_path, preprocess, factor
 ):
-
-    copy = shutil.copytree(run, tmp_path / "copy")
+    copy = shutil.copytree(smooth_run, tmp_path / "copy")
     fields = checksums.read_json(copy / "config.json")
     checksums.write_json(copy / "config.json", {**fields, "preprocess": preprocess})
     assert run_folder.settings(str(copy)).preprocess == preprocess
