@@ -40,12 +40,13 @@ def expect_partition(plane, numbers, connectivity=8):
     count, expected, stats, _ = cv2.connectedComponentsWithStats(
         plane.astype(np.uint8), connectivity=connectivity
     )
-    pairs = np.unique(np.stack([expected.ravel(), numbers.ravel()]), axis=1)
-    assert numbers.max(initial=0) == count - 1
-    assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+    assert numbers.min(initial=0) == 0 and numbers.max(initial=0) == count - 1
+    # As one number each, which is ten times as fast as unique rows.
+    pairs = np.unique(expected.ravel() * np.int64(count) + numbers.ravel())
+    theirs, ours = np.divmod(pairs, count)
+    assert len(np.unique(theirs)) == len(np.unique(ours)) == len(pairs)
     np.testing.assert_array_equal(numbers > 0, plane)
     areas = np.bincount(numbers.ravel(), minlength=count)
-    ours, theirs = pairs[1], pairs[0]
     np.testing.assert_array_equal(areas[ours], stats[theirs, cv2.CC_STAT_AREA])
 
 

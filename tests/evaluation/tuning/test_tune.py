@@ -25,26 +25,32 @@ def predictions(fold_runs, in_folds):
 
 
 @pytest.fixture(scope="module")
+def batches(predictions):
+    """What the networks predict, which each rule can take again."""
+    return [*predictions.batches("")]
+
+
+@pytest.fixture(scope="module")
 def tuned(predictions, tmp_path_factory):
     out = tmp_path_factory.mktemp("tuned")
     return tune.tune(predictions, out), out
 
 
-def drawn_dice(predictions, rule):
+def drawn_dice(predictions, batches, rule):
     """Dice of each image and label where masks are drawn one batch after another."""
     scores = []
-    for batch in predictions.batches(""):
+    for batch in batches:
         size = predictions.truth_size
         masks = apply(batch.probabilities, rule, batch.images, size)["masks"]
         scores.append(np.asarray(metrics.dice(batch.truth, masks)))
     return np.concatenate(scores)
 
 
-def test_the_dice_is_that_of_the_masks_by_each_rule(tuned, predictions):
+def test_the_dice_is_that_of_the_masks_by_each_rule(tuned, predictions, batches):
     found, out = tuned
     rules = {"threshold": Rule(min_sizes=(0,) * 4, gap=False), "default": Rule()}
     for name, rule in {**rules, "tuned": found.rule}.items():
-        dice = drawn_dice(predictions, rule).mean(axis=0)
+        dice = drawn_dice(predictions, batches, rule).mean(axis=0)
         np.testing.assert_allclose(found.dice[name][:4, 0], dice, atol=1e-5)
         assert found.dice[name][4, 0] == pytest.approx(dice.mean(), abs=1e-5)
     assert found.dice["tuned"][4, 0] > found.dice["default"][4, 0]
@@ -65,12 +71,14 @@ def test_baselines_do_not_depend_on_the_orbit_gap_of_the_tuned_rule(
 
 
 def test_the_cross_fitted_dice_is_that_of_the_rules_of_the_other_folds(
-    tuned, predictions
+    tuned, predictions, batches
 ):
     found, out = tuned
     fields = json.loads((out / tune.FILE).read_text())
     assert len(fields["folds"]) == 5
-    by_fold = [drawn_dice(predictions, Rule(**rule)) for rule in fields["folds"]]
+    by_fold = [
+        drawn_dice(predictions, batches, Rule(**rule)) for rule in fields["folds"]
+    ]
     fold = np.array(fields["fold"])
     assert np.bincount(fold).tolist() == [4] * 5
     cross_fitted = np.array(by_fold)[fold, np.arange(20)]
@@ -88,7 +96,9 @@ def test_the_rule_is_stored_with_every_run(tuned, fold_runs, predictions):
         )
 
 
-def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(tuned, predictions):
+def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(
+    tuned, predictions, batches
+):
     _, out = tuned
     maps = json.loads((out / tune.FILE).read_text())["maps"]
     shape = len(maps["thresholds"]), len(maps["min_sizes"])
@@ -98,7 +108,7 @@ def test_the_maps_hold_the_dice_by_threshold_and_minimum_area(tuned, predictions
             thresholds=(maps["thresholds"][threshold],) * 4,
             min_sizes=(maps["min_sizes"][size],) * 4,
         )
-        dice = drawn_dice(predictions, rule).mean(axis=0)
+        dice = drawn_dice(predictions, batches, rule).mean(axis=0)
         for label, expected in zip(schema.CLOUDS.labels, dice, strict=True):
             grid = np.array(maps["dice"][label])
             assert grid.shape == shape
@@ -125,7 +135,8 @@ def test_scope_and_gap_are_those_requested(fold_runs, in_folds, tmp_path):
     predictions = held_out.load(fold_runs[:1], str(in_folds))
     found = tune.tune(predictions, tmp_path, scope="image", gap=False)
     assert found.rule.scope == "image" and not found.rule.gap
-    dice = drawn_dice(predictions, found.rule).mean(axis=0)
+    batches = predictions.batches("")
+    dice = drawn_dice(predictions, batches, found.rule).mean(axis=0)
     np.testing.assert_allclose(found.dice["tuned"][:4, 0], dice, atol=1e-5)
 
 
