@@ -50,7 +50,7 @@ def predict(settings: Archive) -> int:
     tf.io.gfile.makedirs(settings.out)
     with files.sole_writer(settings.out, "--out"):
         results.clear_parts(settings.out)
-        _start(settings, version, images)
+        identity = _start(settings, version, images)
         with progress.bar(desc="archive", unit="image", total=len(images)) as bar:
             for number, chunk in enumerate(chunks):
                 stored = results.read_chunk(settings.out, number)
@@ -61,6 +61,8 @@ def predict(settings: Archive) -> int:
                     results.write_chunk(settings.out, number, names, found, spec)
                 bar.update(len(chunk))
         everything = _all_results(settings.out, len(chunks))
+        # Without it, the results could not be used again.
+        checksums.write_json(f"{settings.out}/{FILE}", identity)
         drawn, failed = results.write_tables(settings.out, everything, spec.labels)
     print(f"{settings.out}: {counted(drawn, 'image')} with masks, {failed:,} failed")
     if failed:
@@ -95,8 +97,8 @@ def _version(model: str) -> tuple[str, MaskSpec]:
     return version, spec
 
 
-def _start(settings: Archive, version: str, images: list[tuple[str, str]]) -> None:
-    """Stores what the results are of, or compares it with what is stored."""
+def _start(settings: Archive, version: str, images: list[tuple[str, str]]) -> dict:
+    """Stores and returns what results are of, or compares it with what is stored."""
     path = f"{settings.out}/{FILE}"
     listed = "\n".join(
         f"{name} {location if '://' in location else Path(location).absolute()}"
@@ -122,13 +124,14 @@ def _start(settings: Archive, version: str, images: list[tuple[str, str]]) -> No
                 f"--out: '{settings.out}' has results of another {changed[0]}. Give "
                 "another folder, or --overwrite."
             )
-        return
+        return identity
     elif results.find_chunks(settings.out):
         raise InputError(
             f"--out: '{settings.out}' has results, but no {FILE} that says of what. "
             "Give another folder, or --overwrite."
         )
     checksums.write_json(path, identity)
+    return identity
 
 
 def _divide(

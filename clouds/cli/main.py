@@ -179,15 +179,17 @@ def _message(error: Exception, settings) -> str | None:
         )
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}"
-    return (
-        _in_one_line(error) if isinstance(error, OSError) or _is_remote(error) else None
-    )
+    if isinstance(error, OSError) or _is_of_file(error):
+        return _in_one_line(error)
+    return None
 
 
-def _is_remote(error: Exception) -> bool:
-    """Returns whether TensorFlow could not access a remote file, as in a bucket."""
+def _is_of_file(error: Exception) -> bool:
+    """Returns whether TensorFlow could not access a file, as in a bucket."""
     tf = sys.modules.get("tensorflow")
-    return tf and isinstance(error, tf.errors.OpError) and "://" in error.message
+    if not tf or not isinstance(error, tf.errors.OpError):
+        return False
+    return "://" in error.message or isinstance(error, tf.errors.PermissionDeniedError)
 
 
 def _in_one_line(error: Exception) -> str:

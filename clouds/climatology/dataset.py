@@ -1,5 +1,6 @@
 """The NetCDF file of a climatology, after the CF conventions 1.11."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -70,8 +71,10 @@ def write(
     for name, variable in data.data_vars.items():
         if variable.ndim > 1:
             encoding[name] = {**encoding.get(name, {}), **compressed}
-    with files.replacing(path) as part:
-        data.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+    # HDF5 ends the process if a file that it writes to does not fit on the disk.
+    contents = io.BytesIO()
+    data.to_netcdf(contents, engine="h5netcdf", encoding=encoding)
+    files.write(path, contents.getvalue())
 
 
 def _of_days(daily: Daily, overall: Frequency) -> dict:

@@ -4,6 +4,7 @@ Memory is bounded by one map, or a part of a large one. Only this module needs h
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from clouds.runtime import files
 
 PACKAGES = ("h5netcdf",)
 """Optional packages that it needs."""
+_MARGIN = 4 << 20
+"""Bytes for what HDF5 writes besides the maps."""
 
 
 @contextlib.contextmanager
@@ -33,18 +36,23 @@ def writing(
     """
     import h5netcdf
 
+    count, folder = 0, Path(path).parent
+    needed = math.prod(layout.size) * (2 * len(layout.labels) + 1) + _MARGIN
+    files.check_free_space(folder, needed, "The maps of an image")
     with files.replacing(path) as part, h5netcdf.File(part, "w") as file:
         _define(file, layout)
         file.attrs.update({"Conventions": cf.CONVENTIONS, **attributes})
-        count = 0
 
         def add(name: str, place: Place, maps: Map) -> None:
             nonlocal count
+            # HDF5 ends the process if a file that it writes to does not fit.
+            files.check_free_space(folder, needed, "The maps of an image")
             file.resize_dimension("time", count + 1)
             for key, value in cf.of_time(name, place).items():
                 file[key][count] = value
             for key, rows, values in cf.blocks(layout, maps):
                 file[key][count, rows] = values
+            file.flush()
             count += 1
 
         yield add

@@ -100,10 +100,13 @@ def log_from(level: str | None) -> None:
 
     Args:
       level: debug, info, warning or error. None logs warnings, and the info of progress
-        and server, but nothing of C++.
+        and server, but nothing of C++ and Beam.
     """
     for name in _SHOWN_BY_DEFAULT:
         logging.getLogger(name).setLevel(logging.NOTSET if level else logging.INFO)
+    # Beam logs the traceback of each error that it raises.
+    beam = logging.getLogger("apache_beam")
+    beam.setLevel(logging.NOTSET if level else logging.CRITICAL)
     if level is None:
         # The handler of warnings where nothing was configured.
         logging.lastResort.setLevel(logging.INFO)

@@ -153,3 +153,19 @@ def test_a_model_that_takes_no_files_is_refused(images, tmp_path, capsys):
     checksums.write_list(tmp_path / "model/1")
     assert archive(tmp_path / "model", images, tmp_path / "out") == 2
     assert "takes numbers of 5 bands of float32" in capsys.readouterr().err
+
+
+def test_results_in_a_folder_that_vanished_meanwhile_can_be_used_again(
+    model, images, tmp_path, monkeypatch
+):
+    started = predict_archive._start
+
+    def start(*arguments):
+        identity = started(*arguments)
+        (tmp_path / "out" / predict_archive.FILE).unlink()
+        return identity
+
+    monkeypatch.setattr(predict_archive, "_start", start)
+    assert archive(model, images, tmp_path / "out") == 3
+    monkeypatch.undo()
+    assert archive(model, images, tmp_path / "out") == 3

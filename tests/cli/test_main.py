@@ -6,6 +6,7 @@ import types
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 import yaml
 from helpers.commands import ROOT
 
@@ -284,3 +285,13 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(
     assert capsys.readouterr().err.endswith(
         f"{missing} is not installed, which bin/make_scenes needs. Run {remedy}.\n"
     )
+
+
+def test_a_folder_that_tensorflow_may_not_write_is_one_line(monkeypatch, capsys):
+    def fail(settings):
+        raise tf.errors.PermissionDeniedError(None, None, "/x; Read-only file system")
+
+    monkeypatch.setattr("clouds.data.make_scenes.write", fail)
+    assert main.main(["make_scenes", "--out", "x"]) == 2
+    error = capsys.readouterr().err
+    assert error == "make_scenes: error: /x; Read-only file system\n"

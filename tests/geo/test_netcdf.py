@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from clouds.errors import InputError
 from clouds.geo import cf, netcdf
 from clouds.geo.cf import Layout, Map
 from clouds.geo.places import Place
+from clouds.runtime import files
 
 LABELS = ("Fish", "Sugar Flower")
 SIZE = (4, 6)
@@ -74,4 +76,14 @@ def test_a_file_that_is_not_finished_does_not_exist(packages, tmp_path):
     layout = Layout((0.0, 0.0, 6.0, 4.0), SIZE, LABELS)
     with pytest.raises(KeyError), netcdf.writing(tmp_path / "a.nc", layout, {}):
         raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_map_without_room_on_the_disk_is_refused_before_it_is_written(
+    packages, tmp_path, monkeypatch
+):
+    free = [10_000_000, 10_000_000, 1000]
+    monkeypatch.setattr(files, "_free", lambda folder: free.pop(0))
+    with pytest.raises(InputError, match="need 4 MB, and the disk of .* has 0.0 MB"):
+        write(tmp_path / "a.nc", (0.0, 0.0, 6.0, 4.0), "2015-02-05", "2015-02-07")
     assert not list(tmp_path.iterdir())

@@ -47,6 +47,11 @@ class Command:
         """The number of its process."""
         return self._process.pid
 
+    @property
+    def code(self) -> int | None:
+        """Its exit code, if it has ended."""
+        return self._process.exitcode
+
     def runs(self) -> bool:
         """Whether it has not ended."""
         return self._process.is_alive()
