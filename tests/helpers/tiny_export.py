@@ -3,6 +3,7 @@
 python tests/helpers/tiny_export.py DIR writes DIR/1/.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from clouds.config.rule import Rule
 from clouds.export import export, signatures
+from clouds.runs import run_folder
 from clouds.runtime import checksums
 from clouds.schema import RGB, Bands
 
@@ -40,18 +42,24 @@ class BandNetwork(Network):
         return tf.concat([first, *[tf.zeros_like(first)] * 3], -1)
 
 
-def write(folder: Path, version: int = 1, bands: Bands = RGB) -> None:
-    """Writes a version of the model."""
+def write(
+    folder: Path, version: int = 1, bands: Bands = RGB, rule: Rule | None = None
+) -> None:
+    """Writes a version of the model; a rule of its own is stored with it."""
     network = Network() if bands == RGB else BandNetwork()
-    built = signatures.build(network, RULE, bands=bands)
+    built = signatures.build(network, rule or RULE, bands=bands)
     functions = {
         name: tf.function(function, input_signature=[spec]).get_concrete_function()
         for name, (function, spec) in built.items()
     }
     path = folder / str(version)
     tf.saved_model.save(tf.Module(), str(path), signatures=functions)
-    if bands != RGB:
+    if rule or bands != RGB:
         (path / export.EXTRA).mkdir()
+    if rule:
+        fields = dataclasses.asdict(rule)
+        checksums.write_json(path / export.EXTRA / run_folder.RULE, fields)
+    if bands != RGB:
         checksums.write_json(path / export.EXTRA / export.BANDS, bands._asdict())
 
 

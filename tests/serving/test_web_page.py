@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -7,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from helpers import tiny_export
+from helpers.commands import serving
 from selenium.webdriver import ActionChains, Keys
 
 from clouds import rle, schema
@@ -144,6 +146,28 @@ def test_sliders_redraw_and_reset(opened):
     assert numbers(browser)[0] == "none"
     browser.find_element("id", "reset").click()
     assert numbers(browser) == before
+
+
+@pytest.mark.parametrize(
+    ("presence", "drawn"),
+    [((0.95, 0.95, 0.0, 0.95), ["Gravel"]), ((0.95,) * 4, ["Fish"])],
+)
+def test_only_labels_above_their_presence_thresholds_or_the_best_are_drawn(
+    browser, tmp_path, presence, drawn
+):
+    rule = dataclasses.replace(tiny_export.RULE, presence=presence, force_best=True)
+    tiny_export.write(tmp_path / "model", rule=rule)
+    with serving(tmp_path / "model", tmp_path / "log") as (url, _):
+        browser.get(url)
+        choose(browser, tmp_path / "shot.jpg", tiny_export.encoded())
+        until(lambda: "found" in status(browser))
+        for label in range(4):
+            move(browser, f"threshold-{label}", 0.1)
+        found = zip(CLOUDS.labels, numbers(browser), strict=True)
+        assert [label for label, text in found if text != "none"] == drawn
+        assert "does not draw labels whose score is too low" in (
+            browser.find_element("tag name", "main").text
+        )
 
 
 def test_downloads_hold_what_is_shown(opened):
