@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import random
 import statistics
 import sys
 from pathlib import Path
@@ -75,6 +76,17 @@ def spread(values, digits=2):
     """Smallest, median and largest, as columns of a table."""
     columns = min(values), statistics.median(values), max(values)
     return " ".join(f"{value:9.{digits}f}" for value in columns)
+
+
+def interval(values, digits=2, resamples=2000):
+    """Median of the values, with its 95 % bootstrap interval, as text."""
+    draw = random.Random(0)
+    medians = sorted(
+        statistics.median(draw.choices(values, k=len(values))) for _ in range(resamples)
+    )
+    low, high = medians[resamples // 40], medians[-resamples // 40]
+    middle = statistics.median(values)
+    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def tell(text):
