@@ -27,18 +27,20 @@ _FORKS.set_forkserver_preload(
 class Command:
     """A command that runs."""
 
-    def __init__(self, *words, build=None):
+    def __init__(self, *words, build=None, folder=None, environment=None):
         """Begins it.
 
         Args:
           *words: its name and flags.
           build: takes the place of `unet.build`.
+          folder: its working folder; None for that of the tests.
+          environment: variables that it has besides.
         """
         words = [str(word) for word in words]
         file, name = tempfile.mkstemp(dir=_folder())
         os.close(file)
         self._shown = Path(name)
-        arguments = (words, build, self._shown)
+        arguments = (words, build, self._shown, folder, environment or {})
         self._process = _FORKS.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
 
@@ -94,11 +96,14 @@ def _folder():
     return folder
 
 
-def _run(words, build, shown):
+def _run(words, build, shown, folder, environment):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with shown.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    os.environ.update(environment)
+    if folder:
+        os.chdir(folder)
     if build:
         startup.load("clouds.models.unet").build = build
     sys.exit(main.main(words))

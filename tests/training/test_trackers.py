@@ -6,7 +6,7 @@ import sys
 
 import pandas as pd
 import pytest
-from helpers.commands import ROOT
+from helpers import forked, small
 
 from clouds.cli import main
 from clouds.errors import InputError
@@ -17,18 +17,13 @@ QUICK = ["--batch-size", "4", "--precision", "float32"]
 
 
 def train(records, folder, *flags, ends=0, **environment):
-    """Trains a tiny network in a process of its own; what it says on stderr."""
-    command = [sys.executable, str(ROOT / "tests/helpers/small.py"), "train", *QUICK]
-    command += ["--records", str(records), "--run", str(folder), *flags]
-    done = subprocess.run(
-        command,
-        env=os.environ | environment,
-        cwd=folder.parent,
-        capture_output=True,
-        text=True,
+    """Trains a tiny network in a process of its own; what it prints."""
+    place = {"folder": folder.parent, "environment": environment}
+    source = ["--records", records, "--run", folder]
+    command = forked.Command(
+        "train", *QUICK, *source, *flags, build=small.build, **place
     )
-    assert done.returncode == ends, done.stderr
-    return done.stderr
+    return command.ended(ends)
 
 
 @pytest.mark.parametrize("track", ["mlflow", "wandb"])
