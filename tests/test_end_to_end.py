@@ -7,16 +7,16 @@ import subprocess
 
 import pytest
 import tensorflow as tf
-from helpers.commands import ROOT, RULE
+from helpers.commands import ROOT, RULE, cached_jax
 
 from clouds.cli import main
 from clouds.data import annotations
 from clouds.evaluation import results
 
 
-def run(command, *flags, backend="tensorflow"):
+def run(command, *flags, **environment):
     line = [str(ROOT / "bin" / command), *map(str, flags)]
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", **environment}
     ended = subprocess.run(line, capture_output=True, text=True, env=environment)
     assert ended.returncode == 0, ended.stderr
     # What takes long tells how far it is.
@@ -47,9 +47,12 @@ def test_a_network_trained_on_jax_scores_and_serves_the_same_on_tensorflow(
     records, sample, tmp_path
 ):
     of_run = ("--records", records, "--run", tmp_path)
-    options = ("--epochs", 1, "--batch-size", 4, "--precision", "float32")
-    run("train", *of_run, *options, "--batch-norm-momentum", 0.5, backend="jax")
-    run("evaluate", *of_run, backend="jax")
+    # Compiling one step of small images takes most of the time.
+    options = ("--epochs", 1, "--batch-size", 16, "--precision", "float32")
+    options += ("--size", "32x64")
+    jax = cached_jax(tmp_path / "compiled")
+    run("train", *of_run, *options, "--batch-norm-momentum", 0.5, **jax)
+    run("evaluate", *of_run, **jax)
     on_jax = json.loads((tmp_path / results.JSON).read_text())
     assert main.main(["evaluate", *map(str, of_run)]) == 0
     on_tensorflow = json.loads((tmp_path / results.JSON).read_text())
@@ -61,7 +64,8 @@ def test_a_network_trained_on_jax_scores_and_serves_the_same_on_tensorflow(
         assert one > 0.01
     images, model = sample / "test_images", tmp_path / "model"
     source = ("--run", tmp_path, *RULE)
-    run("predict", *source, "--images", images, "--out", tmp_path / "found")
+    given = (*source, "--images", images, "--out", tmp_path / "found")
+    assert main.main(["predict", *map(str, given)]) == 0
     expected = annotations.read(str(tmp_path / "found" / "submission_post.csv")).texts
     assert main.main(["export", *map(str, source), "--out", str(model)]) == 0
     serve = tf.saved_model.load(str(model / "1")).signatures["serving_default"]

@@ -10,6 +10,20 @@ from clouds.cli import main
 
 ROOT = Path(__file__).parents[2]
 RULE = ["--threshold", "0.3", "--min-area", "500"]
+# For JAX in a process of its own, which compiles most of the time: twice as fast. With
+# `cached_jax`, processes of a test share what they compile.
+QUICK_JAX = {
+    "KERAS_BACKEND": "jax",
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=1 "
+    "--xla_llvm_disable_expensive_passes=true",
+}
+
+
+def cached_jax(folder: Path) -> dict[str, str]:
+    """Returns `QUICK_JAX` with a folder for compiled code."""
+    at_once = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return {**QUICK_JAX, **at_once, "JAX_COMPILATION_CACHE_DIR": str(folder)}
 
 
 def make_tfrecords(sample: Path, out: Path, *flags: str) -> list[str]:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.commands import QUICK_JAX
 from scipy.ndimage import gaussian_filter
 
 from clouds.errors import InputError
@@ -380,7 +381,7 @@ assert (np.array(moved[1]) != masks).any()
 
 
 def test_a_model_trains_on_jax_too():
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, **QUICK_JAX}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     command = [sys.executable, "-c", JAX, str(Path(__file__).parent)]
     done = subprocess.run(

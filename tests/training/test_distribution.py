@@ -8,14 +8,15 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.commands import ROOT
+from helpers.commands import QUICK_JAX, ROOT, cached_jax
 
 from clouds.config.training import Training
 from clouds.errors import InputError
 from clouds.runs import checkpoints
 from clouds.training import distribution
 
-TWO = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+FLAG = "--xla_force_host_platform_device_count=2"
+TWO = {**QUICK_JAX, "XLA_FLAGS": f"{QUICK_JAX['XLA_FLAGS']} {FLAG}"}
 STARTED = []
 
 
@@ -126,13 +127,13 @@ def test_two_devices_of_tensorflow_move_images_as_one_does(on_tensorflow):
     assert (one[:2] != one[2:]).any()
 
 
-def both_hosts(records, run, *flags):
+def both_hosts(records, run, *flags, compiled):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     flags = ("--hosts", 2, "--coordinator", coordinator, *flags)
     return [
-        start("train", records, run, *flags, "--host-index", host, KERAS_BACKEND="jax")
+        start("train", records, run, *flags, "--host-index", host, **compiled)
         for host in range(2)
     ]
 
@@ -140,9 +141,10 @@ def both_hosts(records, run, *flags):
 def test_two_hosts_of_which_one_is_killed_go_on_and_end_as_one_device(
     on_jax, records, tmp_path
 ):
-    first, second = both_hosts(records, tmp_path)
+    run, compiled = tmp_path / "run", cached_jax(tmp_path / "compiled")
+    first, second = both_hosts(records, run, compiled=compiled)
     deadline = time.monotonic() + 120
-    while len(checkpoints.paths(tmp_path)) < 2:
+    while len(checkpoints.paths(run)) < 2:
         assert first.poll() is None, first.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -151,11 +153,11 @@ def test_two_hosts_of_which_one_is_killed_go_on_and_end_as_one_device(
     assert "Host 0 of 2, 1 device per host, DataParallel on JAX" in shown
     assert "Start all hosts again: they resume" in errors
     ended(second, code=-9)
-    before, _ = checkpoints.load(tmp_path)
+    before, _ = checkpoints.load(run)
     assert before.epoch < 10
-    for process in both_hosts(records, tmp_path):
+    for process in both_hosts(records, run, compiled=compiled):
         assert f"Resuming after {before.epoch} epoch" in ended(process)[0]
-    alone, shared = history(on_jax[0] / "one"), history(tmp_path)
+    alone, shared = history(on_jax[0] / "one"), history(run)
     np.testing.assert_allclose(shared["loss"], alone["loss"], atol=1e-4)
     np.testing.assert_allclose(shared["val_loss"], alone["val_loss"], atol=1e-3)
     assert shared["epoch"].tolist() == list(range(10))
@@ -194,7 +196,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(on_jax):
 
 
 def test_hosts_that_jax_cannot_find_are_refused(records, tmp_path):
-    process = start("train", records, tmp_path, "--hosts", 2, KERAS_BACKEND="jax")
+    process = start("train", records, tmp_path, "--hosts", 2, **QUICK_JAX)
     message = "--coordinator must be given where JAX cannot detect the hosts"
     assert message in ended(process, code=2)[1]
     assert not list(tmp_path.iterdir())

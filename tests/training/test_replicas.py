@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from helpers.commands import ROOT
+from helpers.commands import QUICK_JAX, ROOT
 
 from clouds.training import replicas
 
@@ -35,7 +35,7 @@ def test_network_losses_and_augmentation_run_on_jax_without_tensorflow():
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"KERAS_BACKEND": "jax", "PATH": "/usr/bin:/bin", "HOME": "/tmp"},
+        env={**QUICK_JAX, "PATH": "/usr/bin:/bin", "HOME": "/tmp"},
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.commands import QUICK_JAX
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from clouds.errors import InputError
@@ -262,7 +263,7 @@ np.savez(sys.argv[2], *[np.asarray(values) for values in results])
 
 def test_jax_gives_the_same(tmp_path):
     here, out = str(Path(__file__).parent), str(tmp_path / "jax.npz")
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, **QUICK_JAX}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     command = [sys.executable, "-c", JAX, here, out]
     done = subprocess.run(
