@@ -16,10 +16,11 @@ from clouds.runtime import startup
 
 startup.load("tensorflow")
 
-LONG = ("distribution", "notebook", "train", "end_to_end", "network_parity", "augment")
-LONG += ("predict", "make_tfrecords", "export", "pretrained", "serve", "parity")
-LONG += ("docs", "report", "own_data", "evaluate", "main", "bit_flips", "trackers")
-LONG += ("tiled", "gridded")
+LONG = ("notebook", "export", "train", "end_to_end", "distribution", "predict")
+LONG += ("own_data", "docs", "evaluate", "averaging", "serve", "pipeline")
+LONG += ("network_parity", "trackers", "make_tfrecords", "augment", "startup", "tune")
+LONG += ("request", "docker", "bit_flips", "pretrained", "model_store", "compare")
+LONG += ("signatures", "predict_archive", "report", "components", "network")
 
 
 def pytest_collection_modifyitems(items: list) -> None:

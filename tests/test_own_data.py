@@ -17,7 +17,7 @@ from clouds.serving import model_store, protocol
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch):
+def tiny(monkeypatch, few_pictures):
     monkeypatch.setattr("clouds.models.unet.build", small.build)
 
 

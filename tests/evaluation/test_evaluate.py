@@ -149,6 +149,7 @@ def test_the_metrics_are_written_to_the_folder_given(records, run, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in run.iterdir()}
 
 
+@pytest.mark.usefixtures("few_pictures")
 def test_a_tuned_rule_is_used_from_then_on_and_called_optimistic_on_its_images(
     records, tmp_path, capsys
 ):

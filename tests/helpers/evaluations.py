@@ -1,5 +1,7 @@
 """A small evaluation with random predictions."""
 
+import functools
+
 import numpy as np
 
 from clouds.evaluation import summary
@@ -10,6 +12,7 @@ IMAGES = 12
 FACTS = {"split": "val", "images": IMAGES, "rule_source": "default"}
 
 
+@functools.cache
 def summarised(without=None):
     """Returns a summary, and truth, thresholded and post-processed masks.
 

@@ -14,7 +14,7 @@ from clouds.training import averaging, callbacks
 
 
 @pytest.fixture
-def train(records, tmp_path, monkeypatch):
+def train(records, tmp_path, monkeypatch, few_pictures):
     monkeypatch.setattr(unet, "build", small.build)
     flags = ["--records", str(records), "--run", str(tmp_path), "--batch-size", "4"]
     flags += ["--precision", "float32", "--learning-rate", "0.05"]

@@ -172,7 +172,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(records, tmp_path):
 
 
 @pytest.fixture
-def small_run(records, tmp_path, monkeypatch):
+def small_run(records, tmp_path, monkeypatch, few_pictures):
     """Trains a small network in a folder."""
     monkeypatch.setattr(unet, "build", small.build)
 
