@@ -47,7 +47,7 @@ async def ask(url, contents, end, seconds, faults):
                     url, content=contents[number % len(contents)]
                 )
                 if answer.status_code != 200 or len(answer.json()["rle"]) != 4:
-                    faults.append(answer.text[:200])
+                    faults.append(f"{answer.status_code}: {answer.text[:200]}")
             except (httpx.HTTPError, KeyError, ValueError) as fault:
                 faults.append(repr(fault))
             seconds.append(time.monotonic() - started)
