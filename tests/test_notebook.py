@@ -69,7 +69,7 @@ def _execute(
     import nbformat
 
     settings = {"STORE": f"{folder}/kept", "WORK": str(folder), **settings}
-    settings |= {"SIZE": "64x96", "EPOCHS": 1, "BATCH_SIZE": 4, "SCENES": 20}
+    settings |= {"SIZE": "64x96", "EPOCHS": 1, "BATCH_SIZE": 4, "SCENES": 10}
     notebook = nbformat.reads(TEXT, 4)
     notebook.cells = notebook.cells[cells]
     for cell in notebook.cells:

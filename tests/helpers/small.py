@@ -64,7 +64,7 @@ if __name__ == "__main__":
     from clouds.cli import main
     from clouds.runtime import startup
 
-    # Others start without TensorFlow, which takes seconds to import.
-    if sys.argv[1:2] in (["train"], ["evaluate"], ["predict"], ["export"]):
+    # Other commands start without TensorFlow, which takes seconds to import.
+    if {"train", "evaluate", "predict", "report", "export"} & {*sys.argv[1:2]}:
         startup.load("clouds.models.unet").build = build
     sys.exit(main.main())
