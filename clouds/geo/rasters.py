@@ -6,6 +6,7 @@ a world file does not say, so its box must be possible in degrees.
 
 import contextlib
 import functools
+import struct
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import IO
 
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from clouds.config.fields import Box
 from clouds.errors import InputError
@@ -21,7 +23,9 @@ from clouds.runtime import archives
 
 _SCALE, _TIES, _MATRIX, _KEYS = 33550, 33922, 34264, 34735
 _MODEL, _POINTS, _GEOGRAPHIC = 1024, 1025, 2048
-_ORIENTATION = 274
+_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274
+_BIG = b"+"
+"""Third byte of a BigTIFF, whose header is longer."""
 _WGS84 = 4326
 _MEND = "Give its place in --places, or reproject it (gdalwarp -t_srs EPSG:4326)."
 _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, zipfile.BadZipFile)
@@ -40,44 +44,59 @@ def box(path: str) -> Box | None:
     Raises:
       InputError: there are such, but they do not give a box in degrees.
     """
-    if path.lower().endswith((".tif", ".tiff")) and (found := _tagged(path)):
+    if _is_tiff(path) and (found := _tagged(path)):
         return found
     return _from_world_file(path)
 
 
 def size(path: str) -> tuple[int, int] | None:
     """Reads height and width of an image; None if its header cannot be read."""
+    if _is_tiff(path):
+        tags = _tags(path)
+        found = tuple(tags.get(key) for key in (_HEIGHT, _WIDTH))
+        return found if all(found) else None
+    limit = Image.MAX_IMAGE_PIXELS
     try:
-        with _opened(path) as image:
-            return image.height, image.width
+        with warnings.catch_warnings(), _open(path) as file:
+            # A damaged file is reported where its pixels are read.
+            warnings.simplefilter("ignore")
+            # Only the header is read, which may be of a large scene.
+            Image.MAX_IMAGE_PIXELS = None
+            with Image.open(file) as image:
+                return image.height, image.width
     except (UnidentifiedImageError, *_UNREADABLE):
         return None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def orientation(path: str) -> int:
     """Reads the orientation tag of a TIFF, 1 to 8; 1 without a valid one."""
-    try:
-        with _opened(path) as image:
-            tag = image.tag_v2.get(_ORIENTATION, 1)
-    except (UnidentifiedImageError, AttributeError, *_UNREADABLE):
-        return 1
+    tag = _tags(path).get(_ORIENTATION, 1)
     return tag if tag in range(1, 9) else 1
 
 
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[Image.Image]:
-    limit = Image.MAX_IMAGE_PIXELS
+def _is_tiff(path: str) -> bool:
+    return path.lower().endswith((".tif", ".tiff"))
+
+
+def _tags(path: str) -> dict:
+    """Reads the tags of the first image of a TIFF; none if its header is damaged.
+
+    Pillow's images would be of few kinds of bands only.
+    """
     with warnings.catch_warnings():
-        # A damaged file is reported where its pixels are read.
         warnings.simplefilter("ignore")
         try:
-            # Only the header is read, which may be of a large scene.
-            Image.MAX_IMAGE_PIXELS = None
-            with _open(path) as file, Image.open(file) as image:
-                Image.MAX_IMAGE_PIXELS = limit
-                yield image
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+            with _open(path) as file:
+                header = file.read(8)
+                header += file.read(8) if header[2:3] == _BIG else b""
+                tags = ImageFileDirectory_v2(header)
+                file.seek(tags.next)
+                tags.load(file)
+            return dict(tags)
+        except (struct.error, IndexError, EOFError, *_UNREADABLE):
+            return {}
 
 
 @contextlib.contextmanager
@@ -108,13 +127,10 @@ def _remote_names(folder: str) -> frozenset[str]:
 
 def _tagged(path: str) -> Box | None:
     """Returns the box of a GeoTIFF; None without such tags, or if it is damaged."""
-    try:
-        with _opened(path) as image:
-            tags = {
-                key: image.tag_v2.get(key) for key in (_SCALE, _TIES, _MATRIX, _KEYS)
-            }
-            width, height = image.size
-    except (UnidentifiedImageError, AttributeError, *_UNREADABLE):
+    found = _tags(path)
+    tags = {key: found.get(key) for key in (_SCALE, _TIES, _MATRIX, _KEYS)}
+    height, width = (found.get(key) for key in (_HEIGHT, _WIDTH))
+    if not (height and width):
         return None
     if not (tags[_MATRIX] or (tags[_SCALE] and tags[_TIES])):
         return None

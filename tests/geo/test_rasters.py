@@ -22,6 +22,24 @@ def write_tiff(path, *, scale=(1.0, 1.0, 0.0), corner=(-61.0, 24.0), keys=KEYS):
     return str(path)
 
 
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 5, 8])
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_any_bands_have_the_tags_of_their_file(tmp_path, bands, dtype, interleave):
+    rasterio = pytest.importorskip("rasterio", reason="`bin/setup geo` installs it")
+    options = {"driver": "GTiff", "height": 14, "width": 21, "count": bands}
+    options |= {"dtype": dtype, "interleave": interleave, "crs": "EPSG:4326"}
+    options |= {"BIGTIFF": "YES" if bands == 5 else "NO"}
+    path = tmp_path / "a.tif"
+    transform = rasterio.transform.from_bounds(*BOX, 21, 14)
+    with rasterio.open(path, "w", transform=transform, **options) as file:
+        file.write(np.zeros((bands, 14, 21), dtype))
+    assert rasters.box(str(path)) == BOX
+    assert rasters.size(str(path)) == (14, 21)
+    assert rasters.orientation(str(path)) == 1
+
+
 def write_world(path, lines, suffix=".jgw"):
     Image.fromarray(PIXELS).save(path)
     path.with_suffix(suffix).write_text("\n".join(map(str, lines)))
