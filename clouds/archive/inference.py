@@ -90,7 +90,7 @@ def _read(path: str, bands: Bands) -> bytes:
 def _answer(contents: Sequence[bytes], exported: Exported) -> list[dict]:
     function = exported.model.signatures[_SIGNATURE]
     outputs = function(**{_INPUT: tf.constant(contents)})
-    names = outputs["label"][0].numpy().astype(str).tolist()
+    names = [name.decode() for name in outputs["label"][0].numpy()]
     order = [names.index(label) for label in exported.spec.labels]
     texts, scores = (np.take(outputs[x].numpy(), order, 1) for x in ("rle", "score"))
     return [

@@ -284,14 +284,18 @@ class Grpc(Client):
         return fields["signature_def"]
 
     def _rows(self, response) -> list[dict]:
-        columns = {"rle": tf.make_ndarray(response["rle"]).astype(str).tolist()}
+        columns = {"rle": _texts(response["rle"])}
         columns["score"] = tf.make_ndarray(response["score"]).tolist()
         if "label" in response:
-            columns["label"] = tf.make_ndarray(response["label"]).astype(str).tolist()
+            columns["label"] = _texts(response["label"])
         if "grid" in response:
             columns["grid"] = tf.make_ndarray(response["grid"]).tolist()
         rows = zip(*columns.values(), strict=True)
         return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _texts(tensor) -> list[list[str]]:
+    return [[text.decode() for text in row] for row in tf.make_ndarray(tensor)]
 
 
 def _call(method, request, seconds: float):

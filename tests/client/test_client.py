@@ -3,6 +3,7 @@ import json
 import time
 
 import pytest
+import tensorflow as tf
 from helpers import grpc_server, tiny_export
 from helpers.scripted_server import scripted
 
@@ -245,3 +246,10 @@ def test_an_answer_of_any_length_does_not_fill_the_memory(connect, monkeypatch):
 def test_grpc_at_a_server_of_rest_is_explained(connect):
     with pytest.raises(Lost, match="bin/serve has REST only"):
         connect(GONE, grpc=True).check(0.5)
+
+
+def test_labels_by_grpc_may_have_any_letters(connect):
+    columns = {"rle": [["1 2"]], "score": [[0.5]], "label": [["Öl"]]}
+    answer = {name: tf.make_tensor_proto(value) for name, value in columns.items()}
+    (row,) = connect(GONE, grpc=True)._rows(answer)
+    assert row == {"rle": ["1 2"], "score": [0.5], "label": ["Öl"]}
