@@ -56,7 +56,9 @@ def compute(settings: Climatology) -> None:
     print(_summary(daily, labels, settings))
     written = [out / name for name in (FILE, PICTURE, "daily.csv", "monthly.csv")]
     if points:
-        inside = trajectories.write(out / TRAJECTORY, points, found, labels)
+        inside = trajectories.write(
+            out / TRAJECTORY, points, found, labels, settings.threshold
+        )
         written.append(out / TRAJECTORY)
         print(f"trajectory: {inside:,} of {counted(len(points), 'point')} have values")
     print(*written, sep="\n")

@@ -20,7 +20,6 @@ from clouds.errors import InputError
 from clouds.runtime import progress
 
 _TAIL = 0.025
-_ROUNDING = 1e-6
 _MOST_WEIGHTS = 32
 
 
@@ -88,15 +87,13 @@ def add_up(scenes: Sequence[Scene], size: float, threshold: float | None) -> Dai
     for day, scene in progress.bar(
         numbered, desc="climatology", unit="map", total=len(scenes)
     ):
-        mask, observed, probability = scene.read()
-        if threshold is not None:
-            if probability is None:
-                raise InputError(
-                    f"--threshold needs probabilities, which {scene.source} lacks. "
-                    "Omit it, or give --maps of bin/predict."
-                )
-            # Probabilities are stored in steps, whose last digits are rounded.
-            mask = observed[..., None] & (probability > threshold + _ROUNDING)
+        values = scene.read()
+        if threshold is not None and values.probability is None:
+            raise InputError(
+                f"--threshold needs probabilities, which {scene.source} lacks. "
+                "Omit it, or give --maps of bin/predict."
+            )
+        mask, observed = values.present(threshold), values.observed
         if daily is None:
             shape = (len(days), cells.rows, cells.columns)
             _check_memory(shape, mask.shape[-1], size)

@@ -23,6 +23,7 @@ _ADVICE = (
 )
 _AXES = ("latitude", "longitude")
 _DIMENSIONS = ("time", *_AXES, "pattern")
+_ROUNDING = 1e-6
 
 
 class Values(NamedTuple):
@@ -37,6 +38,18 @@ class Values(NamedTuple):
     mask: np.ndarray
     observed: np.ndarray
     probability: np.ndarray | None = None
+
+    def present(self, threshold: float | None) -> np.ndarray:
+        """Returns where each pattern counts as present, bool[H, W, C].
+
+        Args:
+          threshold: probability to exceed; None for the masks.
+        """
+        if threshold is None:
+            return self.mask
+        # Probabilities are stored in steps, whose last digits are rounded.
+        above = self.probability > threshold + _ROUNDING
+        return self.observed[..., None] & above
 
 
 @dataclasses.dataclass(frozen=True)

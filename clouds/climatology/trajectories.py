@@ -71,19 +71,21 @@ def write(
     points: Sequence[tuple[np.datetime64, float, float]],
     scenes: Sequence[Scene],
     labels: Sequence[str],
+    threshold: float | None = None,
 ) -> int:
     """Writes the values of the maps at each point of a trajectory.
 
     Of the maps of the point's day (UTC) that contain it, the one closest in time is
-    used. Masks are those of the cell at the point; probabilities are interpolated
-    between the centres of cells. Values are empty where there is no map, or where it
-    is not observed.
+    used. Whether a pattern is present is that of the cell at the point; probabilities
+    are interpolated between the centres of cells. Values are empty where there is no
+    map, or where it is not observed.
 
     Args:
       path: csv to write.
       points: the trajectory (see `read`).
       scenes: the maps.
       labels: names of the patterns.
+      threshold: as for `frequencies.add_up`.
 
     Returns:
       The number of points with values.
@@ -104,6 +106,7 @@ def write(
     found = 0
     for group in progress.bar(chosen.values(), desc="trajectory", unit="map"):
         values = group[0][1].read()
+        present = values.present(threshold).astype(int)
         for index, scene in group:
             row, column = _position(scene, *points[index][1:])
             near = int(row), int(column)
@@ -111,7 +114,7 @@ def write(
             if not values.observed[near]:
                 continue
             found += 1
-            rows[index][2 : 2 + len(labels)] = values.mask[near].astype(int).tolist()
+            rows[index][2 : 2 + len(labels)] = present[near].tolist()
             if values.probability is not None:
                 between = _interpolate(values.probability, row - 0.5, column - 0.5)
                 texts = ["" if np.isnan(p) else f"{p:.4f}" for p in between]

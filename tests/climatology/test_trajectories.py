@@ -58,6 +58,14 @@ def test_probabilities_are_interpolated_between_observed_centres(tmp_path):
     assert float(lines[2].rpartition(",")[2]) == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_pattern_is_present_above_the_threshold_if_one_is_given(tmp_path):
+    points = read(tmp_path, "time,lat,lon\n2020-01-01,3,179\n2020-01-01,3,181\n")
+    one = scene("2020-01-01", values([[1, 0], [0, 0]], [[0.25, 0.75], [0, 0]]))
+    trajectories.write(tmp_path / "out.csv", points, [one], ["Fish"], threshold=0.5)
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert [line.split(",")[5] for line in lines[1:]] == ["0", "1"]
+
+
 def test_the_far_edges_belong_to_the_last_cells(tmp_path):
     points = read(tmp_path, "time,lat,lon\n2020-01-01,0,178\n2020-01-01,4,182\n")
     one = scene("2020-01-01", values([[0, 1], [1, 0]]))
