@@ -86,6 +86,13 @@ def describe(settings: Description) -> dict[str, pd.DataFrame]:
         fields[name] = json.loads(tables[name].to_json(orient="index"))
     checksums.write_json(out / FILE, fields)
     print(f"{settings.csv}: {head}, on a grid of {grid[0]}x{grid[1]} pixels")
+    if settings.images:
+        others = len(image_files.find(settings.images).keys() - set(table.images))
+        if others:
+            print(
+                f"{settings.images}: {counted(others, 'image')} without rows, which "
+                "are not counted below"
+            )
     for name, title in TITLES.items():
         print(f"\n{title}\n{_text(tables[name])}")
     return tables

@@ -100,6 +100,16 @@ def test_a_broken_text_is_named_by_row_and_run(tmp_path, capsys):
     assert not out.exists()
 
 
+def test_images_without_rows_are_counted(sample, tmp_path, capsys):
+    rows = (sample / "train.csv").read_text().splitlines(keepends=True)
+    csv = tmp_path / "some.csv"
+    csv.write_text("".join(rows[: 1 + 4 * 17]))
+    flags = ["--csv", csv, "--images", sample / "train_images", "--out", tmp_path]
+    assert main.main(["describe", *map(str, flags)]) == 0
+    shown = capsys.readouterr().out
+    assert "train_images: 3 images without rows, which are not counted below" in shown
+
+
 def test_an_unlikely_grid_is_warned_of(tmp_path, capsys):
     masks = np.zeros((1, 70, 105, 4), bool)
     masks[:, 10:30, 20:50] = True
