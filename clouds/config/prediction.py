@@ -236,8 +236,8 @@ class Prediction(BatchedMasks):
                 )
         if self.located and self.records:
             raise InputError(
-                f"{self.located[0]} must be used with --images, whose locations come "
-                "from the files or their names. Received: --records."
+                f"{self.located[0]} must be used with --images; of records, only "
+                "GeoJSON can be written. Received: --records."
             )
 
     def _check_tiles(self) -> None:

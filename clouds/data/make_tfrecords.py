@@ -63,6 +63,8 @@ def convert(settings: Records) -> None:
             files.write(f"{settings.out}/{split_files.FILE}", contents)
             if placed:
                 files.write(f"{settings.out}/{manifest.PLACES}", placed)
+                rows = placed.count("\n") - 1
+                print(f"{settings.out}/{manifest.PLACES}: {counted(rows, 'place')}")
         if existing := sum(shard.sha256 is not None for shard in started.shards):
             advice = "; --overwrite makes them again" * started.complete
             total = counted(len(started.shards), "shard")
@@ -86,8 +88,16 @@ def _places(settings: Records, paths: Mapping[str, str]) -> str | None:
     found = places.find(paths, table=settings.places)
     if not found:
         return None
-    faults = [f"no place: {fault}" for fault in found.faults.values()]
-    progress.write_first("make_tfrecords", faults)
+    if not found.located and settings.places:
+        raise InputError(
+            f"--places: {settings.places} has a place of none of "
+            f"{counted(len(paths), 'image')}: {next(iter(found.faults.values()))}"
+        )
+    if found.faults:
+        progress.write(
+            f"make_tfrecords: {len(found.faults):,} of {counted(len(paths), 'image')} "
+            f"have no place, first: {next(iter(found.faults.values()))}"
+        )
     named = places.find(dict.fromkeys(paths))
     return None if named and named.located == found.located else found.csv
 
@@ -210,6 +220,7 @@ def _differences(stored: Manifest, plan: Manifest) -> list[str]:
         "source": "csv",
         "split": "split or groups",
         "places": "csv of places",
+        "bands": "set of bands (their names or type)",
         "shards": f"division ({counts[0]}, not {counts[1]})",
     }
     return [

@@ -223,7 +223,8 @@ def check_image(contents: bytes, max_pixels: int, bands: Bands = RGB) -> int | R
     """
     received = f"Received: {len(contents)} bytes"
     if not contents.startswith(preprocessing.SIGNATURES):
-        message = f"Image must be a JPEG, PNG or BMP. {received} of another kind."
+        kinds = "JPEG, PNG or BMP" if bands == RGB else f"PNG of {bands}"
+        message = f"Image must be a {kinds}. {received} of another kind."
         return Refusal(400, message + _advise(contents))
     try:
         height, width = _header_size(contents).numpy().tolist()

@@ -641,7 +641,8 @@ def test_bands_of_16_bits_are_stored_as_painted(band_sample, band_records, capsy
 
 def test_records_of_other_bands_do_not_resume(band_sample, band_records, capsys):
     arguments = make_tfrecords(band_sample, band_records, "--bands", "native")
-    refused(capsys, arguments, "holds records with another bands. Give another folder")
+    message = "holds records with another set of bands (their names or type)"
+    refused(capsys, arguments, message)
 
 
 def test_a_conversion_that_loses_depth_says_so(band_sample, tmp_path, capsys):
@@ -654,7 +655,7 @@ def test_a_conversion_that_loses_depth_says_so(band_sample, tmp_path, capsys):
 
 def test_colours_of_8_bits_cannot_be_kept_as_jpegs(sample, tmp_path, capsys):
     arguments = make_tfrecords(sample, tmp_path, "--bands", "native")
-    refused(capsys, arguments, "it is a JPEG; with --bands native, images must be PNG")
+    refused(capsys, arguments, "it is a JPEG; images of other bands than RGB must")
 
 
 def test_names_of_bands_fit_the_files(band_sample, tmp_path, capsys):
@@ -676,8 +677,11 @@ def test_places_are_kept_beside_the_same_records(
     images[2].with_suffix(".jgw").write_text("1\n0\n0\n")
     flags = ["--places", str(table)]
     assert main.main(make_tfrecords(copy_of_sample, out, *flags)) == 0
-    said = capsys.readouterr().err
-    assert "no place: " in said and "six numbers, one per line" in said
+    printed = capsys.readouterr()
+    assert f"18 of 20 images have no place, first: {images[2].with_suffix('.jgw')}" in (
+        printed.err
+    )
+    assert "places.csv: 2 places" in printed.out
     stored = manifest.read(str(out))
     lines = Path(manifest.places(str(out), stored)).read_text().splitlines()
     assert lines == [
@@ -695,6 +699,11 @@ def test_places_are_kept_beside_the_same_records(
     table.write_text(f"{header}\n{images[0].name},2015-02-06,170,10,-169,24\n")
     assert main.main(make_tfrecords(copy_of_sample, out, *flags)) == 2
     assert "holds records with another csv of places." in capsys.readouterr().err
+    table.write_text(f"{header}\nother.jpg,,170,10,-169,24\n")
+    images[1].with_suffix(".jgw").unlink()
+    none = make_tfrecords(copy_of_sample, tmp_path / "none", *flags)
+    assert main.main(none) == 2
+    assert "has a place of none of 20 images: " in capsys.readouterr().err
     (out / manifest.PLACES).write_text("image\n")
     verify = ["make_tfrecords", "--verify", str(out)]
     refused(capsys, verify, "is missing or was changed, and has the places")

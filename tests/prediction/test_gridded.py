@@ -46,7 +46,7 @@ def predict(run, images, out, *flags):
 
 def test_a_map_has_the_masks_of_the_submission_by_time(run, images, tmp_path):
     xarray = pytest.importorskip("xarray", reason="`bin/setup geo` installs it")
-    out, file = tmp_path / "out", tmp_path / "maps.nc"
+    out, file = tmp_path / "out", tmp_path / "new/maps.nc"
     assert predict(run, images, out, "--netcdf", file, "--probabilities", "npz") == 0
     rows = annotations.read(str(out / "submission_post.csv"))
     with xarray.open_dataset(file, engine="h5netcdf") as read:

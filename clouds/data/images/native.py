@@ -149,8 +149,8 @@ def decode(contents: bytes) -> np.ndarray:
         pixels = _decode_tiff(contents)
     else:
         raise InputError(
-            f"it is a {kind.upper() if header else kind}; with --bands native, images "
-            "must be PNG or TIFF"
+            f"it is a {kind.upper() if header else kind}; images of other bands than "
+            "RGB must be PNG or TIFF"
         )
     return formats.turn(pixels, header.orientation)
 

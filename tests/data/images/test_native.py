@@ -94,7 +94,7 @@ def palette():
 
 
 REFUSED = {
-    "it is a JPEG; with --bands native, images must be PNG or TIFF": lambda: (
+    "it is a JPEG; images of other bands than RGB must be PNG or TIFF": lambda: (
         cv2.imencode(".jpg", pixels(3, "uint8"))[1].tobytes()
     ),
     "it is a file of another kind": lambda: b"nothing",
