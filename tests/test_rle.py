@@ -239,3 +239,21 @@ def test_starts_that_are_relative_to_the_previous_run_become_absolute():
     assert rle.from_relative("1 2 3") == "1 2 3"
     with pytest.raises(InputError, match="row 5"):
         rle.from_relative("1 x", where="a.csv, row 5")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_united_runs_have_the_same_pixels_and_do_not_touch(seed):
+    random = np.random.default_rng(seed)
+    count = seed % 9
+    starts, lengths = random.integers(1, 60, count), random.integers(1, 12, count)
+    given = np.stack([starts, lengths], axis=1)
+    expected = {p for start, length in given for p in range(start, start + length)}
+    united = rle.unite(given)
+    found = [p for start, length in united for p in range(start, start + length)]
+    assert found == sorted(expected)
+    assert (united[1:, 0] > united[:-1].sum(axis=1)).all()
+
+
+def test_planes_have_a_bit_for_each_label():
+    found = [rle.plane_dtype(labels).name for labels in (1, 8, 9, 16, 17, 32)]
+    assert found == ["uint8", "uint8", "uint16", "uint16", "uint32", "uint32"]
