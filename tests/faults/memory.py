@@ -80,7 +80,7 @@ def long_form(images: int) -> None:
             make(folder, images)
         source = ["--images", f"{folder}/images"]
         records = ["--csv", f"{folder}/train.csv", "--out", f"{folder}/records"]
-        records += ["--size", "64x96", "--grid", "350x525", "--workers", "1"]
+        records += ["--size", "64x96", "--workers", "1"]
         measure("make_tfrecords", ["make_tfrecords", *source, *records], images)
         run = small.write_run(folder / "run", folder / "records")
         out = ["--out", f"{folder}/predicted", "--overlays", "0"]
