@@ -95,3 +95,16 @@ def test_the_metrics_of_logits_average_over_batches_and_over_pairs():
     assert list(found.values()) == pytest.approx(of_labels.tolist(), rel=1e-6)
     mean.reset_state()
     assert float(mean.result()["mean_dice"]) == 0
+
+
+def test_one_pixel_too_many_is_a_dice_of_0():
+    truth, found = np.zeros((2, 1, 4, 5, 1))
+    found[0, 2, 3, 0] = 1
+    assert float(metrics.dice(truth, found)[0, 0]) == 0
+    assert float(metrics.dice(found, truth)[0, 0]) == 0
+
+
+def test_a_probability_of_exactly_a_half_is_not_drawn():
+    metric = metrics.Dice(("Fish",))
+    metric.update_state(np.zeros((1, 4, 5, 1)), np.zeros((1, 4, 5, 1)))
+    assert float(metric.result()["mean_dice"]) == 1
