@@ -59,10 +59,9 @@ def make(folder: Path) -> None:
     scenes, records, run = (folder / name for name in ("scenes", "records", "run"))
     sample = ["--out", scenes, "--train", "12", "--test", "1", "--size", "96x144"]
     _command("make_scenes", *sample)
-    table = folder / "places.csv"
-    table.write_text(
-        "image,time,west,south,east,north\n000000.jpg,2020-02-01,0,0,9,6\n"
-    )
+    table, image = folder / "places.csv", next((scenes / "train_images").iterdir())
+    row = f"{image.name},2020-02-01,0,0,9,6"
+    table.write_text(f"image,time,west,south,east,north\n{row}\n")
     _command(*make_tfrecords(scenes, records, "--places", str(table)))
     small.write_run(run, records)
     arrays = [np.arange(500, dtype="float32"), np.arange(3)]

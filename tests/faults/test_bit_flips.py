@@ -3,16 +3,12 @@
 import pytest
 from faults import bit_flips
 
-from clouds.models import unet
-
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
+def workspace(smooth_network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
-    build = unet.build
     bit_flips.make(folder)
-    yield folder
-    unet.build = build
+    return folder
 
 
 @pytest.mark.parametrize("title", bit_flips.KINDS)
