@@ -38,6 +38,7 @@ def writing(
 
     count, folder = 0, Path(path).parent
     needed = math.prod(layout.size) * (2 * len(layout.labels) + 1) + _MARGIN
+    folder.mkdir(parents=True, exist_ok=True)
     files.check_free_space(folder, needed, "The maps of an image")
     with files.replacing(path) as part, h5netcdf.File(part, "w") as file:
         _define(file, layout)

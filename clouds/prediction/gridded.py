@@ -74,7 +74,7 @@ def check(settings: Prediction, places: Places | None, paths: Mapping) -> None:
 
 
 def check_new(settings: Prediction, stored: dict) -> None:
-    """Rejects to replace a NetCDF file of something else; makes the file's folder.
+    """Rejects to replace a NetCDF file that is not of this prediction.
 
     Args:
       settings: settings with the file.
@@ -88,8 +88,6 @@ def check_new(settings: Prediction, stored: dict) -> None:
         raise InputError(
             f"--netcdf: '{settings.netcdf}' exists. Give another name, or --overwrite."
         )
-    if settings.netcdf:
-        Path(settings.netcdf).parent.mkdir(parents=True, exist_ok=True)
 
 
 def check_store(

@@ -114,7 +114,8 @@ def is_kept(out: Path, name: str) -> bool:
         return True
     try:
         # Each array in the archive has a checksum.
-        return zipfile.ZipFile(_path(out, name, "npz")).testzip() is None
+        with zipfile.ZipFile(_path(out, name, "npz")) as archive:
+            return archive.testzip() is None
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error):
         return False
 
