@@ -18,6 +18,7 @@ from clouds.data.masks import votes
 from clouds.data.records import Votes
 from clouds.errors import InputError
 from clouds.geo import places
+from clouds.geo.places import Places
 from clouds.runtime import files, pool, progress
 from clouds.schema import CLOUDS
 from clouds.text import counted
@@ -54,7 +55,7 @@ def convert(settings: Records) -> None:
         sources.warn(settings, table, groups, members, plan)
     placed = _places(settings, dict(zip(table.images, paths, strict=True)))
     if placed:
-        plan = plan._replace(places=hashlib.sha256(placed.encode()).hexdigest())
+        plan = plan._replace(places=hashlib.sha256(placed.csv.encode()).hexdigest())
     _make_folder(settings.out)
     with files.sole_writer(settings.out, "--out"):
         started = _start(settings, plan)
@@ -62,9 +63,9 @@ def convert(settings: Records) -> None:
             contents = split_files.text(table, members, plan, groups)
             files.write(f"{settings.out}/{split_files.FILE}", contents)
             if placed:
-                files.write(f"{settings.out}/{manifest.PLACES}", placed)
-                rows = placed.count("\n") - 1
-                print(f"{settings.out}/{manifest.PLACES}: {counted(rows, 'place')}")
+                path = f"{settings.out}/{manifest.PLACES}"
+                files.write(path, placed.csv)
+                print(f"{path}: {counted(len(placed.located), 'place')}")
         if existing := sum(shard.sha256 is not None for shard in started.shards):
             advice = "; --overwrite makes them again" * started.complete
             total = counted(len(started.shards), "shard")
@@ -83,8 +84,8 @@ def convert(settings: Records) -> None:
     print(_summary(settings.out, plan))
 
 
-def _places(settings: Records, paths: Mapping[str, str]) -> str | None:
-    """Returns the csv of the images' places; None if all follow from their names."""
+def _places(settings: Records, paths: Mapping[str, str]) -> Places | None:
+    """Returns the places of the images; None if all follow from their names."""
     found = places.find(paths, table=settings.places)
     if not found:
         return None
@@ -99,7 +100,7 @@ def _places(settings: Records, paths: Mapping[str, str]) -> str | None:
             f"have no place, first: {next(iter(found.faults.values()))}"
         )
     named = places.find(dict.fromkeys(paths))
-    return None if named and named.located == found.located else found.csv
+    return None if named and named.located == found.located else found
 
 
 def _tasks(settings: Records, started: Manifest, members, table, paths):
@@ -128,8 +129,11 @@ def _verify(folder: str) -> None:
     stored = manifest.load(folder)
     if not (stored and stored.complete):
         stored = manifest.read(folder)
-    manifest.places(folder, stored)
     faults, splits_by_name = [], {}
+    try:
+        manifest.places(folder, stored)
+    except InputError as error:
+        faults.append(str(error))
     for shard in progress.bar(stored.shards, desc="verify", unit="shard"):
         names, fault = records.check_shard(folder, stored, shard)
         repeated = [name for name in names if name in splits_by_name]
@@ -197,8 +201,9 @@ def _start(settings: Records, plan: Manifest) -> Manifest:
                 f"--out: '{settings.out}' holds {min(foreign)}, but no manifest of "
                 "records. Give another folder, or --overwrite."
             )
-        for path in tf.io.gfile.glob(f"{settings.out}/*.tfrecord"):
-            tf.io.gfile.remove(path)
+        for name in names:
+            if name.endswith(".tfrecord") or name == manifest.PLACES:
+                tf.io.gfile.remove(f"{settings.out}/{name}")
         manifest.save(settings.out, plan)
         return plan
     if stored.plan != plan:

@@ -1,5 +1,6 @@
 """Finds and reports the places of the images of a prediction."""
 
+import sys
 from collections.abc import Mapping
 
 from clouds.config.prediction import Prediction
@@ -7,8 +8,9 @@ from clouds.data import manifest
 from clouds.geo import places, rasters
 from clouds.geo.places import Places
 from clouds.prediction import geojson
-from clouds.runtime import progress
 from clouds.text import counted
+
+_REPORTED = 20
 
 
 def find(settings: Prediction, paths: Mapping[str, str | None] | None) -> Places | None:
@@ -38,9 +40,8 @@ def find(settings: Prediction, paths: Mapping[str, str | None] | None) -> Places
     if found:
         # Tiles in degrees cannot do without a place, and report it.
         if not settings.tile_degrees:
-            faults = [f"no place: {fault}" for fault in found.faults.values()]
-            progress.write_first("predict", faults)
-        progress.write_first("predict", _warnings(found, paths, settings))
+            _report([f"no place: {fault}" for fault in found.faults.values()])
+        _report(_warnings(found, paths, settings))
     return found
 
 
@@ -77,3 +78,10 @@ def _warnings(found: Places, paths: Mapping, settings: Prediction) -> list[str]:
                 f"{shape[0]}x{shape[1]} pixels (height x width): check its place."
             )
     return warnings
+
+
+def _report(lines: list[str]) -> None:
+    for line in lines[:_REPORTED]:
+        print(f"predict: {line}", file=sys.stderr)
+    if len(lines) > _REPORTED:
+        print(f"predict: and {len(lines) - _REPORTED:,} more.", file=sys.stderr)

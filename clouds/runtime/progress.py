@@ -2,14 +2,13 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from tqdm import tqdm
 
 _LOG = logging.getLogger(__name__)
 
 _SECONDS = 60
-_SHOWN = 20
 _LINE = (
     "{desc}: {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
 )
@@ -69,19 +68,6 @@ def lines(iterable: Iterable | None = None, *, unit: str, **options) -> tqdm:
 def write(text: str) -> None:
     """Writes a line to stderr, above a bar if there is one."""
     tqdm.write(text, file=sys.stderr)
-
-
-def write_first(command: str, lines: Sequence[str]) -> None:
-    """Writes the first 20 of many lines to stderr, and how many follow.
-
-    Args:
-      command: name of the command, with which each line begins.
-      lines: lines to write.
-    """
-    for line in lines[:_SHOWN]:
-        write(f"{command}: {line}")
-    if len(lines) > _SHOWN:
-        write(f"{command}: and {len(lines) - _SHOWN:,} more.")
 
 
 class _LoggedLines:

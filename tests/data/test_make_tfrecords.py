@@ -704,6 +704,11 @@ def test_places_are_kept_beside_the_same_records(
     none = make_tfrecords(copy_of_sample, tmp_path / "none", *flags)
     assert main.main(none) == 2
     assert "has a place of none of 20 images: " in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / manifest.PLACES).write_text("image\n")
+    fresh = make_tfrecords(copy_of_sample, tmp_path / "other", "--overwrite")
+    assert main.main(fresh) == 0
+    assert not (tmp_path / "other" / manifest.PLACES).exists()
     (out / manifest.PLACES).write_text("image\n")
     verify = ["make_tfrecords", "--verify", str(out)]
     refused(capsys, verify, "is missing or was changed, and has the places")
