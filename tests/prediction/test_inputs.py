@@ -222,7 +222,7 @@ def test_files_and_records_of_other_bands_than_the_runs_are_named(
     (batch,) = inputs.FileImages(settings, PAIR).batches(every)
     assert not batch.names
     name, fault = next(iter(batch.faults.items()))
-    assert name in fault and "it is a JPEG; with --bands native" in fault
+    assert name in fault and "it is a JPEG; images of other bands" in fault
     copy = shutil.copytree(band_records, tmp_path / "records")
     stored = manifest.load(str(copy))
     shards = [shard._replace(split="test") for shard in stored.shards[:1]]
